@@ -1,0 +1,71 @@
+"""Schedules by name. A name in the catalogue means the same decoding order for ever: streams refer to it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tadan.errors import InvalidInput
+from tadan.schedule.schedule import PatternSchedule, ScanSchedule, Schedule
+
+#: What the encoder's choices stand for; resolved before anything is written, so they may change between releases.
+ALIASES = {"fast": "checkerboard", "balanced": "2x2", "best": "4x4"}
+
+# Quincunx order: the second position lies diagonally between the anchors, so that the last two see all four
+# direct neighbours, as the second half of a checkerboard does.
+_2X2 = [[0, 2], [3, 1]]
+
+# 3x3: a diagonal first (no two of its members are neighbours), then the two others.
+_3X3 = [[0, 3, 6], [7, 1, 4], [5, 8, 2]]
+
+# github.com/lin-toto/lic-multistage-spatial-context, compressai/models/waseda_multistage.py, published with the paper.
+_4X4_PUBLISHED = [[0, 2, 5, 4], [1, 7, 11, 8], [6, 12, 13, 10], [3, 14, 15, 9]]
+
+# 8 stages for 16 positions: (i, j) and (i + 2, j + 2) share one, so the pairs form a quincunx lattice.
+_4X4_HALF = [[0, 4, 2, 6], [7, 1, 5, 3], [2, 6, 0, 4], [5, 3, 7, 1]]
+
+
+def _build() -> dict[str, Schedule]:
+    raster = np.arange(16).reshape(4, 4)
+    quincunx = np.array(_2X2)
+    patterns: dict[str, object] = {
+        "hyper": [[0]],
+        "checkerboard": [[0, 1], [1, 0]],
+        "2x2": _2X2,
+        "2x2-raster": [[0, 1], [2, 3]],
+        "3x3": _3X3,
+        "3x3-raster": raster[:3, :3] - np.arange(3)[:, None],
+        "4x4": _4X4_PUBLISHED,
+        "4x4-raster": raster,
+        "4x4-8": _4X4_HALF,
+        # DCVC's four-step model: every stage decodes another quarter of the channels at each position.
+        "2x2-rotated": np.stack([(quincunx + group) % 4 for group in range(4)]),
+    }
+    catalog: dict[str, Schedule] = {
+        name: PatternSchedule(np.asarray(pattern), name=name) for name, pattern in patterns.items()
+    }
+    catalog["raster"] = ScanSchedule(name="raster")
+    catalog["wavefront"] = ScanSchedule(slope=3, name="wavefront")
+    return catalog
+
+
+_CATALOG = _build()
+
+
+def schedule_names() -> tuple[str, ...]:
+    """All names in the catalogue, aliases left out."""
+    return tuple(_CATALOG)
+
+
+def get_schedule(schedule: str | Schedule) -> Schedule:
+    """Return the schedule of a name or alias; a Schedule is passed through.
+
+    Raises:
+        InvalidInput: no schedule has that name.
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    name = ALIASES.get(schedule, schedule)
+    if name not in _CATALOG:
+        choices = ", ".join([*ALIASES, *_CATALOG])
+        raise InvalidInput(f"there is no schedule {schedule!r}; choose one of: {choices}")
+    return _CATALOG[name]
