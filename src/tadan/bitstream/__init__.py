@@ -1,0 +1,28 @@
+"""The `.tdn` file format: container, limits and checksums; standard library only, imported in milliseconds.
+
+docs/SPEC.md is normative. ``read_header`` needs the first bytes of a file only; ``read_stream`` checks everything but
+does not decode latents: that is the business of ``tadan.codec``.
+"""
+
+from tadan.bitstream.constants import HEADER_PREFIX_BYTES, MAGIC, VERSION
+from tadan.bitstream.container import Stream, Tile, read_header, read_stream, write_stream
+from tadan.bitstream.crc32c import crc32c
+from tadan.bitstream.header import Header, ScheduleField
+from tadan.bitstream.limits import Limits
+from tadan.bitstream.sniff import is_tdn
+
+__all__ = [
+    "HEADER_PREFIX_BYTES",
+    "MAGIC",
+    "VERSION",
+    "Header",
+    "Limits",
+    "ScheduleField",
+    "Stream",
+    "Tile",
+    "crc32c",
+    "is_tdn",
+    "read_header",
+    "read_stream",
+    "write_stream",
+]

@@ -1,0 +1,207 @@
+"""Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32C."""
+
+from dataclasses import dataclass
+
+from tadan.bitstream.constants import (
+    CRC_BYTES,
+    MAGIC,
+    MAX_HEADER_LENGTH,
+    METADATA_TAGS,
+    TILE_TAG,
+    VERSION,
+)
+from tadan.bitstream.crc32c import crc32c
+from tadan.bitstream.header import Header, decode_fields, encode_fields
+from tadan.bitstream.limits import Limits
+from tadan.bitstream.sniff import check_magic
+from tadan.bitstream.varint import decode_varint, encode_varint
+from tadan.errors import Corrupt, InvalidInput, LimitExceeded, Truncated, UnsupportedVersion
+
+_AGAIN = "copy or download the file again"
+_OTHER_COPY = "use another copy of the file"
+_DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: CRC-32C of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None)."""
+
+    latents_crc: int
+    payload: bytes
+    alpha: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A whole file. ``metadata`` has the keys "icc", "exif" and "xmp" or fewer; ``tiles`` are in row-major order."""
+
+    header: Header
+    metadata: dict[str, bytes]
+    tiles: tuple[Tile, ...]
+
+
+def write_stream(stream: Stream) -> bytes:
+    """Serialise ``stream``; InvalidInput if its parts contradict each other. Equal streams give equal bytes."""
+    header, tiles = stream.header, stream.tiles
+    unknown = sorted(set(stream.metadata) - set(METADATA_TAGS))
+    if unknown:
+        raise InvalidInput(f"Unknown metadata {unknown}; a .tdn file holds only {', '.join(METADATA_TAGS)}.")
+    if len(tiles) != header.tile_count:
+        raise InvalidInput(f"{len(tiles)} tiles for a grid of {header.tile_count}; give one Tile per tile box.")
+    fields = encode_fields(header)
+    start = MAGIC + bytes((VERSION,)) + encode_varint(len(fields)) + fields
+    parts = [start, _crc_bytes(crc32c(start))]
+    for key, tag in METADATA_TAGS.items():
+        if key in stream.metadata:
+            parts += _section(tag, _checked_bytes(stream.metadata[key], f"metadata {key!r}"))
+    for index, tile in enumerate(tiles):
+        parts += _section(TILE_TAG, _tile_payload(header, tile, index))
+    return b"".join(parts)
+
+
+def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
+    """Read and verify the header; ``data`` may end anywhere after it (HEADER_PREFIX_BYTES bytes always suffice).
+
+    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles).
+    """
+    return _read_header(_as_bytes(data), limits)[0]
+
+
+def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
+    """Read a whole file and verify every checksum and rule of the container.
+
+    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded; never another exception. Latents,
+    words and alpha are not decoded here.
+    """
+    data = _as_bytes(data)
+    header, offset = _read_header(data, limits)
+    metadata, offset = _read_metadata(data, offset, limits.max_metadata_bytes)
+    tiles = []
+    for index in range(header.tile_count):
+        what = f"tile {index + 1} of {header.tile_count}"
+        if data[offset : offset + 1] not in (TILE_TAG, b""):
+            raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
+        payload, offset = _read_section(data, offset, limits.max_tile_bytes, what, "max_tile_bytes")
+        tiles.append(_parse_tile(header, payload, what))
+    if offset != len(data):
+        raise Corrupt(f"{len(data) - offset} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
+    return Stream(header, metadata, tuple(tiles))
+
+
+def _as_bytes(data: object) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise InvalidInput(f"A stream is bytes, not {type(data).__name__}; read the file in binary mode.")
+    return bytes(data)
+
+
+def _checked_bytes(value: object, what: str) -> bytes:
+    if not isinstance(value, bytes):
+        raise InvalidInput(f"The {what} is {type(value).__name__}; give bytes.")
+    return value
+
+
+def _crc_bytes(crc: int) -> bytes:
+    return crc.to_bytes(CRC_BYTES, "little")
+
+
+def _section(tag: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
+    start = tag + encode_varint(len(payload))
+    return start, payload, _crc_bytes(crc32c(payload, crc32c(start)))
+
+
+def _tile_payload(header: Header, tile: Tile, index: int) -> bytes:
+    if not isinstance(tile.latents_crc, int) or not 0 <= tile.latents_crc < 2**32:
+        raise InvalidInput(f"The latents checksum of tile {index} is {tile.latents_crc!r}; give a 32-bit unsigned int.")
+    if (tile.alpha is not None) != header.has_alpha:
+        has = "has no" if tile.alpha is None else "has an"
+        raise InvalidInput(f"Tile {index} {has} alpha plane but the mode is {header.mode}; make them agree.")
+    parts = [_crc_bytes(tile.latents_crc)]
+    if tile.alpha is not None:
+        alpha = _checked_bytes(tile.alpha, f"alpha plane of tile {index}")
+        parts += [encode_varint(len(alpha)), alpha]
+    parts.append(_checked_bytes(tile.payload, f"payload of tile {index}"))
+    return b"".join(parts)
+
+
+def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
+    check_magic(data)
+    offset = len(MAGIC)
+    if len(data) <= offset:
+        raise Truncated(f"The file ends after the magic number; {_AGAIN}.")
+    if data[offset] != VERSION:
+        raise UnsupportedVersion(
+            f"The file has format version {data[offset]}, this Tadan reads version {VERSION}; run "
+            "`pip install --upgrade tadan`. If the newest version refuses it too, the file is damaged."
+        )
+    length, start = decode_varint(data, offset + 1)
+    if length > MAX_HEADER_LENGTH:
+        raise Corrupt(f"The header claims {length} bytes, more than the {MAX_HEADER_LENGTH} allowed; {_OTHER_COPY}.")
+    end = start + length
+    if len(data) < end + CRC_BYTES:
+        raise Truncated(f"The file ends at byte {len(data)}, inside the header; {_AGAIN}.")
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(data[:end])):
+        raise Corrupt(f"The checksum of the header does not match; {_OTHER_COPY}.")
+    header = decode_fields(data[start:end])
+    pixels = header.width * header.height
+    if pixels > limits.max_pixels:
+        raise LimitExceeded(
+            f"The picture has {header.width} x {header.height} = {pixels} pixels, the limit is {limits.max_pixels}; "
+            "raise Limits.max_pixels if you trust the file."
+        )
+    if header.tile_count > limits.max_tiles:
+        raise LimitExceeded(
+            f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}; raise Limits.max_tiles if "
+            "you trust the file."
+        )
+    return header, end + CRC_BYTES
+
+
+def _read_metadata(data: bytes, offset: int, budget: int) -> tuple[dict[str, bytes], int]:
+    metadata: dict[str, bytes] = {}
+    for key, tag in METADATA_TAGS.items():
+        if data[offset : offset + 1] == tag:
+            metadata[key], offset = _read_section(data, offset, budget, f"metadata {key}", "max_metadata_bytes")
+            budget -= len(metadata[key])
+    tag = data[offset : offset + 1]
+    if tag in METADATA_TAGS.values():
+        order = ", ".join(METADATA_TAGS)
+        raise Corrupt(
+            f"The metadata section {tag!r} at byte {offset} is repeated or out of order ({order}); {_OTHER_COPY}."
+        )
+    return metadata, offset
+
+
+def _read_section(data: bytes, offset: int, limit: int, what: str, limit_name: str) -> tuple[bytes, int]:
+    """Return the payload of the section whose tag is at ``offset``, and the offset after the section."""
+    if offset >= len(data):
+        raise Truncated(f"The file ends at byte {len(data)}, before {what}; {_AGAIN}.")
+    length, start = decode_varint(data, offset + 1)
+    if length > limit:
+        raise LimitExceeded(
+            f"{what.capitalize()} claims {length} bytes where {limit} are allowed; raise Limits.{limit_name} if you "
+            "trust the file."
+        )
+    end = start + length
+    if len(data) < end + CRC_BYTES:
+        raise Truncated(f"The file ends at byte {len(data)}, inside {what}; {_AGAIN}.")
+    payload = data[start:end]
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(payload, crc32c(data[offset:start]))):
+        raise Corrupt(f"The checksum of {what} does not match; {_OTHER_COPY}.")
+    return payload, end + CRC_BYTES
+
+
+def _parse_tile(header: Header, payload: bytes, what: str) -> Tile:
+    """Split a tile payload whose checksum has been verified."""
+    if len(payload) < CRC_BYTES:
+        raise Corrupt(f"The payload of {what} is shorter than its latents checksum; {_OTHER_COPY}.")
+    latents_crc = int.from_bytes(payload[:CRC_BYTES], "little")
+    if not header.has_alpha:
+        return Tile(latents_crc, payload[CRC_BYTES:])
+    try:
+        length, start = decode_varint(payload, CRC_BYTES)
+    except Truncated as error:
+        raise Corrupt(f"The payload of {what} ends before its alpha length; {_OTHER_COPY}.") from error
+    if length > len(payload) - start:
+        raise Corrupt(f"The alpha plane of {what} claims {length} bytes of {len(payload) - start}; {_OTHER_COPY}.")
+    end = start + length
+    return Tile(latents_crc, payload[end:], payload[start:end])

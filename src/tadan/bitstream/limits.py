@@ -1,0 +1,27 @@
+"""How large a file may claim to be before a reader refuses it, whatever the machine could bear."""
+
+from dataclasses import dataclass, fields
+
+from tadan.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds that readers check before anything of the announced size is allocated or copied.
+
+    ``max_pixels``: width x height; the default is the size from which Pillow raises DecompressionBombError.
+    ``max_metadata_bytes``: ICC, EXIF and XMP together. ``max_tiles``: tiles of the grid.
+    ``max_tile_bytes``: payload of one tile section.
+    """
+
+    max_pixels: int = 178_956_970
+    max_metadata_bytes: int = 16 * 2**20
+    max_tiles: int = 65_536
+    max_tile_bytes: int = 2**30
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput unless every limit is an int >= 0."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 0:
+                raise InvalidInput(f"Limits.{field.name} must be an int of at least 0, not {value!r}.")
