@@ -1,0 +1,67 @@
+"""Shape of a model: one frozen value that is saved beside weights and inside the model file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tadan.errors import Corrupt
+
+QUALITY_MIN, QUALITY_MAX = 1, 100
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the networks, in channels unless stated.
+
+    The latent plane y stands at 1/16 of the picture, z at 1/64. Defaults are those of the shipped model.
+    """
+
+    latent: int = 320  # M, channels of y; 320 principal components keep 46.6 dB on Kodak before quantisation
+    width: int = 192  # N, channels of g_a and g_s at 1/8
+    analysis_blocks: int = 6
+    synthesis_blocks: int = 4
+    expansion: int = 4
+    z_channels: int = 128
+    hyper_widths: tuple[int, int, int] = (256, 160, 128)  # h_s at 1/64, 1/32, 1/16
+    groups: int = 4  # channel groups that a schedule may tell apart
+    embed: int = 24  # channels per group of the embedding that the context window sees
+    radius: int = 2  # context window of (2 * radius + 1)²
+    hidden: int = 352  # parameter network
+    mask_hidden: int = 64  # network that reads the visibility pattern
+    bases: int = 2  # base kernels that a visibility pattern mixes
+    knots: int = 9  # supporting points of everything that depends on quality
+    lambda_min: float = 0.0008  # of quality 1, for J = lambda * 255² * MSE + bpp
+    lambda_max: float = 0.5  # of quality 100
+
+    @property
+    def window(self) -> int:
+        """Positions in the context window, the centre included."""
+        return (2 * self.radius + 1) ** 2
+
+    @property
+    def visibility_bits(self) -> int:
+        """Bits of a visibility pattern: one per window position and channel group."""
+        return self.window * self.groups
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Inverse of :meth:`to_dict`.
+
+        Raises:
+            Corrupt: a key is unknown (the file comes from a newer version) or missing.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            raise Corrupt(f"model configuration with unexpected keys {sorted(set(values) ^ names)}; upgrade tadan")
+        return cls(**{**values, "hyper_widths": tuple(values["hyper_widths"])})
+
+
+def quality_lambda(config: ModelConfig, quality: float) -> float:
+    """Lagrangian weight of a quality in 1..100: log-linear between lambda_min and lambda_max."""
+    position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
+    return float(config.lambda_min * (config.lambda_max / config.lambda_min) ** position)

@@ -1,0 +1,151 @@
+"""Model files: integer weights, tables, ONNX graphs and their metadata in one safetensors file, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.entropy import ScaleTables
+from tadan.errors import Corrupt, NotOurFile, UnreadableInput, UnsupportedVersion
+from tadan.exact.network import EntropyTwin, TwinSizes
+from tadan.models.config import QUALITY_MAX, ModelConfig
+
+FORMAT = "tadan-model"
+FORMAT_VERSION = 1
+ID_BYTES = 8
+GRAPHS = ("g_a", "h_a", "g_s")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that encoding and decoding need; immutable.
+
+    Attributes:
+        config: sizes.
+        tensors: all tensors of the file, read-only.
+        metadata: name, licence, training facts and measurements (strings); not part of the identity.
+    """
+
+    config: ModelConfig
+    tensors: Mapping[str, NDArray[Any]]
+    metadata: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Human-readable name; streams use :attr:`id`."""
+        return self.metadata.get("name", "unnamed")
+
+    @cached_property
+    def id(self) -> bytes:
+        """First 8 bytes of the SHA-256 over configuration, and name, type, shape and bytes of every tensor."""
+        return content_id(self.config, self.tensors)
+
+    @property
+    def id_hex(self) -> str:
+        """:attr:`id` in hexadecimal."""
+        return self.id.hex()
+
+    @cached_property
+    def tables(self) -> ScaleTables:
+        """Integer frequency tables of the scale indices."""
+        return ScaleTables.from_arrays(self._below("tables."))
+
+    @cached_property
+    def twin(self) -> EntropyTwin:
+        """Integer networks."""
+        config = self.config
+        sizes = TwinSizes(
+            config.latent, config.z_channels, config.groups, config.embed, config.radius, config.hidden, config.bases
+        )
+        return EntropyTwin(self._below("exact."), sizes)
+
+    def graph(self, name: str) -> bytes:
+        """ONNX graph ``g_a``, ``h_a`` or ``g_s``."""
+        return self.tensors[f"graph.{name}"].tobytes()
+
+    def gain(self, quality: int) -> NDArray[np.float32]:
+        """Factor of each latent before rounding, float32 (latent,)."""
+        row: NDArray[np.float32] = self.tensors["quality.gain"][quality - 1]
+        return row
+
+    def inverse_gain(self, quality: int) -> NDArray[np.float32]:
+        """Factor of each latent before g_s, float32 (latent,)."""
+        row: NDArray[np.float32] = self.tensors["quality.inverse_gain"][quality - 1]
+        return row
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for people and for ``tadan info --model``."""
+        size = sum(tensor.nbytes for tensor in self.tensors.values())
+        return {"id": self.id_hex, "bytes": size, "config": self.config.to_dict(), **self.metadata}
+
+    def _below(self, prefix: str) -> dict[str, NDArray[Any]]:
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+
+def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """Identity of a model: what it computes, not what it is called."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        little = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"), copy=False))
+        digest.update(f"\0{name}\0{little.dtype.str}\0{little.shape}\0".encode())
+        digest.update(little)
+    return digest.digest()[:ID_BYTES]
+
+
+def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """Serialise a model file (safetensors)."""
+    from safetensors.numpy import save
+
+    header = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "config": json.dumps(config.to_dict()),
+        "id": content_id(config, tensors).hex(),
+        **metadata,
+    }
+    return bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header))
+
+
+def read_model(path: Path) -> Model:
+    """Read and check a model file.
+
+    Raises:
+        UnreadableInput: the file cannot be read.
+        NotOurFile: it is no safetensors file, or none of ours.
+        UnsupportedVersion: it was written for a newer tadan.
+        Corrupt: its content does not match its id, or parts are missing.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            header = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except OSError as error:
+        raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
+    except SafetensorError as error:
+        raise NotOurFile(f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan") from error
+    if header.pop("format", None) != FORMAT:
+        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
+    if header.pop("format_version", "") != str(FORMAT_VERSION):
+        raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
+    config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
+    stated = header.pop("id", "")
+    for value in tensors.values():
+        value.setflags(write=False)
+    model = Model(config, tensors, header)
+    if model.id_hex != stated:
+        raise Corrupt(f"model file {path} does not match its own id {stated}; fetch or export it again")
+    expected = (QUALITY_MAX, config.latent)
+    if any(f"graph.{name}" not in tensors for name in GRAPHS) or tensors["quality.gain"].shape != expected:
+        raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
+    return model

@@ -1,0 +1,114 @@
+"""The whole float model as it is trained: transforms, quality gains, entropy model, rate and distortion."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tadan.models.config import ModelConfig, quality_lambda
+from tadan.nn.entropy_model import ByQuality, EntropyModel, Parameters, bound_log_scale, gaussian_bits
+from tadan.nn.transforms import Analysis, Synthesis
+
+LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
+
+
+class Losses(NamedTuple):
+    """Per picture, float32 (B,): bits of y and z per pixel, squared error on the 0..1 range."""
+
+    y_bpp: Tensor
+    z_bpp: Tensor
+    mse: Tensor
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round with the gradient of the identity."""
+    return x + (torch.round(x) - x).detach()
+
+
+class TadanModel(nn.Module):
+    """Float model of :class:`~tadan.models.config.ModelConfig` sizes.
+
+    ``quality`` is a float tensor (B,) in 1..100. Latents are channels last.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.g_a = Analysis(config)
+        self.g_s = Synthesis(config)
+        self.entropy = EntropyModel(config)
+        self.log_gain = ByQuality(config.knots, config.latent)
+        self.log_inverse_gain = ByQuality(config.knots, config.latent)
+
+    @torch.no_grad()
+    def set_start(self, deviation: Tensor) -> None:
+        """Set gains and output biases from the deviation of each latent at gain 1 (see :mod:`tadan.nn.klt`)."""
+        qualities = torch.linspace(1, 100, self.config.knots)
+        for knot, quality in enumerate(qualities.tolist()):
+            gain = 0.5 * math.log(quality_lambda(self.config, quality) / LAMBDA_REFERENCE)
+            self.log_gain.values[knot] = gain
+            self.log_inverse_gain.values[knot] = -gain
+            scale = torch.log(deviation * 0.7) + gain
+            self.entropy.outlet_bias.values[knot, self.config.latent :] = scale.clamp(math.log(0.11), math.log(100))
+            self.entropy.z_log_scale.values[knot] = 0.0
+
+    def analyse(self, picture: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Picture (B, H, W, 3) in 0..1, H and W multiples of 64 -> y in quantisation steps, z."""
+        y = self.g_a(picture).float() * torch.exp(self.log_gain(quality))
+        return y, self.entropy.h_a(y).float()
+
+    def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        """y_hat (B, h, w, latent) in quantisation steps -> picture (B, 16 h, 16 w, 3), not clipped."""
+        return self.g_s(y_hat * torch.exp(self.log_inverse_gain(quality))).float()
+
+    def parameters_for(self, y_seen: Tensor, z_hat: Tensor, visible: Tensor, quality: Tensor) -> Parameters:
+        """Mean and log scale of every latent when ``y_seen`` is known wherever ``visible`` says so.
+
+        Args:
+            y_seen: (B, h, w, latent).
+            z_hat: (B, h/4, w/4, z_channels).
+            visible: bool (B, groups or 1, h, w, window * groups); with one group, all channels share the pattern.
+            quality: (B,).
+        """
+        hyper = self.entropy.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]]
+        means, log_scales = [], []
+        for group in range(visible.shape[1]):
+            context = self.entropy.context(y_seen, visible[:, group].to(y_seen.dtype))
+            predicted = self.entropy.parameters_at(hyper, context, quality)
+            means.append(predicted.mean.chunk(visible.shape[1], dim=-1)[group])
+            log_scales.append(predicted.log_scale.chunk(visible.shape[1], dim=-1)[group])
+        return Parameters(torch.cat(means, -1), torch.cat(log_scales, -1))
+
+    def forward(self, picture: Tensor, quality: Tensor, visible: Tensor, hard: bool = False) -> Losses:
+        """Rate and distortion of a batch.
+
+        Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
+        rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
+        ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
+        spends, up to the coder's overhead and one pass of mean refinement.
+        """
+        y, z = self.analyse(picture, quality)
+        z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
+        z_hat = round_through(z - z_mean) + z_mean
+        if hard:
+            z_residual = torch.round(z - z_mean)
+            predicted = self.parameters_for(torch.round(y), z_hat, visible, quality)
+            y_seen = torch.round(y - predicted.mean) + predicted.mean
+            predicted = self.parameters_for(y_seen, z_hat, visible, quality)
+            y_residual = round_through(y - predicted.mean)
+        else:
+            z_residual = z - z_mean + torch.rand_like(z) - 0.5
+            y_noisy = y + torch.rand_like(y) - 0.5
+            predicted = self.parameters_for(y_noisy, z_hat, visible, quality)
+            y_residual = y_noisy - predicted.mean
+        y_hat = round_through(y - predicted.mean) + predicted.mean
+        shown = self.synthesise(y_hat, quality)
+        pixels = picture.shape[1] * picture.shape[2]
+        return Losses(
+            gaussian_bits(y_residual, predicted.log_scale).sum((1, 2, 3)) / pixels,
+            gaussian_bits(z_residual, z_log_scale).sum((1, 2, 3)) / pixels,
+            (shown - picture).square().mean((1, 2, 3)),
+        )

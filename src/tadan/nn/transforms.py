@@ -1,0 +1,95 @@
+"""Analysis and synthesis transforms g_a, g_s: one spatial scale, channels last, started as a linear transform codec.
+
+All tensors are (batch, height, width, channels): a 1x1 convolution is then a plain matrix product, which torch
+runs several times faster on a CPU than the convolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tadan.models.config import ModelConfig
+
+PIXELS = 8  # side of a pixel block that becomes one position at 1/8
+
+
+def space_to_depth(x: Tensor, size: int) -> Tensor:
+    """(B, H, W, C) -> (B, H/size, W/size, size*size*C), the order of channels is (row, col, channel)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // size, size, w // size, size, c).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // size, w // size, size * size * c)
+
+
+def depth_to_space(x: Tensor, size: int) -> Tensor:
+    """Inverse of :func:`space_to_depth`."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, size, size, c // (size * size)).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * size, w * size, c // (size * size))
+
+
+def precise(layer: nn.Module, x: Tensor) -> Tensor:
+    """Run a layer in float32 under autocast: bf16 has 8 bits, too few for pixels and for large latents."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+class Conv(nn.Conv2d):
+    """``nn.Conv2d`` with 'same' zero padding on channels-last tensors."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, inputs) -> (B, H, W, outputs)."""
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class Block(nn.Module):
+    """Residual block: depthwise 3x3, then two pointwise layers with a ReLU between; zero at the start."""
+
+    def __init__(self, width: int, expansion: int) -> None:
+        super().__init__()
+        self.spatial = Conv(width, width, 3, groups=width)
+        self.expand = nn.Linear(width, width * expansion)
+        self.project = nn.Linear(width * expansion, width)
+        with torch.no_grad():
+            self.spatial.weight.mul_(0.5)
+            self.spatial.weight[:, :, 1, 1] += 0.7
+            nn.init.kaiming_normal_(self.expand.weight, nonlinearity="relu")
+            self.project.weight.zero_()
+            self.project.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> same shape."""
+        return x + self.project(torch.relu(self.expand(self.spatial(x))))
+
+
+class Analysis(nn.Module):
+    """g_a: picture in 0..1 -> y at 1/16 with the step size of lambda = 0.013 as unit."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inlet = nn.Linear(3 * PIXELS * PIXELS, config.width)
+        self.blocks = nn.Sequential(*(Block(config.width, config.expansion) for _ in range(config.analysis_blocks)))
+        self.outlet = nn.Linear(4 * config.width, config.latent)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """(B, H, W, 3) with H, W multiples of 16 -> (B, H/16, W/16, latent)."""
+        x = precise(self.inlet, space_to_depth(picture, PIXELS) - 0.5)
+        return precise(self.outlet, space_to_depth(self.blocks(x), 2))
+
+
+class Synthesis(nn.Module):
+    """g_s: the mirror of :class:`Analysis`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.inlet = nn.Linear(config.latent, 4 * config.width)
+        self.blocks = nn.Sequential(*(Block(config.width, config.expansion) for _ in range(config.synthesis_blocks)))
+        self.outlet = nn.Linear(config.width, 3 * PIXELS * PIXELS)
+
+    def forward(self, y_hat: Tensor) -> Tensor:
+        """(B, h, w, latent) -> picture (B, 16 h, 16 w, 3), nominally 0..1, not clipped."""
+        x = self.blocks(depth_to_space(precise(self.inlet, y_hat), 2))
+        return depth_to_space(precise(self.outlet, x), PIXELS) + 0.5
