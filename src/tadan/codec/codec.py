@@ -1,0 +1,237 @@
+"""The codec: pictures to ``.tdn`` bytes and back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.codec.latents import Y_STRIDE, Latents, decode_latents, encode_latents, plane_shape
+from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
+from tadan.codec.transforms import Transforms
+from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
+from tadan.exact.linear import MatMul
+from tadan.models import Model, find_model, load_model
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN
+from tadan.schedule import PatternSchedule, Schedule, get_schedule, schedule_names
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Result of :meth:`Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts."""
+
+    tiles: tuple[str, ...]
+    sections: int
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A coded picture with what the encoder knows about it.
+
+    Attributes:
+        data: the file.
+        estimated_bits: ideal code length of all latents; a lower bound of 8 * len(data).
+    """
+
+    data: bytes
+    estimated_bits: float
+
+
+class Codec:
+    """Encoder and decoder; reusable, safe to share between threads.
+
+    Args:
+        model: name or path of the model to encode with, and to try first when decoding; None for the bundled one.
+        threads: threads of the networks and matrix products; None for all cores. Results do not depend on it.
+        limits: sizes above which streams and pictures are refused.
+        matmul: backend of the integer products, for exactness checks; results do not depend on it.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model | None = None,
+        threads: int | None = None,
+        limits: Limits = Limits(),  # noqa: B008 (immutable)
+        matmul: MatMul = np.matmul,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
+        self._named = model
+        self.threads = threads
+        self.limits = limits
+        self._matmul = matmul
+        self._transforms: dict[bytes, Transforms] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> Model:
+        """The model that :meth:`encode` uses."""
+        return self._named if isinstance(self._named, Model) else load_model(self._named)
+
+    def encode(
+        self, image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
+    ) -> bytes:
+        """Encode a picture.
+
+        Args:
+            image: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path.
+            quality: 1 (smallest) to 100.
+            schedule: name, alias ("fast", "balanced", "best") or :class:`~tadan.schedule.Schedule`.
+            verify: decode the latents again and compare before returning.
+
+        Raises:
+            InvalidInput: an argument out of range, or a picture that cannot be converted.
+            UnreadableInput: a path that is not a readable picture.
+            LimitExceeded: the picture has more pixels than ``limits`` allow.
+            ModelMissing: the model named does not exist.
+        """
+        return self.encode_with_estimate(image, quality, schedule, verify).data
+
+    def encode_with_estimate(
+        self, image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
+    ) -> Encoded:
+        """As :meth:`encode`, with the estimated bits."""
+        if isinstance(quality, bool) or not isinstance(quality, int | np.integer):
+            raise InvalidInput(f"quality is a whole number from {QUALITY_MIN} to {QUALITY_MAX}, not {quality!r}")
+        if not QUALITY_MIN <= quality <= QUALITY_MAX:
+            raise InvalidInput(f"quality goes from {QUALITY_MIN} to {QUALITY_MAX}, not {quality}")
+        plan = get_schedule(schedule)
+        model = self.model
+        planes = read_picture(image)
+        height, width = planes.rgb.shape[:2]
+        if width * height > self.limits.max_pixels:
+            raise LimitExceeded(
+                f"a picture of {width}x{height} is above the limit of {self.limits.max_pixels} pixels; "
+                "raise Limits.max_pixels or make it smaller"
+            )
+        quality = int(quality)
+        with self._threads():
+            y, z = self._transforms_of(model).analyse(planes.rgb, quality)
+            payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul)
+        alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
+        header = Header(width, height, planes.mode, quality, model.id, _schedule_field(plan))
+        tile = Tile(latents.checksum(), payload, alpha)
+        data = write_stream(Stream(header, dict(planes.metadata), (tile,)))
+        if verify:
+            self.verify(data)
+        return Encoded(data, bits)
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
+
+        Raises:
+            NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: as their names say.
+        """
+        stream = read_stream(data, self.limits)
+        header = stream.header
+        model = self._model_of(header)
+        rgb = np.empty((header.height, header.width, 3), np.uint8)
+        alpha = np.empty((header.height, header.width), np.uint8) if header.has_alpha else None
+        with self._threads():
+            for tile, (x, y, width, height) in zip(stream.tiles, header.tile_boxes(), strict=True):
+                latents = self._latents(model, header, tile, width, height)
+                shown = self._transforms_of(model).synthesise(latents.y_hat, header.quality)
+                rgb[y : y + height, x : x + width] = shown[:height, :width]
+                if alpha is not None and tile.alpha is not None:
+                    alpha[y : y + height, x : x + width] = unpack_alpha(tile.alpha, width, height)
+        return to_image(Planes(rgb, header.mode, alpha, stream.metadata))
+
+    def decode_latents(self, data: bytes) -> list[Latents]:
+        """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`."""
+        stream = read_stream(data, self.limits)
+        header = stream.header
+        model = self._model_of(header)
+        with self._threads():
+            return [
+                self._latents(model, header, tile, width, height)
+                for tile, (_, _, width, height) in zip(stream.tiles, header.tile_boxes(), strict=True)
+            ]
+
+    def verify(self, data: bytes) -> Verification:
+        """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
+        latents = self.decode_latents(data)
+        stream = read_stream(data, self.limits)
+        for tile, (_, _, width, height) in zip(stream.tiles, stream.header.tile_boxes(), strict=True):
+            if tile.alpha is not None:
+                unpack_alpha(tile.alpha, width, height)
+        checksums = tuple(f"{one.checksum():08x}" for one in latents)
+        return Verification(checksums, len(stream.tiles) + len(stream.metadata), len(data))
+
+    def _latents(self, model: Model, header: Header, tile: Tile, width: int, height: int) -> Latents:
+        shape = plane_shape(width, height, Y_STRIDE)
+        schedule = _schedule_of(header.schedule)
+        latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
+        if latents.checksum() != tile.latents_crc:
+            raise Corrupt(
+                "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
+                "wrongly (please report it); nothing was written"
+            )
+        return latents
+
+    def _model_of(self, header: Header) -> Model:
+        if self._named is not None and self.model.id == header.model_id:
+            return self.model
+        return find_model(header.model_id)
+
+    def _transforms_of(self, model: Model) -> Transforms:
+        with self._lock:
+            if model.id not in self._transforms:
+                self._transforms[model.id] = Transforms(model, self.threads)
+            return self._transforms[model.id]
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        if self.threads is None:
+            yield
+            return
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(self.threads, user_api="blas"):
+            yield
+
+
+def _schedule_field(schedule: Schedule) -> ScheduleField:
+    if schedule.name is not None and schedule.name in schedule_names() and get_schedule(schedule.name) == schedule:
+        return ScheduleField(name=schedule.name)
+    if not isinstance(schedule, PatternSchedule):
+        raise InvalidInput(f"the schedule {schedule!r} is neither in the catalogue nor a pattern; it cannot be written")
+    rows: Any = schedule.pattern.tolist()
+    return ScheduleField(pattern=tuple(tuple(tuple(row) for row in group) for group in rows))
+
+
+def _schedule_of(field: ScheduleField) -> Schedule:
+    if field.pattern is not None:
+        return PatternSchedule(field.pattern)
+    if field.name not in schedule_names():
+        raise UnsupportedVersion(
+            f"the stream uses the schedule {field.name!r}, which this version does not know; "
+            "run: pip install --upgrade tadan"
+        )
+    return get_schedule(field.name)
+
+
+@cache
+def _default() -> Codec:
+    return Codec()
+
+
+def encode(
+    image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
+) -> bytes:
+    """Encode with the bundled model; see :meth:`Codec.encode`."""
+    return _default().encode(image, quality, schedule, verify)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode a stream; see :meth:`Codec.decode`."""
+    return _default().decode(data)

@@ -1,0 +1,66 @@
+"""What the header of a stream says; needs neither numpy nor a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tadan.bitstream import Limits, ScheduleField, read_header
+from tadan.bitstream.header import Pattern
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts of a ``.tdn`` stream. ``bpp`` counts every byte of the file: 8 * file_bytes / (width * height)."""
+
+    width: int
+    height: int
+    mode: str
+    quality: int
+    model_id: str
+    schedule: str
+    version: int
+    tile_size: int
+    tile_count: int
+    file_bytes: int
+    bpp: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+def pattern_text(pattern: Pattern) -> str:
+    """Inline pattern as text: columns by ',', rows by '/', channel groups by ';'."""
+    return ";".join("/".join(",".join(map(str, row)) for row in group) for group in pattern)
+
+
+def schedule_text(field: ScheduleField) -> str:
+    """Name of a schedule, or its inline pattern as :func:`pattern_text`."""
+    return field.name if field.pattern is None else pattern_text(field.pattern)  # type: ignore[return-value]
+
+
+def inspect(data: bytes, limits: Limits = Limits()) -> Info:  # noqa: B008 (immutable)
+    """Read the header of a stream.
+
+    Args:
+        data: the whole file, or its first bytes (``file_bytes`` and ``bpp`` then speak of these).
+        limits: see :class:`tadan.bitstream.Limits`.
+
+    Raises:
+        NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded: as their names say.
+    """
+    header = read_header(data, limits)
+    return Info(
+        width=header.width,
+        height=header.height,
+        mode=header.mode,
+        quality=header.quality,
+        model_id=header.model_id.hex(),
+        schedule=schedule_text(header.schedule),
+        version=header.version,
+        tile_size=header.tile_size,
+        tile_count=header.tile_count,
+        file_bytes=len(data),
+        bpp=8 * len(data) / (header.width * header.height),
+    )

@@ -1,0 +1,170 @@
+"""Coding of latents: one walk over the stages of a schedule, shared by encoder and decoder.
+
+``z`` is coded first with fixed probabilities of the quality, then ``y`` stage by stage: predict mean and scale index
+of the stage's latents from what is decoded, code the residual symbols, take in ``y_hat = 16 * symbol + mean`` (Q4).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.entropy import StageDecoder, StageEncoder
+from tadan.errors import Corrupt
+from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
+from tadan.exact.linear import MatMul
+from tadan.exact.plane import LatentPlane
+from tadan.models import Model
+from tadan.schedule import Schedule
+
+Y_STRIDE, Z_STRIDE = 16, 64
+SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
+UNIT = 1 << LATENT_FRACTION
+
+#: (mean Q4, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
+StageCoder = Callable[[NDArray[np.int32], NDArray[np.uint8]], NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Decoded latents of one tile.
+
+    Attributes:
+        y_hat: int32 (h, w, latent), Q4, in quantisation steps of the quality.
+        z_hat: int32 (ceil(h/4), ceil(w/4), z_channels), Q4.
+    """
+
+    y_hat: NDArray[np.int32]
+    z_hat: NDArray[np.int32]
+
+    def checksum(self) -> int:
+        """CRC-32 (that of zlib and PNG) over z_hat, then y_hat, as little-endian int32 in C order."""
+        z_crc = zlib.crc32(np.ascontiguousarray(self.z_hat, "<i4").data)
+        return zlib.crc32(np.ascontiguousarray(self.y_hat, "<i4").data, z_crc)
+
+
+def plane_shape(width: int, height: int, stride: int) -> tuple[int, int]:
+    """Rows and columns of the latent plane that covers a picture of ``width`` x ``height`` pixels."""
+    return -(-height // stride), -(-width // stride)
+
+
+def walk(
+    plane: LatentPlane, schedule: Schedule, shape: tuple[int, int], radius: int, code: StageCoder
+) -> NDArray[np.int32]:
+    """Visit all stages; ``code`` turns the prediction of a stage into symbols. Returns y_hat (batch, h, w, latent)."""
+    for stage in schedule.plan(*shape, radius):
+        predicted = [plane.predict(cell) for cell in stage]
+        batch = predicted[0][0].shape[0]
+        mean = np.concatenate([mean.reshape(batch, -1) for mean, _ in predicted], axis=1)
+        index = np.concatenate([index.reshape(batch, -1) for _, index in predicted], axis=1)
+        y_hat = code(mean, index) * UNIT + mean
+        start = 0
+        for cell, (cell_mean, _) in zip(stage, predicted, strict=True):
+            size = cell_mean[0].size
+            plane.reveal(cell, y_hat[:, start : start + size].reshape(cell_mean.shape))
+            start += size
+    return plane.y_hat.reshape(batch, *shape, -1)
+
+
+def encode_latents(
+    model: Model,
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+    quality: int,
+    schedule: Schedule,
+    matmul: MatMul = np.matmul,
+) -> tuple[bytes, Latents, float]:
+    """Quantise and code the latents of one tile.
+
+    Args:
+        model: networks and tables.
+        y: float32 (h, w, latent) in quantisation steps.
+        z: float32 (ceil(h/4), ceil(w/4), z_channels).
+        quality: 1..100.
+        schedule: decoding order.
+        matmul: backend of the integer products.
+
+    Returns:
+        the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
+    """
+    z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
+    z_symbols = _round(z - z_mean / np.float32(UNIT))
+    z_hat = z_symbols * UNIT + z_mean
+    encoder = StageEncoder(model.tables)
+    all_z_index = np.broadcast_to(z_index, z.shape).ravel()
+    encoder.push(z_symbols.ravel(), all_z_index)
+    bits = model.tables.bits(z_symbols.ravel(), all_z_index).sum()
+    shape = y.shape[0], y.shape[1]
+    rows = y.reshape(-1, y.shape[2])
+    radius = model.config.radius
+    targets = iter([_targets(rows, stage, schedule.groups) for stage in schedule.plan(*shape, radius)])
+
+    def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        nonlocal bits
+        symbols = _round(next(targets) - mean[0] / np.float32(UNIT))
+        encoder.push(symbols, index[0])
+        bits += model.tables.bits(symbols, index[0]).sum()
+        return symbols[None]
+
+    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
+    y_hat = walk(plane, schedule, shape, radius, code)
+    return encoder.finish(), Latents(y_hat[0], z_hat), float(bits)
+
+
+def decode_latents(
+    model: Model,
+    payloads: Sequence[bytes],
+    shape: tuple[int, int],
+    quality: int,
+    schedule: Schedule,
+    matmul: MatMul = np.matmul,
+) -> list[Latents]:
+    """Decode tiles of one size side by side; the result does not depend on how they are batched.
+
+    Args:
+        model: networks and tables.
+        payloads: coded bytes of each tile.
+        shape: (h, w) of the latent plane.
+        quality: 1..100.
+        schedule: decoding order.
+        matmul: backend of the integer products.
+
+    Raises:
+        Corrupt: a payload does not decode to exactly these latents.
+    """
+    z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), model.config.z_channels)
+    z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
+    decoders = [StageDecoder(model.tables, payload) for payload in payloads]
+    all_z_index = np.broadcast_to(z_index, z_shape).ravel()
+    z_hat = np.stack([_checked(d.pull(all_z_index)).reshape(z_shape) * UNIT + z_mean for d in decoders])
+
+    def code(_mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        return np.stack([_checked(d.pull(row)) for d, row in zip(decoders, index, strict=True)])
+
+    plane = LatentPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
+    y_hat = walk(plane, schedule, shape, model.config.radius, code)
+    for decoder in decoders:
+        decoder.finish()
+    return [Latents(y, z) for y, z in zip(y_hat, z_hat, strict=True)]
+
+
+def _targets(rows: NDArray[np.float32], stage: Sequence[object], groups: int) -> NDArray[np.float32]:
+    parts = []
+    for cell in stage:
+        own = np.split(rows[cell.positions], groups, axis=1)[cell.group]  # type: ignore[attr-defined]
+        parts.append(own.ravel())
+    return np.concatenate(parts)
+
+
+def _round(x: NDArray[np.float32]) -> NDArray[np.int32]:
+    return np.clip(np.rint(x), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
+
+
+def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+    if symbols.size and max(int(symbols.max()), -int(symbols.min())) > SYMBOL_LIMIT:
+        raise Corrupt("the coded latents are out of range: the data was damaged or made by another encoder")
+    return symbols

@@ -1,0 +1,271 @@
+"""The integer twin of hyper synthesis, context and parameter networks: from decoded latents to mean and scale index.
+
+Float side: :mod:`tadan.nn.entropy_model`. Formats: :mod:`tadan.exact.constants`. Everything is gather + matrix
+product + shift; no transcendental function, no Winograd, no FFT. Pictures can be decoded alone or in a batch: rows of
+a product never influence each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.entropy.constants import N_SCALES
+from tadan.errors import Corrupt, InvalidInput
+from tadan.exact.constants import (
+    ACTIVATION_LIMIT,
+    COEFFICIENT_FRACTION,
+    COEFFICIENT_LIMIT,
+    EMBED_LIMIT,
+    MASK_LIMIT,
+    PRE_EXTRA,
+    PRE_LIMIT,
+    Y_LIMIT,
+    Z_LIMIT,
+)
+from tadan.exact.linear import ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
+
+Arrays = Mapping[str, NDArray[Any]]
+MAX_KERNELS = 64
+
+
+@dataclass(frozen=True)
+class TwinSizes:
+    """Sizes of the integer networks, in channels unless stated; see :class:`tadan.models.config.ModelConfig`."""
+
+    latent: int
+    z_channels: int
+    groups: int
+    embed: int
+    radius: int
+    hidden: int
+    bases: int
+
+    @property
+    def window(self) -> int:
+        """Positions in the context window."""
+        return (2 * self.radius + 1) ** 2
+
+
+@dataclass(frozen=True)
+class MixedKernel:
+    """Context kernel of one visibility pattern.
+
+    Attributes:
+        taps: int64 (v, 2): row and column offsets of what is gathered.
+        groups: int64 (v,) channel group of each tap, or None when every tap takes all groups.
+        product: integers (gathered features, hidden); None when nothing is visible.
+        bias: float64 (hidden,), integers in pre-activation units.
+    """
+
+    taps: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+    product: ExactProduct | None
+    bias: NDArray[np.float64]
+
+
+class EntropyTwin:
+    """Integer networks of one model; immutable apart from a cache of mixed kernels, safe to share between threads.
+
+    Args:
+        arrays: tensors of the model file whose names begin with ``exact.``, that prefix removed.
+        sizes: sizes of the networks.
+
+    Raises:
+        Corrupt: a tensor is missing or does not fit, or a layer could overflow.
+    """
+
+    def __init__(self, arrays: Arrays, sizes: TwinSizes) -> None:
+        self.sizes = sizes
+        try:
+            self._build(arrays)
+        except KeyError as error:
+            raise Corrupt(f"the model file lacks the tensor exact.{error.args[0]}; fetch or export it again") from error
+        self._kernels: dict[bytes, MixedKernel] = {}
+        self._lock = threading.Lock()
+
+    def _build(self, arrays: Arrays) -> None:
+        sizes = self.sizes
+        relu = (0, ACTIVATION_LIMIT)
+        self.layers: dict[str, ExactLayer] = {}
+
+        def layer(name: str, limit: int, low: int | NDArray[np.int64], high: int | NDArray[np.int64]) -> ExactLayer:
+            parts = [arrays[f"{name}.{part}"] for part in ("weight", "bias", "shift")]
+            self.layers[name] = ExactLayer(parts[0], parts[1], parts[2], limit, low, high)
+            return self.layers[name]
+
+        self.conv1 = layer("conv1", Z_LIMIT, *relu)
+        self.up1 = layer("up1", ACTIVATION_LIMIT, *relu)
+        self.conv2 = layer("conv2", ACTIVATION_LIMIT, *relu)
+        self.up2 = layer("up2", ACTIVATION_LIMIT, *relu)
+        self.conv3 = layer("conv3", ACTIVATION_LIMIT, -PRE_LIMIT, PRE_LIMIT)
+        self.embeds = [layer(f"embed{group}", Y_LIMIT, -EMBED_LIMIT, EMBED_LIMIT) for group in range(sizes.groups)]
+        self.mask_in = layer("mask_in", 1, 0, MASK_LIMIT)
+        self.mask_mix = layer("mask_mix", MASK_LIMIT, -COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
+        self.mask_bias = layer("mask_bias", MASK_LIMIT, -PRE_LIMIT, PRE_LIMIT)
+        self.hidden = layer("hidden", ACTIVATION_LIMIT, *relu)
+        is_mean = np.arange(2 * sizes.latent) < sizes.latent
+        low, high = np.where(is_mean, -Y_LIMIT, 0), np.where(is_mean, Y_LIMIT, N_SCALES - 1)
+        self._outlets: dict[tuple[int, int], ExactLayer] = {(0, 1): layer("outlet", ACTIVATION_LIMIT, low, high)}
+        for group in range(sizes.groups):
+            columns = self._columns(group, sizes.groups)
+            parts = [arrays[f"outlet.{part}"] for part in ("weight", "bias", "shift")]
+            self._outlets[group, sizes.groups] = ExactLayer(
+                *(part[..., columns] for part in parts), ACTIVATION_LIMIT, low[columns], high[columns]
+            )
+        self._base_weight = arrays["bases.weight"]
+        self._base_shift = arrays["bases.shift"].astype(np.int64)
+        self._hidden_bias = arrays["quality.hidden"].astype(np.float64)
+        self._outlet_bias = arrays["quality.outlet"].astype(np.float64)
+        self.z_mean = arrays["quality.z_mean"].astype(np.int32)
+        self.z_index = arrays["quality.z_index"].astype(np.uint8)
+        expected = (sizes.bases, sizes.window * sizes.groups, sizes.embed, sizes.hidden)
+        if self._base_weight.shape != expected or self.z_mean.shape[-1:] != (sizes.z_channels,):
+            raise Corrupt(f"the model's context kernel has the shape {self._base_weight.shape}, not {expected}")
+
+    def proofs(self) -> dict[str, Proof]:
+        """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""
+        return {name: layer.product.proof for name, layer in self.layers.items()}
+
+    def _columns(self, group: int, groups: int) -> NDArray[np.int64]:
+        size = self.sizes.latent // groups
+        own = np.arange(group * size, (group + 1) * size)
+        return np.concatenate([own, own + self.sizes.latent])
+
+    def kernel(self, visible: NDArray[np.bool_]) -> MixedKernel:
+        """Context kernel of a visibility pattern, cached.
+
+        Args:
+            visible: bool (schedule groups, k, k), as in :class:`tadan.schedule.Cell`.
+
+        Raises:
+            InvalidInput: the model cannot tell that many channel groups apart, or has another window.
+        """
+        key = visible.tobytes()
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            kernel = self._mix(visible)
+            with self._lock:
+                while len(self._kernels) >= MAX_KERNELS:
+                    self._kernels.pop(next(iter(self._kernels)))
+                self._kernels[key] = kernel
+        return kernel
+
+    def _mix(self, visible: NDArray[np.bool_]) -> MixedKernel:
+        sizes = self.sizes
+        side = 2 * sizes.radius + 1
+        if visible.shape[1:] != (side, side) or sizes.groups % visible.shape[0]:
+            raise InvalidInput(
+                f"this model reads a window of {side}x{side} and {sizes.groups} channel groups; a schedule with "
+                f"{visible.shape[0]} groups and a window of {visible.shape[1]} does not fit; choose another schedule"
+            )
+        bits = visible.repeat(sizes.groups // visible.shape[0], axis=0).transpose(1, 2, 0).reshape(1, -1)
+        state = self.mask_in(bits.astype(np.float32))
+        seen = np.flatnonzero(bits)
+        coefficients = self.mask_mix(state).reshape(sizes.bases, -1)[:, seen]
+        mixed = np.zeros((len(seen), sizes.embed, sizes.hidden))
+        for base in range(sizes.bases):
+            mixed += coefficients[base][:, None, None] * self._base_weight[base][seen]
+        requantise(mixed, COEFFICIENT_FRACTION, -PRE_LIMIT, PRE_LIMIT)
+        window, group = np.divmod(seen, sizes.groups)
+        whole = bool((bits.reshape(-1, sizes.groups).sum(axis=1) % sizes.groups == 0).all())
+        if whole:
+            window = window[:: sizes.groups]
+        taps = np.stack(np.divmod(window, side), axis=1) - sizes.radius
+        weight = mixed.reshape(-1, sizes.hidden).astype(np.int64)
+        product = ExactProduct(weight, EMBED_LIMIT) if len(seen) else None
+        return MixedKernel(taps, None if whole else group, product, self.mask_bias(state)[0])
+
+    def hyper(self, z_hat: NDArray[np.int32], quality: int, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
+        """h_s plus the bias of the quality.
+
+        Args:
+            z_hat: int32 (B, h, w, z_channels), Q4.
+            quality: 1..100.
+            matmul: backend of the products.
+
+        Returns:
+            float64 (B, 4 h, 4 w, hidden), integers in pre-activation units.
+        """
+        x = np.clip(z_hat, -Z_LIMIT, Z_LIMIT).astype(np.float32)
+        x = _conv3(self.conv1, x, matmul)
+        x = depth_to_space(_pointwise(self.up1, x, matmul), 2)
+        x = _conv3(self.conv2, x, matmul)
+        x = depth_to_space(_pointwise(self.up2, x, matmul), 2)
+        out = _conv3(self.conv3, x, matmul)
+        out += self._hidden_bias[quality - 1]
+        return out
+
+    def embed(self, y_hat: NDArray[np.int32], group: int, groups: int, matmul: MatMul = np.matmul) -> Floats:
+        """y_hat int32 (n, latent / groups), Q4, of schedule group ``group`` of ``groups`` -> float32 (n, own, embed)."""
+        own = self.sizes.groups // groups
+        parts = np.split(np.clip(y_hat, -Y_LIMIT, Y_LIMIT), own, axis=1)
+        embedded = [self.embeds[group * own + i](part.astype(np.float64), matmul) for i, part in enumerate(parts)]
+        return np.stack(embedded, axis=1).astype(np.float32)
+
+    def parameters(
+        self,
+        pre: NDArray[np.float64],
+        context: Floats | None,
+        kernel: MixedKernel,
+        quality: int,
+        group: int,
+        groups: int,
+        matmul: MatMul = np.matmul,
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Distribution of the latents of a cell.
+
+        Args:
+            pre: float64 (n, hidden), rows of :meth:`hyper`; overwritten.
+            context: float32 (n, gathered features), or None when nothing is visible.
+            kernel: what :meth:`kernel` returned for the cell's pattern.
+            quality: 1..100.
+            group: schedule group of the cell.
+            groups: number of schedule groups.
+            matmul: backend of the products.
+
+        Returns:
+            mean int32 (n, latent / groups), Q4; scale index uint8 of the same shape.
+        """
+        if kernel.product is not None and context is not None:
+            pre += requantise(kernel.product(context, matmul), self._base_shift, -PRE_LIMIT, PRE_LIMIT)
+        pre += kernel.bias
+        hidden = requantise(pre, PRE_EXTRA, 0, ACTIVATION_LIMIT).astype(np.float32)
+        hidden = self.hidden(hidden, matmul).astype(np.float32)
+        bias = self._outlet_bias[quality - 1]
+        if groups > 1:
+            bias = bias[self._columns(group, groups)]
+        out = self._outlet(group, groups)(hidden, matmul, bias)
+        half = out.shape[1] // 2
+        return out[:, :half].astype(np.int32), out[:, half:].astype(np.uint8)
+
+    def _outlet(self, group: int, groups: int) -> ExactLayer:
+        if (group, groups) not in self._outlets:
+            raise InvalidInput(f"this model decodes 1 or {self.sizes.groups} channel groups, not {groups}")
+        return self._outlets[group, groups]
+
+
+def depth_to_space(x: Floats, size: int) -> Floats:
+    """(B, h, w, size*size*C) -> (B, size*h, size*w, C), channels ordered (row, col, channel)."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, size, size, c // (size * size)).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * size, w * size, -1)
+
+
+def _pointwise(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[np.float32]:
+    rows = layer(x.reshape(-1, x.shape[-1]), matmul)
+    return rows.reshape(*x.shape[:3], -1).astype(np.float32)
+
+
+def _conv3(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[Any]:
+    b, h, w, c = x.shape
+    padded = np.zeros((b, h + 2, w + 2, c), np.float32)
+    padded[:, 1:-1, 1:-1] = x
+    rows = np.concatenate([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=3)
+    out = layer(rows.reshape(b * h * w, 9 * c), matmul).reshape(b, h, w, -1)
+    return out if layer.low != 0 else out.astype(np.float32)

@@ -1,0 +1,78 @@
+"""The latent plane while it is being decoded: gathers what a stage may see, asks the twin, takes in the result."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.exact.linear import MatMul
+from tadan.exact.network import EntropyTwin
+from tadan.schedule import Cell
+
+
+class LatentPlane:
+    """State of ``batch`` latent planes of one size that are coded side by side under one schedule.
+
+    Args:
+        twin: integer networks.
+        z_hat: int32 (batch, ceil(h/4), ceil(w/4), z_channels), Q4.
+        shape: (h, w) of the latent plane.
+        groups: channel groups of the schedule.
+        quality: 1..100.
+        matmul: backend of the matrix products; exact ones give identical results.
+    """
+
+    def __init__(
+        self,
+        twin: EntropyTwin,
+        z_hat: NDArray[np.int32],
+        shape: tuple[int, int],
+        groups: int,
+        quality: int,
+        matmul: MatMul = np.matmul,
+    ) -> None:
+        self._twin, self._groups, self._quality, self._matmul = twin, groups, quality, matmul
+        self._batch = len(z_hat)
+        self._height, self._width = shape
+        sizes = twin.sizes
+        hyper = twin.hyper(z_hat, quality, matmul)[:, : self._height, : self._width]
+        self._hyper = hyper.reshape(self._batch, self._height * self._width, -1)
+        radius = sizes.radius
+        self._pitch = self._width + 2 * radius
+        # A margin of `radius` zeros stands for the neighbours outside the plane.
+        self._embedded = np.zeros(
+            (self._batch, (self._height + 2 * radius) * self._pitch, sizes.groups, sizes.embed), np.float32
+        )
+        self.y_hat = np.zeros((self._batch, self._height * self._width, sizes.latent), np.int32)
+
+    def predict(self, cell: Cell) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """Mean (Q4) and scale index of a cell's latents, both (batch, n, latent / groups)."""
+        twin = self._twin
+        kernel = twin.kernel(cell.visible)
+        n = len(cell.positions)
+        context = None
+        if kernel.product is not None:
+            where = self._padded(cell.positions)[:, None] + kernel.taps @ np.array([self._pitch, 1])
+            if kernel.groups is None:
+                context = self._embedded[:, where].reshape(self._batch * n, -1)
+            else:
+                context = self._embedded[:, where, kernel.groups].reshape(self._batch * n, -1)
+        pre = self._hyper[:, cell.positions].reshape(self._batch * n, -1)
+        mean, index = twin.parameters(pre, context, kernel, self._quality, cell.group, self._groups, self._matmul)
+        return mean.reshape(self._batch, n, -1), index.reshape(self._batch, n, -1)
+
+    def reveal(self, cell: Cell, y_hat: NDArray[np.int32]) -> None:
+        """Take in decoded latents of a cell: int32 (batch, n, latent / groups), Q4."""
+        size = y_hat.shape[2]
+        self.y_hat[:, cell.positions, cell.group * size : (cell.group + 1) * size] = y_hat
+        embedded = self._twin.embed(y_hat.reshape(-1, size), cell.group, self._groups, self._matmul)
+        own = embedded.shape[1]
+        where = self._padded(cell.positions)
+        self._embedded[:, where, cell.group * own : (cell.group + 1) * own] = embedded.reshape(
+            self._batch, len(where), own, -1
+        )
+
+    def _padded(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        row, col = np.divmod(positions, self._width)
+        radius = self._twin.sizes.radius
+        return (row + radius) * self._pitch + col + radius
