@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
-from tadan.codec.latents import Y_STRIDE, Latents, decode_latents, encode_latents, plane_shape
+from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
@@ -55,6 +55,7 @@ class Codec:
         threads: threads of the networks and matrix products; None for all cores. Results do not depend on it.
         limits: sizes above which streams and pictures are refused.
         matmul: backend of the integer products, for exactness checks; results do not depend on it.
+        observe: called with the symbols and scale indices of every stage that is encoded, for statistics.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class Codec:
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         matmul: MatMul = np.matmul,
+        observe: Observer | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
         self._named = model
         self.threads = threads
         self.limits = limits
-        self._matmul = matmul
+        self._matmul, self._observe = matmul, observe
         self._transforms: dict[bytes, Transforms] = {}
         self._lock = threading.Lock()
 
@@ -117,7 +119,7 @@ class Codec:
         quality = int(quality)
         with self._threads():
             y, z = self._transforms_of(model).analyse(planes.rgb, quality)
-            payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul)
+            payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul, self._observe)
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
         header = Header(width, height, planes.mode, quality, model.id, _schedule_field(plan))
         tile = Tile(latents.checksum(), payload, alpha)

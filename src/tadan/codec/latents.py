@@ -19,7 +19,7 @@ from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
 from tadan.exact.plane import LatentPlane
 from tadan.models import Model
-from tadan.schedule import Schedule
+from tadan.schedule import Cell, Schedule
 
 Y_STRIDE, Z_STRIDE = 16, 64
 SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
@@ -27,6 +27,8 @@ UNIT = 1 << LATENT_FRACTION
 
 #: (mean Q4, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
 StageCoder = Callable[[NDArray[np.int32], NDArray[np.uint8]], NDArray[np.int32]]
+#: (symbols, scale index) of one coded stage, flat
+Observer = Callable[[NDArray[np.int32], NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def encode_latents(
     quality: int,
     schedule: Schedule,
     matmul: MatMul = np.matmul,
+    observe: Observer | None = None,
 ) -> tuple[bytes, Latents, float]:
     """Quantise and code the latents of one tile.
 
@@ -87,6 +90,7 @@ def encode_latents(
         quality: 1..100.
         schedule: decoding order.
         matmul: backend of the integer products.
+        observe: called with every stage that is coded, z first.
 
     Returns:
         the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
@@ -95,24 +99,29 @@ def encode_latents(
     z_symbols = _round(z - z_mean / np.float32(UNIT))
     z_hat = z_symbols * UNIT + z_mean
     encoder = StageEncoder(model.tables)
-    all_z_index = np.broadcast_to(z_index, z.shape).ravel()
-    encoder.push(z_symbols.ravel(), all_z_index)
-    bits = model.tables.bits(z_symbols.ravel(), all_z_index).sum()
+    bits = 0.0
+
+    def push(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
+        nonlocal bits
+        encoder.push(symbols, index)
+        bits += float(model.tables.bits(symbols, index).sum())
+        if observe is not None:
+            observe(symbols, index)
+
+    push(z_symbols.ravel(), np.broadcast_to(z_index, z.shape).ravel())
     shape = y.shape[0], y.shape[1]
     rows = y.reshape(-1, y.shape[2])
     radius = model.config.radius
     targets = iter([_targets(rows, stage, schedule.groups) for stage in schedule.plan(*shape, radius)])
 
     def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        nonlocal bits
         symbols = _round(next(targets) - mean[0] / np.float32(UNIT))
-        encoder.push(symbols, index[0])
-        bits += model.tables.bits(symbols, index[0]).sum()
+        push(symbols, index[0])
         return symbols[None]
 
     plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
     y_hat = walk(plane, schedule, shape, radius, code)
-    return encoder.finish(), Latents(y_hat[0], z_hat), float(bits)
+    return encoder.finish(), Latents(y_hat[0], z_hat), bits
 
 
 def decode_latents(
@@ -152,10 +161,10 @@ def decode_latents(
     return [Latents(y, z) for y, z in zip(y_hat, z_hat, strict=True)]
 
 
-def _targets(rows: NDArray[np.float32], stage: Sequence[object], groups: int) -> NDArray[np.float32]:
+def _targets(rows: NDArray[np.float32], stage: Sequence[Cell], groups: int) -> NDArray[np.float32]:
     parts = []
     for cell in stage:
-        own = np.split(rows[cell.positions], groups, axis=1)[cell.group]  # type: ignore[attr-defined]
+        own = np.split(rows[cell.positions], groups, axis=1)[cell.group]
         parts.append(own.ravel())
     return np.concatenate(parts)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from torch import Tensor
 
 from tadan.entropy import N_SCALES, SCALE_MIN, ScaleTables, scale_values
@@ -22,12 +25,14 @@ from tadan.exact.constants import (
     PRE_EXTRA,
 )
 from tadan.exact.convert import by_quality, fractions_for, to_integer
+from tadan.models import Model, save_model
 from tadan.models.config import QUALITY_MAX, ModelConfig
 from tadan.nn.graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from tadan.nn.model import TadanModel
 from tadan.nn.transforms import depth_to_space
 from tadan.schedule import get_schedule
-from tadan.train.data import visibility_input
+from tadan.train.data import crops, load_pictures, visibility_input
+from tadan.train.loop import load_weights
 
 Arrays = dict[str, NDArray[Any]]
 CALIBRATION_SCHEDULES = ("checkerboard", "2x2", "4x4", "raster", "hyper", "2x2-rotated")
@@ -191,3 +196,61 @@ def _int32(rows: NDArray[np.float64]) -> NDArray[np.int32]:
     if not np.isfinite(rows).all() or np.abs(rows).max() >= 2**31:
         raise InvalidInput("a bias of the network to export does not fit 32 bits; train it again")
     return rows.astype(np.int32)
+
+
+def export_run(run: Path, data: Path, name: str, pictures: int) -> tuple[bytes, list[str]]:
+    """Model file of a run's averaged weights, and a report of the overflow proof of every layer.
+
+    Tables are fitted to the residuals that the exported networks leave on training pictures.
+
+    Raises:
+        InvalidInput: the run holds no weights, or the networks do not fit the integer formats.
+    """
+    weights = run / "ema.safetensors"
+    if not weights.exists():
+        raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan train PICTURES --run {run}")
+    with safe_open(weights, "np") as file:
+        config = ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+    model = TadanModel(config)
+    model.load_state_dict(load_weights(weights))
+    rng = np.random.default_rng(0)
+    photographs = load_pictures(data, 256)
+    maxima = calibrate(model, [crops(photographs, 4, 256, rng) for _ in range(max(1, pictures // 4))])
+    tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian())
+    draft = Model(config, tensors, {})
+    tables = fit_tables(draft, photographs, pictures, rng)
+    tensors |= {f"tables.{key}": value for key, value in tables.to_arrays().items()}
+    proofs = draft.twin.proofs()
+    report = [
+        f"{layer}: |sum| <= {proof.total:,} < 2**{53 if proof.wide else 24}" + f" in {proof.splits} piece(s)"
+        for layer, proof in proofs.items()
+    ]
+    metadata = {
+        "name": name,
+        "licence": "Apache-2.0",
+        "proofs": json.dumps({layer: asdict(proof) for layer, proof in proofs.items()}),
+    }
+    return save_model(config, tensors, metadata), report
+
+
+def fit_tables(
+    model: Model, photographs: Sequence[NDArray[np.uint8]], pictures: int, rng: np.random.Generator
+) -> ScaleTables:
+    """Frequency tables fitted to the symbols that a model leaves on crops of training pictures."""
+    from tadan.codec.codec import Codec
+
+    reach = 1100
+    counts = np.zeros((N_SCALES, 2 * reach + 1), np.int64)
+    beyond = np.zeros(N_SCALES, np.int64)
+
+    def note(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
+        inside = np.abs(symbols) <= reach
+        np.add.at(counts, (index[inside], symbols[inside] + reach), 1)
+        np.add.at(beyond, index[~inside], 1)
+
+    codec = Codec(model, observe=note)
+    for number in range(pictures):
+        crop = (crops(list(photographs), 1, 256, rng)[0] * 255).round().byte().numpy()
+        for quality in CALIBRATION_QUALITIES:
+            codec.encode(crop, quality, ("2x2", "4x4", "checkerboard")[number % 3])
+    return ScaleTables.from_counts(counts, beyond)

@@ -1,0 +1,111 @@
+"""``tadan bench``: measurements that anyone can repeat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadan.errors import Corrupt, InvalidInput
+
+app = typer.Typer(help="Measure speed, exactness and the price of integers on your machine.", no_args_is_help=True)
+
+_Pictures = Annotated[Path, typer.Argument(help="Folder with pictures, or one picture.")]
+_Model = Annotated[str | None, typer.Option(help="Model, name or path; default: the bundled one.")]
+_Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the figures to this JSON file.")]
+
+
+@app.command()
+def speed(
+    picture: Annotated[Path, typer.Argument(help="One picture.")],
+    schedules: Annotated[str, typer.Option(help="Names, by commas.")] = "hyper,checkerboard,2x2,4x4,wavefront,raster",
+    quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100)] = 50,
+    repeat: Annotated[int, typer.Option(help="Rounds; each runs every schedule once.", min=1)] = 9,
+    threads: Annotated[int | None, typer.Option(help="Default: all cores.", min=1)] = None,
+    model: _Model = None,
+    out: _Out = None,
+) -> None:
+    """Encode and decode one picture under several schedules in turn; medians, and ratios to checkerboard."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tadan.evaluate.bench import measure_speed
+    from tadan.evaluate.pictures import open_rgb
+    from tadan.evaluate.report import progress_bar
+
+    image = open_rgb(picture)
+    names = [name.strip() for name in schedules.split(",") if name.strip()]
+    with progress_bar("timing", 4 * repeat * len(names)) as step:
+        rows = measure_speed(image, names, quality, repeat, threads, model, step)
+    base = next((row.decode for row in rows if row.schedule == "checkerboard"), None)
+    table = Table("schedule", "stages", "bytes", "encode s", "decode s", "latents s", "rANS s", "rANS share", "decode ratio")
+    for row in rows:
+        ratio = "" if base is None else f"{row.decode / base:.2f}"
+        times = (f"{value:.3f}" for value in (row.encode, row.decode, row.latents, row.entropy))
+        table.add_row(row.schedule, str(row.stages), str(row.bytes), *times, f"{row.entropy / row.decode:.1%}", ratio)
+    console = Console()
+    console.print(table)
+    console.print(f"{image.width}x{image.height}, quality {quality}, medians of {repeat} rounds, process start excluded")
+    _write(out, {"picture": picture.name, "quality": quality, "repeat": repeat, "rows": [row.to_dict() for row in rows]})
+
+
+@app.command()
+def exactness(
+    pictures: _Pictures,
+    quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100)] = 60,
+    schedule: Annotated[str, typer.Option(help="Schedule.")] = "balanced",
+    model: _Model = None,
+    out: _Out = None,
+) -> None:
+    """Decode every picture in several ways (threads, numpy and torch, batches); any difference is a failure."""
+    from rich.console import Console
+
+    from tadan.evaluate.exactness import check_exactness
+    from tadan.evaluate.pictures import list_pictures
+
+    console = Console()
+    rows = []
+    for row in check_exactness(list_pictures(pictures), quality, schedule, model):
+        rows.append({"way": row.way, "pictures": row.pictures, "mismatches": row.mismatches})
+        console.print(f"{row.way}: {row.pictures} pictures, {row.mismatches} mismatches")
+    _write(out, {"quality": quality, "schedule": schedule, "rows": rows})
+    if any(row["mismatches"] for row in rows):
+        raise Corrupt("this machine decodes some pictures to other latents; please report it with the lines above")
+
+
+@app.command()
+def price(
+    pictures: _Pictures,
+    weights: Annotated[Path, typer.Option(help="ema.safetensors of the run that was exported.")],
+    qualities: Annotated[str, typer.Option(help="By commas.")] = "5,20,40,60,80,95",
+    schedule: Annotated[str, typer.Option(help="Schedule.")] = "2x2",
+    model: _Model = None,
+    out: _Out = None,
+) -> None:
+    """Bits that integer networks cost against the float networks they were made from. Needs tadan[train]."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise InvalidInput('this comparison needs torch; run: pip install "tadan[train]"')
+    from tadan.evaluate.extras import parse_qualities
+    from tadan.evaluate.pictures import list_pictures
+    from tadan.evaluate.price import measure_price
+
+    rows = []
+    wanted = parse_qualities(qualities, range(1, 101))
+    for one in measure_price(weights, list_pictures(pictures), wanted, schedule, model):
+        rows.append({"quality": one.quality, "integer_percent": one.integer_percent, "total_percent": one.total_percent})
+        typer.echo(
+            f"quality {one.quality}: {one.integer_bits / 8:,.0f} bytes; integers {one.integer_percent:+.3f} %, "
+            f"with tables {one.total_percent:+.3f} % against float"
+        )
+    _write(out, {"schedule": schedule, "rows": rows})
+
+
+def _write(out: Path | None, content: object) -> None:
+    if out is not None:
+        from tadan.files import write_atomically
+
+        write_atomically(out, json.dumps(content, indent=1).encode() + b"\n")

@@ -1,0 +1,93 @@
+"""The command ``tadan``: verbs, exit codes, and the one place where errors become messages."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import tadan
+from tadan.cli import bench, schedule
+from tadan.cli.decode import decode
+from tadan.cli.demo import demo
+from tadan.cli.encode import encode
+from tadan.cli.eval import evaluate
+from tadan.cli.info import info
+from tadan.cli.report import EXIT_FAILURE, print_error
+from tadan.cli.train import export, train
+from tadan.cli.verify import verify
+from tadan.errors import TadanError
+
+_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class _Verbs(TyperGroup):
+    """Verbs in the order in which they were added; what goes wrong in one becomes a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TadanError as error:
+            print_error(str(error))
+            raise typer.Exit(EXIT_FAILURE) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(_EXIT_INTERRUPTED) from error
+        except BrokenPipeError as error:
+            raise typer.Exit(_EXIT_BROKEN_PIPE) from error
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    help="Tadan: a learned image codec that decodes bit-exactly on every machine.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tadan {tadan.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
+app.command()(encode)
+app.command()(decode)
+app.command()(info)
+app.command()(verify)
+app.command()(demo)
+app.command("eval")(evaluate)
+app.add_typer(bench.app, name="bench")
+app.add_typer(schedule.app, name="schedule")
+app.command()(train)
+app.command()(export)
+
+
+def run() -> None:
+    """Entry point of the command: run it, and leave quietly when the reader of a pipe has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a strange file name is no reason to stop
+    code: Any = 0
+    try:
+        app(prog_name="tadan")
+    except SystemExit as end:
+        code = end.code
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        code = _EXIT_BROKEN_PIPE
+    sys.exit(code)

@@ -1,0 +1,114 @@
+"""``tadan schedule``: look at decoding orders, their context and their cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+app = typer.Typer(help="Decoding orders: what is decoded when, and what it costs.", no_args_is_help=True)
+
+LATENT_STRIDE = 16  # pixels per latent position, each way
+EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Name, alias or pattern, such as 4x4, best or 0,2/3,1.")],
+    size: Annotated[int, typer.Option(min=1, max=64, help="Rows and columns to draw.")] = 8,
+    radius: Annotated[int, typer.Option(min=0, max=8, help="Radius of the context window.")] = 2,
+) -> None:
+    """Draw a schedule: the stage of every latent, and what each stage sees and costs."""
+    from dataclasses import asdict, replace
+
+    from rich.columns import Columns
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+
+    from tadan.models.config import ModelConfig
+    from tadan.schedule import ScanSchedule, parse_schedule
+    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible, naive_context_macs_per_pixel, stage_costs
+
+    schedule = parse_schedule(name)
+    sizes = replace(ModelConfig(), radius=radius)
+    cost = decoder_cost(schedule, sizes)
+    stages = schedule.stage_map(size, size)
+    plane = EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE
+    naive = naive_context_macs_per_pixel(schedule, sizes, *plane) / 1000
+    window = 2 * radius + 1
+
+    console = Console()
+    titles = [f"group {group}" for group in range(schedule.groups)] if schedule.groups > 1 else [schedule.name or name]
+    grids = [coloured(group.tolist(), int(stages.max()) + 1) for group in stages]
+    panels = [Panel(grid, title=title, expand=False) for grid, title in zip(grids, titles, strict=True)]
+    console.print(Columns(panels))
+
+    console.print(f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels  {schedule.stage_count(*plane)}")
+    console.print(f"anchors (see no neighbour)  {anchor_share(schedule):.2%}")
+    console.print(f"mean visible neighbours     {mean_visible(schedule, radius):.1f} in a window of {window}x{window}")
+    parts = ", ".join(f"{part} {value:.2f}" for part, value in asdict(cost).items())
+    console.print(f"decoder, kMAC/pixel         {cost.total:.2f}")
+    console.print(f"  {parts}", highlight=False)
+    console.print(f"  (context and parameters recomputed in full at every stage: {naive:.0f})", highlight=False)
+
+    table = Table()
+    for heading in ("stage", "latents", "visible neighbours", "kMAC/pixel"):
+        table.add_column(heading, justify="right")
+    alike = isinstance(schedule, ScanSchedule)
+    for stage in stage_costs(schedule, sizes):
+        share = "" if alike else f"{stage.share:.2%}"
+        number = "all" if alike else str(stage.stage)
+        table.add_row(number, share, f"{stage.visible:.1f}", f"{stage.kmacs_per_pixel:.3f}")
+    console.print(table)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the named schedules."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tadan.models.config import ModelConfig
+    from tadan.schedule import ALIASES, get_schedule, schedule_names
+    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible
+
+    sizes = ModelConfig()
+    alias_of = {name: alias for alias, name in ALIASES.items()}
+    table = Table(caption=f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; kMAC/pixel of the whole decoder")
+    table.add_column("name")
+    table.add_column("alias")
+    for heading in ("stages", "groups", "anchors", "visible", "kMAC/pixel"):
+        table.add_column(heading, justify="right")
+    for name in schedule_names():
+        schedule = get_schedule(name)
+        table.add_row(
+            name,
+            alias_of.get(name, ""),
+            str(schedule.stage_count(EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE)),
+            str(schedule.groups),
+            f"{anchor_share(schedule):.2%}",
+            f"{mean_visible(schedule, sizes.radius):.1f}",
+            f"{decoder_cost(schedule, sizes).total:.2f}",
+        )
+    Console().print(table)
+
+
+def coloured(stages: list[list[int]], count: int) -> Text:
+    """Grid of stage numbers out of ``count``, on a background that grows lighter with the stage."""
+    from rich.text import Text
+
+    from tadan.schedule.draw import dark, stage_colour
+
+    digits = len(str(count - 1))
+    text = Text(no_wrap=True)
+    for index, row in enumerate(stages):
+        text.append("\n" if index else "")
+        for stage in row:
+            colour = stage_colour(stage, count)
+            ink = "white" if dark(colour) else "black"
+            text.append(f" {stage:{digits}} ", style=f"{ink} on rgb({colour[0]},{colour[1]},{colour[2]})")
+    return text

@@ -1,0 +1,37 @@
+"""Measuring codecs: pictures in, real file bytes, PSNR, MS-SSIM, seconds and BD-rate out.
+
+Every codec, ours included, is a :class:`PictureCodec`; nothing here knows more about Tadan than about JPEG.
+
+>>> from tadan.evaluate import available_rivals, run_curve
+>>> run_curve(available_rivals()["jpeg"], "kodak/", [25, 50, 75, 90]).results["psnr-rgb"]
+
+Importing this package loads numpy and Pillow only; plots, BD-rate and the demo's photograph need the extras
+``tadan[eval]`` and ``tadan[demo]`` and say so when they are missing.
+"""
+
+from tadan.evaluate.bdrate import BDRate, bd_rate
+from tadan.evaluate.codecs import PictureCodec
+from tadan.evaluate.curve import Curve, load_curve, run_curve, save_curve
+from tadan.evaluate.matching import Match, match_size
+from tadan.evaluate.metrics import ms_ssim, ms_ssim_scales, psnr, ssim
+from tadan.evaluate.ours import TadanCodec
+from tadan.evaluate.rivals import available_rivals, missing_rivals
+
+__all__ = [
+    "BDRate",
+    "Curve",
+    "Match",
+    "PictureCodec",
+    "TadanCodec",
+    "available_rivals",
+    "bd_rate",
+    "load_curve",
+    "match_size",
+    "missing_rivals",
+    "ms_ssim",
+    "ms_ssim_scales",
+    "psnr",
+    "run_curve",
+    "save_curve",
+    "ssim",
+]

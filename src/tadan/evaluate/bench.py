@@ -1,0 +1,99 @@
+"""Speed of the codec by schedule: medians of one run, all schedules in turn so that machine noise hits them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tadan.bitstream import read_stream
+from tadan.codec.codec import Codec
+from tadan.codec.latents import Y_STRIDE, plane_shape
+from tadan.entropy import StageDecoder
+from tadan.schedule import get_schedule
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Medians in seconds of one schedule. ``entropy`` is the rANS share of ``latents``, itself a part of ``decode``."""
+
+    schedule: str
+    stages: int
+    bytes: int
+    encode: float
+    decode: float
+    latents: float
+    entropy: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+def measure_speed(
+    image: Image.Image,
+    schedules: Sequence[str],
+    quality: int,
+    repeat: int,
+    threads: int | None,
+    model: str | None = None,
+    on_trial: Callable[[], None] = lambda: None,
+) -> list[SpeedRow]:
+    """Time encoding and decoding of one picture in this process, file bytes to pixels, after one warm-up each.
+
+    Args:
+        image: picture.
+        schedules: names.
+        quality: 1..100.
+        repeat: rounds; each runs every schedule once.
+        threads: see :class:`tadan.Codec`.
+        model: see :class:`tadan.Codec`.
+        on_trial: called after every trial, for progress bars.
+    """
+    stages: list[np.ndarray[Any, Any]] = []
+    codec = Codec(model, threads, observe=lambda _symbols, index: stages.append(index.copy()))
+    shape = plane_shape(image.width, image.height, Y_STRIDE)
+    files: dict[str, bytes] = {}
+    indices: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for name in schedules:
+        stages.clear()
+        files[name] = codec.encode(image, quality, name)
+        indices[name] = list(stages)
+        codec.decode(files[name])
+    times: dict[tuple[str, str], list[float]] = {}
+
+    def trial(name: str, part: str, work: Callable[[], object]) -> None:
+        begun = time.perf_counter()
+        work()
+        times.setdefault((name, part), []).append(time.perf_counter() - begun)
+        on_trial()
+
+    for _ in range(repeat):
+        for name in schedules:
+            data = files[name]
+            trial(name, "encode", lambda name=name: codec.encode(image, quality, name))  # type: ignore[misc]
+            trial(name, "decode", lambda data=data: codec.decode(data))  # type: ignore[misc]
+            trial(name, "latents", lambda data=data: codec.decode_latents(data))  # type: ignore[misc]
+            payload = read_stream(data).tiles[0].payload
+            trial(name, "entropy", lambda p=payload, name=name: _pull_all(codec, p, indices[name]))  # type: ignore[misc]
+    return [
+        SpeedRow(
+            name,
+            get_schedule(name).stage_count(*shape),
+            len(files[name]),
+            *(median(times[name, part]) for part in ("encode", "decode", "latents", "entropy")),
+        )
+        for name in schedules
+    ]
+
+
+def _pull_all(codec: Codec, payload: bytes, indices: Sequence[np.ndarray[Any, Any]]) -> None:
+    decoder = StageDecoder(codec.model.tables, payload)
+    for index in indices:
+        decoder.pull(index)
+    decoder.finish()

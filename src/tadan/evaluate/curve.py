@@ -1,0 +1,178 @@
+"""Rate-distortion curves: a codec over a folder of pictures, as the JSON that the anchors of this field use.
+
+The schema is CompressAI's (``name, description, meta, results`` with ``bpp, psnr-rgb, ms-ssim-rgb, encoding_time,
+decoding_time``, one number per point), plus ``pictures``: one row per picture and quality, from which all means follow.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tadan.errors import Corrupt, InvalidInput, UnreadableInput
+from tadan.evaluate.codecs import PictureCodec
+from tadan.evaluate.metrics import ms_ssim, ms_ssim_scales, psnr
+from tadan.evaluate.pictures import list_pictures, open_rgb
+from tadan.files import read_bytes, write_atomically
+
+IDENTICAL_DB = 100.0  # what a losslessly coded picture (PSNR infinite) counts for in a mean
+RESULT_KEYS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
+_FIVE_SCALES_ABOVE = 160  # pixels of the shorter side
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One picture at one quality: ``data`` is the file, ``psnr`` in dB (inf if identical), times in wall seconds.
+
+    ``ms_ssim`` is None for pictures under 11 pixels, and of fewer than five scales for those up to 160 pixels.
+    """
+
+    quality: int
+    data: bytes
+    decoded: Image.Image
+    psnr: float
+    ms_ssim: float | None
+    encode_s: float
+    decode_s: float
+
+    @property
+    def bpp(self) -> float:
+        """Bits of the whole file per pixel."""
+        return 8 * len(self.data) / (self.decoded.width * self.decoded.height)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One codec's curve; ``results`` maps RESULT_KEYS to a list with a number per point, ``pictures`` are rows."""
+
+    name: str
+    description: str
+    meta: dict[str, Any]
+    results: dict[str, list[float]]
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_trial(codec: PictureCodec, image: Image.Image, quality: int) -> Trial:
+    """Encode and decode ``image`` once and measure; Corrupt if the picture comes back with another size."""
+    start = time.perf_counter()
+    data = codec.encode(image, quality)
+    encoded = time.perf_counter()
+    decoded = codec.decode(data).convert("RGB")
+    encode_s, decode_s = encoded - start, time.perf_counter() - encoded
+    if decoded.size != image.size:
+        raise Corrupt(f"A picture of {image.size} pixels came back with {decoded.size}: the codec is broken.")
+    similarity = ms_ssim(image, decoded) if ms_ssim_scales(image.height, image.width) else None
+    return Trial(quality, data, decoded, psnr(image, decoded), similarity, encode_s, decode_s)
+
+
+def run_curve(
+    codec: PictureCodec,
+    folder: str | os.PathLike[str],
+    qualities: Sequence[int],
+    *,
+    limit: int | None = None,
+    on_trial: Callable[[], None] | None = None,
+) -> Curve:
+    """Run ``codec`` over the pictures in ``folder`` (the first ``limit`` by name) at each quality.
+
+    The first picture is coded once before the clock starts, so that loading a model is not timed. Means are taken over
+    pictures, a point per quality; an identical picture counts as 100 dB. ``on_trial`` is called after each trial.
+    UnreadableInput for a folder without pictures, InvalidInput for a quality that the codec does not take.
+    """
+    wanted = sorted(set(qualities))
+    outside = [quality for quality in wanted if quality not in codec.qualities]
+    if outside or not wanted:
+        allowed = f"{codec.qualities[0]} to {codec.qualities[-1]}"
+        raise InvalidInput(f"{codec.name} takes qualities {allowed}, got {outside or 'none'}.")
+    paths = list_pictures(folder, limit)
+    warm_up(codec, open_rgb(paths[0]), wanted[len(wanted) // 2])
+    rows = []
+    for path in paths:
+        image = open_rgb(path)
+        for quality in wanted:
+            rows.append(_row(path.name, run_trial(codec, image, quality)))
+            if on_trial is not None:
+                on_trial()
+    return _curve(codec, Path(folder), wanted, rows)
+
+
+def warm_up(codec: PictureCodec, image: Image.Image, quality: int) -> None:
+    """Encode and decode once and forget the result, so that later timings exclude loading and first allocations."""
+    codec.decode(codec.encode(image, quality))
+
+
+def save_curve(curve: Curve, path: str | os.PathLike[str]) -> None:
+    """Write ``curve`` as JSON, atomically; UnwritableOutput if that fails."""
+    write_atomically(path, (json.dumps(asdict(curve), indent=1) + "\n").encode())
+
+
+def load_curve(path: str | os.PathLike[str]) -> Curve:
+    """Read a curve or an anchor; ``results`` needs ``bpp`` and ``psnr-rgb`` of one length, all else may be missing.
+
+    UnreadableInput if the file cannot be read or is no such JSON.
+    """
+    try:
+        document = json.loads(read_bytes(path))
+        results = {key: [float(value) for value in values] for key, values in document["results"].items()}
+        complete = len(results["bpp"]) == len(results["psnr-rgb"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, UnreadableInput):
+            raise
+        raise _no_curve(path, f"{type(error).__name__}: {error}") from error
+    if not complete:
+        raise _no_curve(path, "bpp and psnr-rgb differ in length")
+    name = str(document.get("name", Path(path).stem))
+    meta, rows = dict(document.get("meta") or {}), list(document.get("pictures") or [])
+    return Curve(name, str(document.get("description", "")), meta, results, rows)
+
+
+def _no_curve(path: str | os.PathLike[str], reason: str) -> UnreadableInput:
+    wanted = '{"name": ..., "results": {"bpp": [...], "psnr-rgb": [...]}}'
+    return UnreadableInput(f"{os.fspath(path)} is not a rate-distortion curve ({reason}); expected JSON like {wanted}.")
+
+
+def _row(picture: str, trial: Trial) -> dict[str, Any]:
+    return {
+        "picture": picture,
+        "quality": trial.quality,
+        "width": trial.decoded.width,
+        "height": trial.decoded.height,
+        "bytes": len(trial.data),
+        "bpp": round(trial.bpp, 6),
+        "psnr-rgb": round(trial.psnr, 6) if math.isfinite(trial.psnr) else None,
+        "ms-ssim-rgb": None if trial.ms_ssim is None else round(trial.ms_ssim, 6),
+        "encoding_time": round(trial.encode_s, 6),
+        "decoding_time": round(trial.decode_s, 6),
+    }
+
+
+def _curve(codec: PictureCodec, folder: Path, qualities: list[int], rows: list[dict[str, Any]]) -> Curve:
+    results: dict[str, list[float]] = {key: [] for key in RESULT_KEYS}
+    for quality in qualities:
+        at_quality = [row for row in rows if row["quality"] == quality]
+        for key in RESULT_KEYS:
+            values = [IDENTICAL_DB if key == "psnr-rgb" and row[key] is None else row[key] for row in at_quality]
+            present = [value for value in values if value is not None]
+            results[key].append(round(sum(present) / len(present), 6) if present else math.nan)
+    if any(math.isnan(value) for value in results["ms-ssim-rgb"]):
+        del results["ms-ssim-rgb"]
+    names = {row["picture"] for row in rows}
+    meta = {
+        "dataset": f"{folder.resolve().name} ({len(names)} pictures)",
+        "quality": qualities,
+        "points": len(qualities),
+        "lossless_counts_as_db": IDENTICAL_DB,
+        "pictures_with_fewer_ms_ssim_scales": len(
+            {row["picture"] for row in rows if min(row["width"], row["height"]) <= _FIVE_SCALES_ABOVE}
+        ),
+    }
+    times = "wall seconds in one process, start-up excluded"
+    return Curve(
+        codec.name, f"{codec.description}. Per-picture values averaged; times are {times}", meta, results, rows
+    )

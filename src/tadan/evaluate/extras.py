@@ -1,0 +1,30 @@
+"""Imports of optional packages, with an error that names the command that installs them."""
+
+import importlib
+import re
+from typing import Any
+
+from tadan.errors import InvalidInput
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Import and return ``module``; InvalidInput naming ``pip install "tadan[extra]"`` if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InvalidInput(
+            f'{purpose} needs {module.partition(".")[0]}, which is not installed; run: pip install "tadan[{extra}]"'
+        ) from error
+
+
+def parse_qualities(text: str, allowed: range) -> list[int]:
+    """Read ``"20,45,70"`` as distinct ascending qualities; InvalidInput if one is no integer or not in ``allowed``."""
+    words = [word for word in re.split(r"[,\s]+", text) if word]
+    try:
+        qualities = sorted({int(word) for word in words})
+    except ValueError as error:
+        raise InvalidInput(f"Qualities {text!r} are not integers; write them as 20,45,70.") from error
+    outside = [quality for quality in qualities if quality not in allowed]
+    if outside or not qualities:
+        raise InvalidInput(f"Qualities {text!r}: give one or more integers from {allowed[0]} to {allowed[-1]}.")
+    return qualities

@@ -1,0 +1,152 @@
+"""How far a decoded picture is from its original: PSNR, SSIM and MS-SSIM of 8-bit pictures, numpy only.
+
+Sources: Wang, Bovik, Sheikh, Simoncelli, *Image Quality Assessment* (IEEE TIP 2004) for SSIM; Wang, Simoncelli, Bovik,
+*Multi-scale Structural Similarity* (Asilomar 2003) for the scales. Windows, borders, pooling and the mean over channels
+are those of the package pytorch-msssim, whose numbers learned-compression papers report.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tadan.errors import InvalidInput
+
+Picture = Image.Image | NDArray[np.uint8]
+_Plane = NDArray[np.float32]
+
+PEAK = 255.0
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, section 3.2; their sum is 1.0001, kept so
+WINDOW = 11  # samples of the Gaussian window
+WINDOW_SIGMA = 1.5  # samples
+C1 = (0.01 * PEAK) ** 2  # Wang 2004, K1
+C2 = (0.03 * PEAK) ** 2  # Wang 2004, K2
+
+
+def psnr(original: Picture, decoded: Picture) -> float:
+    """Peak signal-to-noise ratio in dB over all samples of all channels; ``inf`` for identical pictures.
+
+    Both are Pillow pictures (converted to RGB) or uint8 arrays (H, W) or (H, W, C) of one shape; else InvalidInput.
+    """
+    a, b = _pair(original, decoded)
+    error = float(np.mean(np.square(a.astype(np.int32) - b.astype(np.int32)), dtype=np.float64))
+    return math.inf if error == 0.0 else 10.0 * math.log10(PEAK**2 / error)
+
+
+def ms_ssim(original: Picture, decoded: Picture) -> float:
+    """Multi-scale structural similarity, 1.0 for identical pictures: mean over channels of the product over scales.
+
+    Pictures as for :func:`psnr`. A picture whose shorter side is 160 pixels or less is too small for five scales: it is
+    measured on the first :func:`ms_ssim_scales` ones with their weights rescaled to sum 1, and such a number should not
+    be compared with five-scale ones. InvalidInput below 11 pixels.
+    """
+    a, b = _pair(original, decoded)
+    scales = ms_ssim_scales(a.shape[0], a.shape[1])
+    if scales == 0:
+        raise InvalidInput(f"MS-SSIM needs at least {WINDOW}x{WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}.")
+    return _mean_over_channels(a, b, scales)
+
+
+def ms_ssim_scales(height: int, width: int) -> int:
+    """How many of the five scales :func:`ms_ssim` uses for such a picture: each needs a window that fits (0 to 5)."""
+    shorter = min(height, width)
+    return sum(shorter > (WINDOW - 1) * 2**scale for scale in range(len(SCALE_WEIGHTS)))
+
+
+def ssim(original: Picture, decoded: Picture) -> float:
+    """Structural similarity at full resolution only, mean over windows and channels. Errors as :func:`ms_ssim`."""
+    a, b = _pair(original, decoded)
+    if ms_ssim_scales(a.shape[0], a.shape[1]) == 0:
+        raise InvalidInput(f"SSIM needs at least {WINDOW}x{WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}.")
+    return _mean_over_channels(a, b, 1)
+
+
+def _mean_over_channels(a: NDArray[np.uint8], b: NDArray[np.uint8], scales: int) -> float:
+    weights = SCALE_WEIGHTS[:scales]
+    if scales < len(SCALE_WEIGHTS):
+        weights = tuple(weight / sum(weights) for weight in weights)
+    values = []
+    for channel in range(a.shape[2]):
+        x, y = a[:, :, channel].astype(np.float32), b[:, :, channel].astype(np.float32)
+        value = 1.0
+        for scale in range(scales):
+            if scale:
+                x, y = _halve(x), _halve(y)
+            similarity, contrast = _window_means(x, y)
+            value *= max(similarity if scale == scales - 1 else contrast, 0.0) ** weights[scale]
+        values.append(value)
+    return float(np.mean(values))
+
+
+def _window_means(x: _Plane, y: _Plane) -> tuple[float, float]:
+    """Mean of SSIM and of its contrast-structure factor over all windows that lie inside the plane."""
+    mean_x, mean_y = _blur(x), _blur(y)
+    mean_xy, mean_squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    covariance = _blur(x * y) - mean_xy
+    variances = _blur(x * x + y * y) - mean_squares  # of x and y together: no other sum of them is ever needed
+    contrast = (2.0 * covariance + np.float32(C2)) / (variances + np.float32(C2))
+    similarity = contrast * (2.0 * mean_xy + np.float32(C1)) / (mean_squares + np.float32(C1))
+    return float(np.mean(similarity, dtype=np.float64)), float(np.mean(contrast, dtype=np.float64))
+
+
+def _taps() -> NDArray[np.float32]:
+    distance = np.arange(WINDOW) - WINDOW // 2
+    taps = np.exp(-(distance**2) / (2.0 * WINDOW_SIGMA**2))
+    normalised: _Plane = (taps / taps.sum()).astype(np.float32)
+    return normalised
+
+
+_TAPS = _taps()
+
+
+def _blur(plane: _Plane) -> _Plane:
+    """Filter with the Gaussian window, rows then columns, (H, W) -> (H - 10, W - 10)."""
+    return _blur_rows(_blur_rows(plane).T).T
+
+
+def _blur_rows(plane: _Plane) -> _Plane:
+    height = plane.shape[0] - WINDOW + 1
+    middle = WINDOW // 2
+    total: _Plane = plane[middle : middle + height] * _TAPS[middle]
+    pair = np.empty_like(total)
+    for tap in range(middle):  # the window is symmetric: add the two samples that share a weight, then multiply once
+        mirror = WINDOW - 1 - tap
+        np.add(plane[tap : tap + height], plane[mirror : mirror + height], out=pair)
+        pair *= _TAPS[tap]
+        total += pair
+    return total
+
+
+def _halve(plane: _Plane) -> _Plane:
+    """2x2 mean; an odd side gets a border of zeros on both ends first, counted in the mean as torch's avg_pool2d does.
+
+    https://github.com/VainF/pytorch-msssim/blob/master/pytorch_msssim/ssim.py (``padding = [s % 2 ...]``)
+    """
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = np.pad(plane, ((height % 2, height % 2), (width % 2, width % 2)))
+        plane = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
+    rows = plane[0::2] + plane[1::2]
+    means: _Plane = (rows[:, 0::2] + rows[:, 1::2]) * np.float32(0.25)
+    return means
+
+
+def _pair(original: Picture, decoded: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    a, b = _samples(original), _samples(decoded)
+    if a.shape != b.shape:
+        raise InvalidInput(f"The pictures differ in size: {_size(a)} and {_size(b)}; compare pictures of one size.")
+    if a.size == 0:
+        raise InvalidInput("The pictures hold no pixels.")
+    return a, b
+
+
+def _samples(picture: Picture) -> NDArray[np.uint8]:
+    array = np.asarray(picture.convert("RGB") if isinstance(picture, Image.Image) else picture)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3):
+        raise InvalidInput(f"Expected a picture or a uint8 array (H, W[, C]), got {array.dtype} {array.shape}.")
+    return array[:, :, np.newaxis] if array.ndim == 2 else array
+
+
+def _size(array: NDArray[np.uint8]) -> str:
+    return f"{array.shape[1]}x{array.shape[0]} with {array.shape[2]} channel(s)"

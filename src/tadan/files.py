@@ -1,0 +1,82 @@
+"""Reading and writing whole files, with errors that say what stands on the disk afterwards."""
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from tadan.errors import UnreadableInput, UnwritableOutput
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the whole content of ``path``; UnreadableInput if it is missing, a folder or not permitted."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableInput(f"Cannot read {os.fspath(path)}: {_reason(error)}. Check the name and rights.") from error
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old content or the new one, never a part.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name in one step; an
+    existing file keeps its permission bits, a symbolic link keeps pointing to the file that is replaced. Devices and
+    pipes (``/dev/stdout``) are written directly. UnwritableOutput if any of this fails: the old file, if there was
+    one, is then unchanged and no temporary file is left.
+    """
+    shown = os.fspath(path)
+    target = Path(os.path.realpath(path))
+    try:
+        old_mode = _mode(target)
+        if old_mode is not None and stat.S_ISDIR(old_mode):
+            raise IsADirectoryError("it is a folder")
+        if old_mode is not None and not stat.S_ISREG(old_mode):
+            Path(path).write_bytes(data)
+        else:
+            _replace(target, data, old_mode)
+    except OSError as error:
+        kept = "the file that was there is unchanged" if target.is_file() else "nothing was written"
+        raise UnwritableOutput(
+            f"Cannot write {shown}: {_reason(error)}; {kept}. Choose another place or free some space."
+        ) from error
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create the folder ``path`` with its parents if it is not there yet; UnwritableOutput if that fails."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnwritableOutput(
+            f"Cannot create the folder {folder}: {_reason(error)}. Choose another place with --out."
+        ) from error
+    return folder
+
+
+def _replace(target: Path, data: bytes, old_mode: int | None) -> None:
+    temporary = target.with_name(f".tadan-{secrets.token_hex(8)}.part")  # short: a long target name must still fit
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if old_mode is not None:
+            os.chmod(temporary, stat.S_IMODE(old_mode))
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
