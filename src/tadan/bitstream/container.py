@@ -24,7 +24,7 @@ _DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: CRC-32C of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None)."""
+    """One tile: CRC-32 (zlib) of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None)."""
 
     latents_crc: int
     payload: bytes

@@ -40,15 +40,21 @@ def speed(
     with progress_bar("timing", 4 * repeat * len(names)) as step:
         rows = measure_speed(image, names, quality, repeat, threads, model, step)
     base = next((row.decode for row in rows if row.schedule == "checkerboard"), None)
-    table = Table("schedule", "stages", "bytes", "encode s", "decode s", "latents s", "rANS s", "rANS share", "decode ratio")
+    table = Table(
+        "schedule", "stages", "bytes", "encode s", "decode s", "latents s", "rANS s", "rANS share", "decode ratio"
+    )
     for row in rows:
         ratio = "" if base is None else f"{row.decode / base:.2f}"
         times = (f"{value:.3f}" for value in (row.encode, row.decode, row.latents, row.entropy))
         table.add_row(row.schedule, str(row.stages), str(row.bytes), *times, f"{row.entropy / row.decode:.1%}", ratio)
     console = Console()
     console.print(table)
-    console.print(f"{image.width}x{image.height}, quality {quality}, medians of {repeat} rounds, process start excluded")
-    _write(out, {"picture": picture.name, "quality": quality, "repeat": repeat, "rows": [row.to_dict() for row in rows]})
+    console.print(
+        f"{image.width}x{image.height}, quality {quality}, medians of {repeat} rounds, process start excluded"
+    )
+    _write(
+        out, {"picture": picture.name, "quality": quality, "repeat": repeat, "rows": [row.to_dict() for row in rows]}
+    )
 
 
 @app.command()
@@ -96,7 +102,9 @@ def price(
     rows = []
     wanted = parse_qualities(qualities, range(1, 101))
     for one in measure_price(weights, list_pictures(pictures), wanted, schedule, model):
-        rows.append({"quality": one.quality, "integer_percent": one.integer_percent, "total_percent": one.total_percent})
+        rows.append(
+            {"quality": one.quality, "integer_percent": one.integer_percent, "total_percent": one.total_percent}
+        )
         typer.echo(
             f"quality {one.quality}: {one.integer_bits / 8:,.0f} bytes; integers {one.integer_percent:+.3f} %, "
             f"with tables {one.total_percent:+.3f} % against float"

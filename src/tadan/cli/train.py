@@ -1,4 +1,4 @@
-"""``tadan train`` and ``tadan export``: from a folder of pictures to a model file. Needs ``pip install "tadan[train]"``."""
+"""``tadan train`` and ``tadan export``: from a folder of pictures to a model file. Needs the extra ``train``."""
 
 from __future__ import annotations
 

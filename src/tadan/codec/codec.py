@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
+from tadan.errors import Corrupt, InvalidInput, UnsupportedVersion
 from tadan.exact.linear import MatMul
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
@@ -109,13 +108,8 @@ class Codec:
             raise InvalidInput(f"quality goes from {QUALITY_MIN} to {QUALITY_MAX}, not {quality}")
         plan = get_schedule(schedule)
         model = self.model
-        planes = read_picture(image)
+        planes = read_picture(image, self.limits.max_pixels)
         height, width = planes.rgb.shape[:2]
-        if width * height > self.limits.max_pixels:
-            raise LimitExceeded(
-                f"a picture of {width}x{height} is above the limit of {self.limits.max_pixels} pixels; "
-                "raise Limits.max_pixels or make it smaller"
-            )
         quality = int(quality)
         with self._threads():
             y, z = self._transforms_of(model).analyse(planes.rgb, quality)
@@ -227,9 +221,7 @@ def _default() -> Codec:
     return Codec()
 
 
-def encode(
-    image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
-) -> bytes:
+def encode(image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False) -> bytes:
     """Encode with the bundled model; see :meth:`Codec.encode`."""
     return _default().encode(image, quality, schedule, verify)
 

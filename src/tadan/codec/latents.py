@@ -112,6 +112,7 @@ def encode_latents(
     shape = y.shape[0], y.shape[1]
     rows = y.reshape(-1, y.shape[2])
     radius = model.config.radius
+    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
     targets = iter([_targets(rows, stage, schedule.groups) for stage in schedule.plan(*shape, radius)])
 
     def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -119,7 +120,6 @@ def encode_latents(
         push(symbols, index[0])
         return symbols[None]
 
-    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
     y_hat = walk(plane, schedule, shape, radius, code)
     return encoder.finish(), Latents(y_hat[0], z_hat), bits
 

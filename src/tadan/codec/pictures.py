@@ -38,24 +38,28 @@ class Planes:
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def read_picture(picture: Picture) -> Planes:
+def read_picture(picture: Picture, max_pixels: int) -> Planes:
     """Take in a picture. EXIF orientation is applied and reset; 16-bit grey is rounded to 8 bits with a warning.
+
+    Args:
+        picture: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path.
+        max_pixels: a picture of more is refused before its pixels are read or copied.
 
     Raises:
         UnreadableInput: a path that cannot be opened as a picture.
         InvalidInput: an array of another type or shape, an empty picture, a mode that cannot be converted.
-        LimitExceeded: Pillow refuses the picture for its size.
+        LimitExceeded: the picture has more pixels than ``max_pixels``, or than Pillow accepts.
     """
     if isinstance(picture, Image.Image):
-        return _from_image(picture)
+        return _from_image(picture, max_pixels)
     if isinstance(picture, np.ndarray):
-        return _from_array(picture)
+        return _from_array(picture, max_pixels)
     if not isinstance(picture, str | PathLike):
         raise InvalidInput(f"a picture is a Pillow image, a uint8 array or a path, not {type(picture).__name__}")
     path = Path(picture)
     try:
         with Image.open(path) as image:
-            return _from_image(image)
+            return _from_image(image, max_pixels)
     except UnidentifiedImageError as error:
         raise UnreadableInput(f"{path} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
     except Image.DecompressionBombError as error:
@@ -65,7 +69,15 @@ def read_picture(picture: Picture) -> Planes:
         raise UnreadableInput(f"cannot read {path}: {reason}; check the name and whether the file is whole") from error
 
 
-def _from_array(array: NDArray[Any]) -> Planes:
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise LimitExceeded(
+            f"a picture of {width}x{height} is above the limit of {max_pixels} pixels; "
+            "raise Limits.max_pixels or make it smaller"
+        )
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Planes:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
         raise InvalidInput(
             f"an array is uint8 of shape (H, W) or (H, W, 1..4), not {array.dtype} {array.shape}; convert it first"
@@ -74,6 +86,7 @@ def _from_array(array: NDArray[Any]) -> Planes:
         array = array[:, :, None]
     if array.shape[2] not in _ARRAY_MODES:
         raise InvalidInput(f"an array has 1 to 4 channels in its last dimension, not {array.shape[2]}")
+    _check_size(array.shape[1], array.shape[0], max_pixels)
     return _split(np.ascontiguousarray(array), {})
 
 
@@ -84,7 +97,8 @@ def _split(array: NDArray[np.uint8], metadata: Mapping[str, bytes]) -> Planes:
     return Planes(np.ascontiguousarray(colour), mode, alpha, metadata)
 
 
-def _from_image(image: Image.Image) -> Planes:
+def _from_image(image: Image.Image, max_pixels: int) -> Planes:
+    _check_size(image.width, image.height, max_pixels)
     if getattr(image, "n_frames", 1) > 1:
         warnings.warn("the picture has several frames; only the first is encoded", stacklevel=4)
         image.seek(0)

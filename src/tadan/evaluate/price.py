@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tadan.codec.codec import Codec
 from tadan.codec.latents import Latents, encode_latents
@@ -72,22 +73,26 @@ def measure_price(
         totals = np.zeros(3)
         for path in pictures:
             y, z = transforms.analyse(np.asarray(open_rgb(path)), quality)
-            bits: list[float] = []
-            _, latents, _ = encode_latents(
-                model, y, z, quality, plan, observe=lambda s, i, b=bits: b.append(estimate_bits(model.tables, s, i))
-            )
-            totals += [*_float_bits(network, model.tables, y, latents, quality, schedule), sum(bits[1:])]
+            stages: list[float] = []  # z, then the stages of y
+
+            def note(symbols: NDArray[np.int32], index: NDArray[np.uint8], out: list[float] = stages) -> None:
+                out.append(estimate_bits(model.tables, symbols, index))
+
+            _, latents, _ = encode_latents(model, y, z, quality, plan, observe=note)
+            totals += [*_float_bits(network, model.tables, y, latents, quality, schedule), sum(stages[1:])]
         prices.append(Price(quality, *totals.tolist()))
     return prices
 
 
 def _float_bits(
-    network: TadanModel, tables: ScaleTables, y: np.ndarray, latents: Latents, quality: int, schedule: str
+    network: TadanModel, tables: ScaleTables, y: NDArray[np.float32], latents: Latents, quality: int, schedule: str
 ) -> tuple[float, float]:
     config = network.config
     plan = get_schedule(schedule)
-    visible = visibility_input(plan, *y.shape[:2], config.radius, config.groups)
-    y_hat, z_hat = (torch.from_numpy(v[None].astype(np.float32)) / 2**LATENT_FRACTION for v in (latents.y_hat, latents.z_hat))
+    visible = visibility_input(plan, y.shape[0], y.shape[1], config.radius, config.groups)
+    y_hat, z_hat = (
+        torch.from_numpy(v[None].astype(np.float32)) / 2**LATENT_FRACTION for v in (latents.y_hat, latents.z_hat)
+    )
     predicted = network.parameters_for(y_hat, z_hat, visible, torch.tensor([float(quality)]))
     mean, log_scale = predicted.mean[0].double().numpy(), predicted.log_scale[0].double().numpy()
     symbols = np.rint(y - mean)

@@ -1,0 +1,1 @@
+"""Integer networks whose results no machine can round differently. Needs numpy only."""

@@ -77,5 +77,3 @@ def by_quality(knots: NDArray[np.floating[Any]], qualities: int) -> NDArray[np.f
     low = np.minimum(np.floor(positions).astype(int), len(knots) - 2)
     part = (positions - low)[:, None]
     return np.asarray(knots[low] * (1 - part) + knots[low + 1] * part, dtype=np.float64)
-
-

@@ -80,7 +80,7 @@ class ExactProduct:
 
     def __call__(self, x: Floats, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
-        x = x.astype(self._dtype, copy=False)
+        x = x.astype(self._dtype, copy=False)  # type: ignore[assignment]
         if len(self._pieces) == 1:
             return np.asarray(matmul(x, self._pieces[0]), dtype=np.float64)
         total = np.zeros((x.shape[0], self.outputs))
@@ -137,7 +137,8 @@ class ExactLayer:
         if shift.min() < 0 or shift.max() > MAX_SHIFT:
             raise Corrupt(f"the model file holds a shift outside 0..{MAX_SHIFT}; fetch it again")
         self.product = ExactProduct(weight, limit)
-        if self.product.proof.total + 2 * int(np.abs(bias.astype(np.int64)).max()) + 2**MAX_SHIFT >= FLOAT64_EXACT:
+        largest_bias = max(int(bias.max(initial=0)), -int(bias.min(initial=0)))  # abs(-2**63) would wrap
+        if self.product.proof.total + 2 * largest_bias + 2**MAX_SHIFT >= FLOAT64_EXACT:
             raise Corrupt("an integer layer of the model file could overflow; export it again")
         self.bias = bias.astype(np.float64)
         self.shift = shift.astype(np.int64)

@@ -114,10 +114,9 @@ class EntropyTwin:
         self._outlets: dict[tuple[int, int], ExactLayer] = {(0, 1): layer("outlet", ACTIVATION_LIMIT, low, high)}
         for group in range(sizes.groups):
             columns = self._columns(group, sizes.groups)
-            parts = [arrays[f"outlet.{part}"] for part in ("weight", "bias", "shift")]
-            self._outlets[group, sizes.groups] = ExactLayer(
-                *(part[..., columns] for part in parts), ACTIVATION_LIMIT, low[columns], high[columns]
-            )
+            weight, bias, shift = (arrays[f"outlet.{part}"][..., columns] for part in ("weight", "bias", "shift"))
+            own = ExactLayer(weight, bias, shift, ACTIVATION_LIMIT, low[columns], high[columns])
+            self._outlets[group, sizes.groups] = own
         self._base_weight = arrays["bases.weight"]
         self._base_shift = arrays["bases.shift"].astype(np.int64)
         self._hidden_bias = arrays["quality.hidden"].astype(np.float64)
@@ -192,7 +191,7 @@ class EntropyTwin:
         Returns:
             float64 (B, 4 h, 4 w, hidden), integers in pre-activation units.
         """
-        x = np.clip(z_hat, -Z_LIMIT, Z_LIMIT).astype(np.float32)
+        x: Floats = np.clip(z_hat, -Z_LIMIT, Z_LIMIT).astype(np.float32)
         x = _conv3(self.conv1, x, matmul)
         x = depth_to_space(_pointwise(self.up1, x, matmul), 2)
         x = _conv3(self.conv2, x, matmul)
@@ -202,7 +201,7 @@ class EntropyTwin:
         return out
 
     def embed(self, y_hat: NDArray[np.int32], group: int, groups: int, matmul: MatMul = np.matmul) -> Floats:
-        """y_hat int32 (n, latent / groups), Q4, of schedule group ``group`` of ``groups`` -> float32 (n, own, embed)."""
+        """y_hat int32 (n, latent / groups), Q4, of schedule group ``group`` -> float32 (n, own groups, embed)."""
         own = self.sizes.groups // groups
         parts = np.split(np.clip(y_hat, -Y_LIMIT, Y_LIMIT), own, axis=1)
         embedded = [self.embeds[group * own + i](part.astype(np.float64), matmul) for i, part in enumerate(parts)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.errors import InvalidInput
 from tadan.exact.linear import MatMul
 from tadan.exact.network import EntropyTwin
 from tadan.schedule import Cell
@@ -20,6 +21,9 @@ class LatentPlane:
         groups: channel groups of the schedule.
         quality: 1..100.
         matmul: backend of the matrix products; exact ones give identical results.
+
+    Raises:
+        InvalidInput: the model cannot tell that many channel groups apart.
     """
 
     def __init__(
@@ -35,6 +39,11 @@ class LatentPlane:
         self._batch = len(z_hat)
         self._height, self._width = shape
         sizes = twin.sizes
+        if groups not in (1, sizes.groups):
+            raise InvalidInput(
+                f"this model decodes 1 or {sizes.groups} channel groups, not the {groups} of the schedule; "
+                "choose another schedule"
+            )
         hyper = twin.hyper(z_hat, quality, matmul)[:, : self._height, : self._width]
         self._hyper = hyper.reshape(self._batch, self._height * self._width, -1)
         radius = sizes.radius

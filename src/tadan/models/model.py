@@ -1,4 +1,4 @@
-"""Model files: integer weights, tables, ONNX graphs and their metadata in one safetensors file, named by its content."""
+"""Model files: integer weights, tables, ONNX graphs and metadata in one safetensors file, named by its content."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> byte
         value = tensors[name]
         little = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"), copy=False))
         digest.update(f"\0{name}\0{little.dtype.str}\0{little.shape}\0".encode())
-        digest.update(little)
+        digest.update(little.data)
     return digest.digest()[:ID_BYTES]
 
 
@@ -133,7 +133,9 @@ def read_model(path: Path) -> Model:
     except OSError as error:
         raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
     except SafetensorError as error:
-        raise NotOurFile(f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan") from error
+        raise NotOurFile(
+            f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan"
+        ) from error
     if header.pop("format", None) != FORMAT:
         raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
     if header.pop("format_version", "") != str(FORMAT_VERSION):

@@ -1,0 +1,1 @@
+"""Float networks in torch: transforms, hyperprior, context networks, ONNX graphs. Needs the extra ``train``."""

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from tadan.entropy.constants import SCALE_MAX, SCALE_MIN
+from tadan.errors import InvalidInput
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig
 from tadan.nn.transforms import Conv, depth_to_space, space_to_depth
 
@@ -122,14 +123,35 @@ class HyperSynthesis(nn.Module):
         return self.conv3(x)
 
 
-class AnyScheduleContext(nn.Module):
-    """Masked window product whose kernel is mixed from base kernels by the visibility pattern."""
+class _WindowContext(nn.Module):
+    """What both context networks share: the embedding of a latent and the window of embeddings around a position."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         group = config.latent // config.groups
         self.embed = nn.Parameter(torch.randn(config.groups, group, config.embed) / math.sqrt(group))
+
+    def embedding(self, y_hat: Tensor) -> Tensor:
+        """(B, h, w, latent) -> (B, h, w, groups, embed), linear within each channel group."""
+        b, h, w, _ = y_hat.shape
+        with torch.autocast(y_hat.device.type, enabled=False):
+            return torch.einsum("bhwgc,gce->bhwge", y_hat.float().reshape(b, h, w, self.config.groups, -1), self.embed)
+
+    def windows(self, embedded: Tensor) -> Tensor:
+        """(B, h, w, groups, embed) -> (B, h, w, window * groups, embed), zero outside the plane."""
+        r = self.config.radius
+        _, h, w, _, _ = embedded.shape
+        padded = F.pad(embedded.flatten(3), (0, 0, r, r, r, r))
+        shifted = [padded[:, i : i + h, j : j + w] for i in range(2 * r + 1) for j in range(2 * r + 1)]
+        return torch.stack(shifted, dim=3).unflatten(-1, (self.config.groups, -1)).flatten(3, 4)
+
+
+class AnyScheduleContext(_WindowContext):
+    """Masked window product whose kernel is mixed from base kernels by the visibility pattern."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
         features = config.visibility_bits * config.embed
         self.bases = nn.Linear(config.bases * features, config.hidden)
         self.mask_in = nn.Linear(config.visibility_bits, config.mask_hidden)
@@ -140,26 +162,12 @@ class AnyScheduleContext(nn.Module):
             self.mask_out.bias.zero_()
             self.mask_out.bias[: config.visibility_bits] = 1.0
 
-    def embedding(self, y_hat: Tensor) -> Tensor:
-        """(B, h, w, latent) -> (B, h, w, groups, embed)."""
-        b, h, w, _ = y_hat.shape
-        with torch.autocast(y_hat.device.type, enabled=False):
-            return torch.einsum("bhwgc,gce->bhwge", y_hat.float().reshape(b, h, w, self.config.groups, -1), self.embed)
-
     def mixing(self, visible: Tensor) -> tuple[Tensor, Tensor]:
         """visible (..., window * groups) in {0, 1} -> masked coefficients (..., bases, window * groups), bias."""
         out = self.mask_out(torch.relu(self.mask_in(visible)))
         cut = self.config.bases * self.config.visibility_bits
         coefficients = out[..., :cut].unflatten(-1, (self.config.bases, -1)) * visible[..., None, :]
         return coefficients, out[..., cut:]
-
-    def windows(self, embedded: Tensor) -> Tensor:
-        """(B, h, w, groups, embed) -> (B, h, w, window, groups, embed), zero outside the plane."""
-        r = self.config.radius
-        _, h, w, _, _ = embedded.shape
-        padded = F.pad(embedded.flatten(3), (0, 0, r, r, r, r))
-        shifted = [padded[:, i : i + h, j : j + w] for i in range(2 * r + 1) for j in range(2 * r + 1)]
-        return torch.stack(shifted, dim=3).unflatten(-1, (self.config.groups, -1))
 
     def forward(self, y_hat: Tensor, visible: Tensor) -> Tensor:
         """Context term of every position.
@@ -173,35 +181,48 @@ class AnyScheduleContext(nn.Module):
         """
         windows = self.windows(self.embedding(y_hat))
         coefficients, bias = self.mixing(visible)
-        b, h, w, n, g, e = windows.shape
-        mixed = windows.reshape(b, h, w, 1, n * g, e) * coefficients[..., None]
-        return self.bases(mixed.reshape(b, h, w, -1)) + bias
+        mixed = windows[..., None, :, :] * coefficients[..., None]
+        return self.bases(mixed.flatten(3)) + bias
 
 
-class SpecialisedContext(nn.Module):
+class SpecialisedContext(_WindowContext):
     """One kernel per visibility pattern of one schedule, as in the paper: the reference for the study.
 
+    A drop-in for :class:`AnyScheduleContext` that runs under its own schedule only; it has no integer twin.
+
     Args:
-        config: sizes; the window and embedding are those of the any-schedule network.
-        patterns: number of different visibility patterns of the schedule (n * n for a multistage schedule).
+        config: sizes.
+        patterns: bool (P, window * groups), the different visibility patterns of the schedule (n * n for n x n
+            multistage), see :func:`tadan.train.data.visibility_input`.
     """
 
-    def __init__(self, config: ModelConfig, patterns: int) -> None:
-        super().__init__()
-        self.shared = AnyScheduleContext(config)
-        features = config.visibility_bits * config.embed
-        self.kernels = nn.Parameter(torch.randn(patterns, features, config.hidden) / math.sqrt(features))
-        self.bias = nn.Parameter(torch.zeros(patterns, config.hidden))
-        del self.shared.bases, self.shared.mask_in, self.shared.mask_out
+    patterns: Tensor
 
-    def forward(self, y_hat: Tensor, visible: Tensor, pattern: Tensor) -> Tensor:
-        """As :meth:`AnyScheduleContext.forward`; ``pattern`` int (B, h, w) names the kernel of each position."""
-        windows = self.shared.windows(self.shared.embedding(y_hat))
-        seen = (windows.flatten(3, 4) * visible[..., None]).flatten(3)
+    def __init__(self, config: ModelConfig, patterns: Tensor) -> None:
+        super().__init__(config)
+        features = config.visibility_bits * config.embed
+        self.register_buffer("patterns", patterns.bool(), persistent=False)
+        self.kernels = nn.Parameter(torch.randn(len(patterns), features, config.hidden) / math.sqrt(features))
+        self.bias = nn.Parameter(torch.zeros(len(patterns), config.hidden))
+
+    def forward(self, y_hat: Tensor, visible: Tensor) -> Tensor:
+        """As :meth:`AnyScheduleContext.forward`.
+
+        Raises:
+            InvalidInput: ``visible`` holds a pattern of another schedule.
+        """
+        windows = self.windows(self.embedding(y_hat))
+        seen = (windows * visible[..., None]).flatten(3)
+        same = (visible.bool()[..., None, :] == self.patterns).all(-1)
+        if not bool(same.any(-1).all()):
+            raise InvalidInput(
+                "a specialised context network runs under its own schedule only; use the any-schedule one"
+            )
+        which = same.int().argmax(-1).expand(seen.shape[:3])
         out = seen.new_zeros(*seen.shape[:3], self.bias.shape[1])
-        for index in range(self.kernels.shape[0]):
-            here = pattern == index
-            out[here] = (seen[here] @ self.kernels[index] + self.bias[index]).to(out.dtype)
+        for index, (kernel, bias) in enumerate(zip(self.kernels, self.bias, strict=True)):
+            here = which == index
+            out[here] = (seen[here] @ kernel + bias).to(out.dtype)
         return out
 
 
@@ -213,7 +234,7 @@ class EntropyModel(nn.Module):
         self.config = config
         self.h_a = HyperAnalysis(config)
         self.h_s = HyperSynthesis(config)
-        self.context = AnyScheduleContext(config)
+        self.context: AnyScheduleContext | SpecialisedContext = AnyScheduleContext(config)
         self.hidden_bias = ByQuality(config.knots, config.hidden)
         self.layer = nn.Linear(config.hidden, config.hidden)
         self.outlet = nn.Linear(config.hidden, 2 * config.latent)

@@ -1,4 +1,4 @@
-"""ONNX graphs of g_a, h_a and g_s, written node by node: dynamic sizes, half-precision weights, no torch at run time."""
+"""ONNX graphs of g_a, h_a and g_s, written node by node: dynamic sizes, half-precision weights."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from tadan.errors import InvalidInput
 from tadan.nn.entropy_model import HyperAnalysis
-from tadan.nn.transforms import PIXELS, Analysis, Block, Synthesis
+from tadan.nn.transforms import PIXELS, Analysis, Synthesis
 
 OPSET = 17
 IR_VERSION = 8
@@ -45,7 +46,7 @@ class _Graph:
         self.tip = out
         return out
 
-    def convolve(self, weight: NDArray[np.float32], bias: Tensor, **attributes: Any) -> None:
+    def convolve(self, weight: NDArray[np.float32], bias: Tensor | None, **attributes: Any) -> None:
         """Append a convolution with weights (out, in, rows, cols)."""
         self.add("Conv", self.constant(weight), self.constant(_numpy(bias)), **attributes)
 
@@ -63,8 +64,8 @@ class _Graph:
         weight = _numpy(layer.weight).reshape(outputs, size, size, inputs // size**2).transpose(0, 3, 1, 2)
         self.convolve(np.ascontiguousarray(weight), layer.bias, strides=[size, size])
 
-    def block(self, block: Block) -> None:
-        """Append a residual block."""
+    def block(self, block: Any) -> None:
+        """Append a residual :class:`~tadan.nn.transforms.Block`."""
         shortcut = self.tip
         self.depthwise(block.spatial)
         self.pointwise(block.expand)
@@ -87,7 +88,9 @@ class _Graph:
         return bytes(model.SerializeToString())
 
 
-def _numpy(value: Tensor) -> NDArray[np.float32]:
+def _numpy(value: Tensor | None) -> NDArray[np.float32]:
+    if value is None:
+        raise InvalidInput("a layer to export has no bias; the graphs expect one")
     return value.detach().float().numpy()
 
 

@@ -1,0 +1,1 @@
+"""Training: data, loop, export to a model file. Needs the extra ``train``."""

@@ -51,9 +51,7 @@ def load_pictures(folder: Path, minimum: int) -> list[NDArray[np.uint8]]:
     return pictures
 
 
-def crops(
-    pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator
-) -> Tensor:
+def crops(pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator) -> Tensor:
     """Random crops, each flipped and transposed at random: float32 (batch, size, size, 3) in 0..1."""
     out = np.empty((batch, size, size, 3), np.uint8)
     for index in range(batch):
@@ -95,9 +93,7 @@ def visibility_input(schedule: Schedule, height: int, width: int, radius: int, g
     return _visible(schedule, height, width, radius, groups)[None]
 
 
-def batches(
-    pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator
-) -> Iterator[Tensor]:
+def batches(pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator) -> Iterator[Tensor]:
     """Endless stream of :func:`crops`."""
     while True:
         yield crops(pictures, batch, size, rng)

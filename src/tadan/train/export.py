@@ -27,6 +27,7 @@ from tadan.exact.constants import (
 from tadan.exact.convert import by_quality, fractions_for, to_integer
 from tadan.models import Model, save_model
 from tadan.models.config import QUALITY_MAX, ModelConfig
+from tadan.nn.entropy_model import AnyScheduleContext
 from tadan.nn.graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from tadan.nn.model import TadanModel
 from tadan.nn.transforms import depth_to_space
@@ -85,7 +86,7 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
             seen_y = torch.round(y)
             note("embed", entropy.context.embedding(seen_y).flatten(3))
             for name in CALIBRATION_SCHEDULES:
-                visible = visibility_input(get_schedule(name), *y.shape[1:3], config.radius, config.groups)
+                visible = visibility_input(get_schedule(name), y.shape[1], y.shape[2], config.radius, config.groups)
                 for group in range(visible.shape[1]):
                     context = entropy.context(seen_y, visible[:, group].expand(len(batch), -1, -1, -1).float())
                     hidden = note("pre", torch.relu(hyper + context + entropy.hidden_bias(quality)))
@@ -120,8 +121,12 @@ def integer_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]]
     return out | _outlet(model, k["hidden"], bits) | _by_quality(model, k_pre)
 
 
-def _context(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], k_pre: NDArray[np.int64], bits: WeightBits) -> Arrays:
+def _context(
+    model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], k_pre: NDArray[np.int64], bits: WeightBits
+) -> Arrays:
     config, context = model.config, model.entropy.context
+    if not isinstance(context, AnyScheduleContext):
+        raise InvalidInput("only the any-schedule context network has an integer twin; train without specialise")
     k_embed = fractions_for(maxima["embed"], EMBED_LIMIT).reshape(config.groups, config.embed)
     out: Arrays = {}
     for group, weight in enumerate(_array(context.embed)):
@@ -133,7 +138,9 @@ def _context(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], k_pre
     integer = to_integer(bases.reshape(-1, config.hidden), np.zeros(config.hidden), k_in, k_pre, bits.bases)
     out["bases.weight"] = integer.weight.reshape(bases.shape)
     out["bases.shift"] = integer.shift
-    first = to_integer(_array(context.mask_in.weight).T, _array(context.mask_in.bias), 0, COEFFICIENT_FRACTION, bits.mask)
+    first = to_integer(
+        _array(context.mask_in.weight).T, _array(context.mask_in.bias), 0, COEFFICIENT_FRACTION, bits.mask
+    )
     cut = config.bases * config.visibility_bits
     weight, bias = _array(context.mask_out.weight).T, _array(context.mask_out.bias)
     mix = to_integer(weight[:, :cut], bias[:cut], COEFFICIENT_FRACTION, COEFFICIENT_FRACTION, bits.mask)

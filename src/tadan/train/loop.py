@@ -19,12 +19,14 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput
 from tadan.models.config import ModelConfig, quality_lambda
+from tadan.nn.entropy_model import SpecialisedContext
 from tadan.nn.klt import start
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel
 from tadan.schedule import get_schedule
 from tadan.train.data import crops, draw_schedule, load_pictures, visibility_input
 
 HELD_OUT = 24  # pictures at the end of the list that are never trained on
+Z_PRICE_START = 0.05
 EVALUATED = (10, 30, 50, 70, 90)
 
 
@@ -33,6 +35,7 @@ class Recipe:
     """Settings of one training run. Times and sizes: steps, pictures, pixels.
 
     ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
+    ``specialise`` names a schedule: its own context network with a kernel per pattern replaces the any-schedule one.
     ``finetune`` trains the entropy networks alone, with hard rounding, from weights that already stand.
     """
 
@@ -46,6 +49,7 @@ class Recipe:
     lr_end: float = 1e-5
     warmup: int = 200
     clip: float = 1.0
+    z_warmup: int = 4000
     ema: float = 0.999
     precision: str = "bf16"
     muon: bool = True  # orthogonalised updates for the inner matrices; Adam alone otherwise
@@ -54,6 +58,7 @@ class Recipe:
     log_every: int = 200
     save_every: int = 1000
     finetune: bool = False
+    specialise: str = ""
 
 
 class Trainer:
@@ -72,7 +77,7 @@ class Trainer:
             raise InvalidInput(f"{len(pictures)} pictures below {data}; training needs more than {HELD_OUT}")
         self.pictures, self.held_out = pictures[:-HELD_OUT], pictures[-HELD_OUT:]
         torch.manual_seed(recipe.seed)
-        self.model = TadanModel(config)
+        self.model = build_model(config, recipe)
         self.step = 0
         names = [name for name, _ in self.model.named_parameters()]
         if recipe.finetune:
@@ -88,10 +93,14 @@ class Trainer:
             self.model.load_state_dict(load_weights(init))
         else:
             rng = np.random.default_rng(recipe.seed)
-            self.model.set_start(start(self.model.g_a, self.model.g_s, (crops(self.pictures, 8, 256, rng) for _ in range(60))))
+            self.model.set_start(
+                start(self.model.g_a, self.model.g_s, (crops(self.pictures, 8, 256, rng) for _ in range(60)))
+            )
         if not state.exists():
             self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        (folder / "recipe.json").write_text(json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1))
+        (folder / "recipe.json").write_text(
+            json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
+        )
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then half a cosine down to ``lr_end``."""
@@ -113,8 +122,14 @@ class Trainer:
             self.step += 1
             if self.step % self.recipe.log_every == 0:
                 elapsed, mark = time.monotonic() - mark, time.monotonic()
-                self._report({"step": self.step, "loss": round(float(np.mean(lost or [math.nan])), 5), "skipped": skipped,
-                              "seconds_per_step": round(elapsed / self.recipe.log_every, 4)})
+                self._report(
+                    {
+                        "step": self.step,
+                        "loss": round(float(np.mean(lost or [math.nan])), 5),
+                        "skipped": skipped,
+                        "seconds_per_step": round(elapsed / self.recipe.log_every, 4),
+                    }
+                )
                 lost.clear()
             if self.step % self.recipe.save_every == 0:
                 self.save()
@@ -129,11 +144,14 @@ class Trainer:
         batch, size = (recipe.late_batch, recipe.late_size) if late else (recipe.batch, recipe.size)
         picture = crops(self.pictures, batch, size, rng)
         quality = torch.from_numpy(rng.uniform(1, 100, batch)).float()
-        visible = visibility_input(draw_schedule(rng), size // 16, size // 16, self.config.radius, self.config.groups)
+        schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
+        visible = visibility_input(schedule, size // 16, size // 16, self.config.radius, self.config.groups)
         lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()])
         with self._autocast():
             losses = self.model(picture, quality, visible.expand(batch, -1, -1, -1, -1), hard=recipe.finetune)
-        rate = losses.y_bpp + losses.z_bpp
+        # An expensive z is given up before h_s has learned to use it ("posterior collapse"): let its price rise slowly.
+        z_price = Z_PRICE_START + (1 - Z_PRICE_START) * min(1.0, self.step / max(1, recipe.z_warmup))
+        rate = losses.y_bpp + z_price * losses.z_bpp
         # J grows about as sqrt(lambda); dividing makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE).rsqrt()
         distortion = 0 if recipe.finetune else lam * 255**2 * losses.mse
@@ -160,22 +178,32 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self) -> dict[str, Any]:
         """Hard-rounded bpp and PSNR of the average on the held-out pictures, at some qualities, schedule 2x2."""
-        model = TadanModel(self.config)
+        model = build_model(self.config, self.recipe)
         model.load_state_dict(self.average)
         size = min(256, *(min(picture.shape[:2]) for picture in self.held_out)) // 64 * 64
         picture = crops(self.held_out, HELD_OUT, size, np.random.default_rng(0))
-        visible = visibility_input(get_schedule("2x2"), size // 16, size // 16, self.config.radius, self.config.groups)
+        schedule = get_schedule(self.recipe.specialise or "2x2")
+        visible = visibility_input(schedule, size // 16, size // 16, self.config.radius, self.config.groups)
         rows: dict[str, Any] = {}
         total = 0.0
         for quality in EVALUATED:
             with self._autocast():
-                losses = model(picture, torch.full((HELD_OUT,), float(quality)), visible.expand(HELD_OUT, -1, -1, -1, -1), hard=True)
+                losses = model(
+                    picture,
+                    torch.full((HELD_OUT,), float(quality)),
+                    visible.expand(HELD_OUT, -1, -1, -1, -1),
+                    hard=True,
+                )
             lam = quality_lambda(self.config, quality)
             rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
             score = float((lam * 255**2 * mse + rate).mean())
             total += math.log(score)
-            rows[str(quality)] = [round(float(rate.mean()), 4), round(float(losses.z_bpp.mean()), 4),
-                                  round(float(-10 * mse.log10().mean()), 3), round(score, 4)]
+            rows[str(quality)] = [
+                round(float(rate.mean()), 4),
+                round(float(losses.z_bpp.mean()), 4),
+                round(float(-10 * mse.log10().mean()), 3),
+                round(score, 4),
+            ]
         return {"bpp_zbpp_psnr_J": rows, "mean_log_J": round(total / len(EVALUATED), 5)}
 
     def _report(self, row: Mapping[str, Any]) -> None:
@@ -206,6 +234,16 @@ class Trainer:
             if full.startswith("optimizer/"):
                 _, key, name = full.split("/")
                 owner[self.trained[name]].state[self.trained[name]][key] = moment
+
+
+def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
+    """Model with random weights; with the context network that the recipe asks for."""
+    model = TadanModel(config)
+    if recipe.specialise:
+        schedule = get_schedule(recipe.specialise)
+        patterns = visibility_input(schedule, *schedule.period, config.radius, config.groups).flatten(0, 3)
+        model.entropy.context = SpecialisedContext(config, torch.unique(patterns, dim=0))
+    return model
 
 
 def _optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
