@@ -165,7 +165,7 @@ class Codec:
 
     def _latents(self, model: Model, header: Header, tile: Tile, width: int, height: int) -> Latents:
         shape = plane_shape(width, height, Y_STRIDE)
-        schedule = _schedule_of(header.schedule)
+        schedule = _schedule_of(header.schedule, model)
         latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
         if latents.checksum() != tile.latents_crc:
             raise Corrupt(
@@ -205,8 +205,14 @@ def _schedule_field(schedule: Schedule) -> ScheduleField:
     return ScheduleField(pattern=tuple(tuple(tuple(row) for row in group) for group in rows))
 
 
-def _schedule_of(field: ScheduleField) -> Schedule:
+def _schedule_of(field: ScheduleField, model: Model) -> Schedule:
     if field.pattern is not None:
+        groups = len(field.pattern)
+        if groups not in (1, model.config.groups):
+            raise UnsupportedVersion(
+                f"the stream tells {groups} channel groups apart, its model 1 or {model.config.groups}; "
+                "encode the picture again with another schedule"
+            )
         return PatternSchedule(field.pattern)
     if field.name not in schedule_names():
         raise UnsupportedVersion(

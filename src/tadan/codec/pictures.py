@@ -98,6 +98,8 @@ def _split(array: NDArray[np.uint8], metadata: Mapping[str, bytes]) -> Planes:
 
 
 def _from_image(image: Image.Image, max_pixels: int) -> Planes:
+    if 0 in image.size:
+        raise InvalidInput(f"the picture has no pixels ({image.width}x{image.height}); give at least one")
     _check_size(image.width, image.height, max_pixels)
     if getattr(image, "n_frames", 1) > 1:
         warnings.warn("the picture has several frames; only the first is encoded", stacklevel=4)
@@ -115,10 +117,9 @@ def _from_image(image: Image.Image, max_pixels: int) -> Planes:
         return _split(array[:, :, None], metadata)
     if mode in ("I", "F"):
         raise InvalidInput(f"pictures of mode {mode} have no defined range; convert the picture to L or RGB first")
-    if mode not in ("L", "LA", "RGB", "RGBA"):
-        transparent = "transparency" in upright.info or mode in ("PA", "La", "RGBa")
-        target = "L" if mode == "1" else "RGBA" if transparent else "RGB"
-        upright = upright.convert(target)
+    transparent = mode in ("PA", "La", "RGBa") or ("transparency" in upright.info and mode in ("1", "L", "P", "RGB"))
+    if transparent or mode not in ("L", "LA", "RGB", "RGBA"):
+        upright = upright.convert(("L" if mode in ("1", "L", "La") else "RGB") + ("A" if transparent else ""))
         if mode == "CMYK":
             metadata.pop("icc", None)  # it describes ink, not the RGB that is coded
     array = np.asarray(upright)

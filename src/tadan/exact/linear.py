@@ -78,6 +78,11 @@ class ExactProduct:
         carried = weight.astype(self._dtype)
         self._pieces = [np.ascontiguousarray(piece) for piece in np.array_split(carried, self.proof.splits)]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the carried weights."""
+        return sum(piece.nbytes for piece in self._pieces)
+
     def __call__(self, x: Floats, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
         x = x.astype(self._dtype, copy=False)  # type: ignore[assignment]

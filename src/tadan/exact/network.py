@@ -28,10 +28,11 @@ from tadan.exact.constants import (
     Y_LIMIT,
     Z_LIMIT,
 )
-from tadan.exact.linear import ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
+from tadan.exact.linear import MAX_SHIFT, ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
 
 Arrays = Mapping[str, NDArray[Any]]
-MAX_KERNELS = 64
+QUALITIES = 100
+MAX_KERNEL_BYTES = 2**28  # a 4x4 schedule needs about 60 MB
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class MixedKernel:
     groups: NDArray[np.int64] | None
     product: ExactProduct | None
     bias: NDArray[np.float64]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the kernel."""
+        return 0 if self.product is None else self.product.nbytes
 
 
 class EntropyTwin:
@@ -109,23 +115,52 @@ class EntropyTwin:
         self.mask_mix = layer("mask_mix", MASK_LIMIT, -COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
         self.mask_bias = layer("mask_bias", MASK_LIMIT, -PRE_LIMIT, PRE_LIMIT)
         self.hidden = layer("hidden", ACTIVATION_LIMIT, *relu)
+        self._outlet_bias = arrays["quality.outlet"].astype(np.float64)
         is_mean = np.arange(2 * sizes.latent) < sizes.latent
         low, high = np.where(is_mean, -Y_LIMIT, 0), np.where(is_mean, Y_LIMIT, N_SCALES - 1)
-        self._outlets: dict[tuple[int, int], ExactLayer] = {(0, 1): layer("outlet", ACTIVATION_LIMIT, low, high)}
+        weight, shift = arrays["outlet.weight"], arrays["outlet.shift"]
+        largest = np.abs(arrays["quality.outlet"].astype(np.int64)).max(axis=0)  # each call brings its quality's row
+        self.layers["outlet"] = ExactLayer(weight, largest, shift, ACTIVATION_LIMIT, low, high)
+        self._outlets = {(0, 1): self.layers["outlet"]}
         for group in range(sizes.groups):
-            columns = self._columns(group, sizes.groups)
-            weight, bias, shift = (arrays[f"outlet.{part}"][..., columns] for part in ("weight", "bias", "shift"))
-            own = ExactLayer(weight, bias, shift, ACTIVATION_LIMIT, low[columns], high[columns])
-            self._outlets[group, sizes.groups] = own
+            own = self._columns(group, sizes.groups)
+            self._outlets[group, sizes.groups] = ExactLayer(
+                weight[:, own], largest[own], shift[own], ACTIVATION_LIMIT, low[own], high[own]
+            )
         self._base_weight = arrays["bases.weight"]
         self._base_shift = arrays["bases.shift"].astype(np.int64)
         self._hidden_bias = arrays["quality.hidden"].astype(np.float64)
-        self._outlet_bias = arrays["quality.outlet"].astype(np.float64)
         self.z_mean = arrays["quality.z_mean"].astype(np.int32)
         self.z_index = arrays["quality.z_index"].astype(np.uint8)
-        expected = (sizes.bases, sizes.window * sizes.groups, sizes.embed, sizes.hidden)
-        if self._base_weight.shape != expected or self.z_mean.shape[-1:] != (sizes.z_channels,):
-            raise Corrupt(f"the model's context kernel has the shape {self._base_weight.shape}, not {expected}")
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        sizes = self.sizes
+        bits = sizes.window * sizes.groups
+        expected: list[tuple[Any, tuple[int, ...]]] = [
+            (self._base_weight, (sizes.bases, bits, sizes.embed, sizes.hidden)),
+            (self._base_shift, (sizes.hidden,)),
+            (self._hidden_bias, (QUALITIES, sizes.hidden)),
+            (self._outlet_bias, (QUALITIES, 2 * sizes.latent)),
+            (self.z_mean, (QUALITIES, sizes.z_channels)),
+            (self.z_index, (QUALITIES, sizes.z_channels)),
+        ]
+        products = {
+            self.conv1: (9 * sizes.z_channels, self.up1.product.inputs),
+            self.conv3: (9 * self.up2.product.outputs // 4, sizes.hidden),
+            self.mask_in: (bits, self.mask_mix.product.inputs),
+            self.mask_mix: (self.mask_bias.product.inputs, sizes.bases * bits),
+            self.mask_bias: (self.mask_mix.product.inputs, sizes.hidden),
+            self.hidden: (sizes.hidden, sizes.hidden),
+            self.layers["outlet"]: (sizes.hidden, 2 * sizes.latent),
+            **{layer: (sizes.latent // sizes.groups, sizes.embed) for layer in self.embeds},
+        }
+        fits = all(value.shape == shape for value, shape in expected) and all(
+            (layer.product.inputs, layer.product.outputs) == shape for layer, shape in products.items()
+        )
+        in_range = self._base_shift.min() >= 0 and self._base_shift.max() <= MAX_SHIFT and self.z_index.max() < N_SCALES
+        if not fits or not in_range:
+            raise Corrupt("the tensors of the model file do not fit its configuration; fetch or export it again")
 
     def proofs(self) -> dict[str, Proof]:
         """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""
@@ -150,7 +185,7 @@ class EntropyTwin:
         if kernel is None:
             kernel = self._mix(visible)
             with self._lock:
-                while len(self._kernels) >= MAX_KERNELS:
+                while self._kernels and sum(k.nbytes for k in self._kernels.values()) > MAX_KERNEL_BYTES:
                     self._kernels.pop(next(iter(self._kernels)))
                 self._kernels[key] = kernel
         return kernel

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.entropy import ScaleTables
-from tadan.errors import Corrupt, NotOurFile, UnreadableInput, UnsupportedVersion
+from tadan.entropy import N_SCALES, ScaleTables
+from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.exact.network import EntropyTwin, TwinSizes
 from tadan.models.config import QUALITY_MAX, ModelConfig
 
@@ -56,7 +56,10 @@ class Model:
     @cached_property
     def tables(self) -> ScaleTables:
         """Integer frequency tables of the scale indices."""
-        return ScaleTables.from_arrays(self._below("tables."))
+        tables = ScaleTables.from_arrays(self._below("tables."))
+        if tables.n_scales != N_SCALES:
+            raise Corrupt(f"the model file holds {tables.n_scales} tables, not {N_SCALES}; fetch or export it again")
+        return tables
 
     @cached_property
     def twin(self) -> EntropyTwin:
@@ -140,14 +143,20 @@ def read_model(path: Path) -> Model:
         raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
     if header.pop("format_version", "") != str(FORMAT_VERSION):
         raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
-    config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
+    try:
+        config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
+    except TadanError:
+        raise
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Corrupt(f"the configuration in model file {path} cannot be read ({error}); fetch it again") from error
     stated = header.pop("id", "")
     for value in tensors.values():
         value.setflags(write=False)
     model = Model(config, tensors, header)
     if model.id_hex != stated:
         raise Corrupt(f"model file {path} does not match its own id {stated}; fetch or export it again")
-    expected = (QUALITY_MAX, config.latent)
-    if any(f"graph.{name}" not in tensors for name in GRAPHS) or tensors["quality.gain"].shape != expected:
+    gains = [tensors.get(f"quality.{name}") for name in ("gain", "inverse_gain")]
+    whole = all(gain is not None and gain.shape == (QUALITY_MAX, config.latent) for gain in gains)
+    if not whole or any(f"graph.{name}" not in tensors for name in GRAPHS):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
     return model

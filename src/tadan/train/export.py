@@ -158,7 +158,7 @@ def _outlet(model: TadanModel, k_hidden: NDArray[np.int64], bits: WeightBits) ->
     layer = to_integer(_array(outlet.weight).T * unit, np.zeros(2 * latent), k_hidden, k_out, bits.outlet)
     table = by_quality(_array(model.entropy.outlet_bias.values), QUALITY_MAX) + _array(outlet.bias)
     rows = np.rint((table - start) * unit * np.ldexp(1.0, k_out + layer.shift))
-    return layer.arrays("outlet") | {"quality.outlet": _int32(rows)}
+    return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": _int32(rows)}
 
 
 def _by_quality(model: TadanModel, k_pre: NDArray[np.int64]) -> Arrays:
