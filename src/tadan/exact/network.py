@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy.constants import N_SCALES
-from tadan.errors import Corrupt, InvalidInput
+from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.exact.constants import (
     ACTIVATION_LIMIT,
     COEFFICIENT_FRACTION,
@@ -92,6 +92,10 @@ class EntropyTwin:
             self._build(arrays)
         except KeyError as error:
             raise Corrupt(f"the model file lacks the tensor exact.{error.args[0]}; fetch or export it again") from error
+        except TadanError:
+            raise
+        except (ValueError, IndexError, TypeError) as error:  # empty, too small or of too many dimensions
+            raise Corrupt(f"a tensor of the model file does not fit ({error}); fetch or export it again") from error
         self._kernels: dict[bytes, MixedKernel] = {}
         self._lock = threading.Lock()
 
@@ -147,6 +151,7 @@ class EntropyTwin:
         ]
         products = {
             self.conv1: (9 * sizes.z_channels, self.up1.product.inputs),
+            self.conv2: (9 * self.up1.product.outputs // 4, self.up2.product.inputs),
             self.conv3: (9 * self.up2.product.outputs // 4, sizes.hidden),
             self.mask_in: (bits, self.mask_mix.product.inputs),
             self.mask_mix: (self.mask_bias.product.inputs, sizes.bases * bits),

@@ -87,7 +87,11 @@ class Model:
     def describe(self) -> dict[str, Any]:
         """Facts for people and for ``tadan info --model``."""
         size = sum(tensor.nbytes for tensor in self.tensors.values())
-        return {"id": self.id_hex, "bytes": size, "config": self.config.to_dict(), **self.metadata}
+        facts = {key: value for key, value in self.metadata.items() if key != "proofs"}
+        proofs = self.twin.proofs()
+        largest = max(proof.total for proof in proofs.values())
+        exact = f"{len(proofs)} layers proven, largest sum below 2^{largest.bit_length()} of 2^53"
+        return {"id": self.id_hex, "bytes": size, "config": self.config.to_dict(), "integer networks": exact, **facts}
 
     def _below(self, prefix: str) -> dict[str, NDArray[Any]]:
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}

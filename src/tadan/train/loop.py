@@ -39,12 +39,12 @@ class Recipe:
     ``finetune`` trains the entropy networks alone, with hard rounding, from weights that already stand.
     """
 
-    steps: int = 40_000
+    steps: int = 24_000
     batch: int = 8
     size: int = 128
     switch: float = 0.7
-    late_batch: int = 4
-    late_size: int = 256
+    late_batch: int = 5
+    late_size: int = 192
     lr: float = 1e-3
     lr_end: float = 1e-5
     warmup: int = 200
