@@ -1,6 +1,8 @@
 """Damaged, forged and foreign files: an error that names the next step, never a crash, a hang or another picture."""
 
 import shutil
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from codec_examples import CODEC, with_header, with_tile
 from photo_examples import photo
 from tadan.bitstream import Limits, ScheduleField, read_stream, write_stream
 from tadan.codec.codec import Codec
+from tadan.codec.pictures import pack_alpha, unpack_alpha
 from tadan.errors import Corrupt, LimitExceeded, ModelMissing, NotOurFile, TadanError, Truncated, UnsupportedVersion
 from tadan.models import load_model, read_model, save_model, store
 
@@ -79,7 +82,7 @@ def test_bytes_like_objects_decode():
     assert pixels(bytearray(SMALL)) == pixels(memoryview(SMALL)) == pixels(SMALL)
 
 
-# --- valid containers with wrong content: only the checksum of the latents stands between them and a picture ------------
+# --- valid containers with wrong content: only the checksum of the latents stands between them and a picture ----------
 
 
 def test_every_flipped_bit_of_a_payload_under_correct_checksums():
@@ -199,8 +202,8 @@ def test_a_model_put_into_the_store_is_found(empty_store, monkeypatch):
     for codec in (Codec(threads=1), Codec("half", threads=1), Codec(half, threads=1)):
         assert codec.decode(data).size == codec.decode(DATA).size == (96, 80)
     assert tadan.inspect(data).model_id == half.id_hex
+    shutil.rmtree(empty_store)
     with pytest.raises(ModelMissing, match="half"):
-        shutil.rmtree(empty_store)
         Codec("half").encode(photo())
 
 
@@ -229,3 +232,46 @@ def test_decoded_pictures_own_their_pixels():
     first.paste(0, (0, 0, 24, 20))
     assert second.tobytes() == pixels(SMALL)
     assert isinstance(first, Image.Image)
+
+
+# --- the alpha plane of a hostile file --------------------------------------------------------------------------------
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+RAMP = np.add.outer(np.arange(80), 2 * np.arange(96)).astype(np.uint8)
+PNG = pack_alpha(RAMP)
+HEAD, REST = PNG[:33], PNG[33:]
+
+
+@pytest.mark.parametrize("kind", [b"gAMA", b"pHYs", b"iCCP", b"tRNS", b"cHRM", b"sRGB", b"tEXt", b"iTXt", b"acTL"])
+@pytest.mark.parametrize("content", [b"", b"\0", b"\xff" * 5])
+def test_short_chunks_in_alpha(kind, content):
+    try:
+        alpha = unpack_alpha(HEAD + chunk(kind, content) + REST, 96, 80)
+    except Corrupt:
+        return
+    np.testing.assert_array_equal(alpha, RAMP)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, len(PNG) - 1), st.binary(min_size=1, max_size=4), st.booleans())
+def test_damaged_alpha_is_corrupt_or_the_same_shape(position, patch, cut):
+    damaged = PNG[:position] + patch + (b"" if cut else PNG[position + len(patch) :])
+    try:
+        alpha = unpack_alpha(damaged, 96, 80)
+    except Corrupt:
+        return
+    assert (alpha.shape, alpha.dtype) == ((80, 96), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "alpha", [b"", b"PNG", PNG[:60], pack_alpha(RAMP[:-1]), pack_alpha(np.zeros((1, 1), np.uint8))]
+)
+def test_an_alpha_plane_that_is_none_is_corrupt(alpha):
+    data = with_tile(CODEC.encode(np.dstack([photo(), RAMP])), alpha=alpha)
+    for call in (CODEC.decode, CODEC.verify):
+        with pytest.raises(Corrupt, match="alpha"):
+            call(data)

@@ -156,7 +156,7 @@ def test_what_is_no_model_file(tmp_path, data):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(UnreadableInput, match="missing.safetensors"):
+    with pytest.raises(UnreadableInput, match=r"missing\.safetensors"):
         read_model(tmp_path / "missing.safetensors")
     with pytest.raises(TadanError, match=str(tmp_path)):
         read_model(tmp_path)

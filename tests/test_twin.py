@@ -155,7 +155,8 @@ def test_decoding_is_the_same_for_every_backend_thread_count_and_batch(coded, ma
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads, user_api="blas"):
-            for name in coded if threads == 1 else ("2x2", "2x2-rotated"):
+            # On a busy machine each product of several threads waits for the slowest; few stages say as much.
+            for name in coded if threads == 1 and matmul is not einsum_matmul else ("checkerboard",):
                 pictures = coded[name]
                 payloads = [payload for payload, _ in pictures]
                 together = decode_latents(MODEL, payloads, shape, 60, BY_NAME[name], matmul)
@@ -206,15 +207,21 @@ def exact_arrays(**changed):
     return {name: value for name, value in arrays.items() if value is not None}
 
 
-@pytest.mark.parametrize("name", sorted(exact_arrays()))
+NAMES = sorted(exact_arrays())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_missing_tensor_is_named(name):
     with pytest.raises(Corrupt, match=rf"exact\.{name}"):
         EntropyTwin(exact_arrays(**{name: None}), MODEL.twin.sizes)
 
 
-def test_a_context_kernel_of_another_model_is_refused():
-    with pytest.raises(Corrupt, match="context kernel"):
-        EntropyTwin(exact_arrays(**{"bases.weight": np.zeros((1, 2, 3, 4), np.int16)}), MODEL.twin.sizes)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tensor_of_another_shape_is_refused(name):
+    right = exact_arrays()[name]
+    for wrong in (right[:0], right[..., :-1], right[None], right.ravel()[0], np.concatenate([right, right])):
+        with pytest.raises(Corrupt, match="fetch"):
+            EntropyTwin(exact_arrays(**{name: wrong}), MODEL.twin.sizes)
 
 
 def test_schedules_that_the_model_cannot_follow_are_refused():
@@ -224,11 +231,14 @@ def test_schedules_that_the_model_cannot_follow_are_refused():
             Codec(MODEL).encode(photo(), 50, pattern)
 
 
-def test_kernels_are_cached_up_to_a_bound():
+def test_kernels_are_cached_up_to_a_bound(monkeypatch):
     rng, first = np.random.default_rng(0), np.zeros((1, 5, 5), bool)
     twin = EntropyTwin(exact_arrays(), MODEL.twin.sizes)
     kernel = twin.kernel(first)
     assert twin.kernel(first.copy()) is kernel
-    for _ in range(100):
-        twin.kernel(rng.random((1, 5, 5)) < 0.3)
-    assert len(twin._kernels) == 64
+    monkeypatch.setattr("tadan.exact.network.MAX_KERNEL_BYTES", 10**7)
+    for _ in range(30):
+        latest = twin.kernel(rng.random((1, 5, 5)) < 0.3)
+        assert sum(kept.nbytes for kept in twin._kernels.values()) <= 10**7 + latest.nbytes
+    assert len(twin._kernels) > 1
+    assert twin.kernel(first) is not kernel

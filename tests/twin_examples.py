@@ -25,8 +25,8 @@ class NaiveTwin:
         }
 
     def layer(self, name, x, low=0, high=c.ACTIVATION_LIMIT, bias=None):
-        weight, own, bits = (self.tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
-        return shift(x @ weight + (own if bias is None else bias), bits, low, high)
+        bias = self.tensors[f"{name}.bias"] if bias is None else bias
+        return shift(x @ self.tensors[f"{name}.weight"] + bias, self.tensors[f"{name}.shift"], low, high)
 
     def conv3(self, name, x, *limits):
         height, width, _ = x.shape

@@ -17,11 +17,11 @@ from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_st
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt, InvalidInput, UnsupportedVersion
+from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
 from tadan.exact.linear import MatMul
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
-from tadan.schedule import PatternSchedule, Schedule, get_schedule, schedule_names
+from tadan.schedule import PatternSchedule, Schedule, get_schedule, parse_schedule, schedule_names
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ class Codec:
         Args:
             image: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path.
             quality: 1 (smallest) to 100.
-            schedule: name, alias ("fast", "balanced", "best") or :class:`~tadan.schedule.Schedule`.
+            schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
+                :class:`~tadan.schedule.Schedule`.
             verify: decode the latents again and compare before returning.
 
         Raises:
@@ -106,9 +107,15 @@ class Codec:
             raise InvalidInput(f"quality is a whole number from {QUALITY_MIN} to {QUALITY_MAX}, not {quality!r}")
         if not QUALITY_MIN <= quality <= QUALITY_MAX:
             raise InvalidInput(f"quality goes from {QUALITY_MIN} to {QUALITY_MAX}, not {quality}")
-        plan = get_schedule(schedule)
+        plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
         model = self.model
         planes = read_picture(image, self.limits.max_pixels)
+        metadata = sum(map(len, planes.metadata.values()))
+        if metadata > self.limits.max_metadata_bytes:
+            raise LimitExceeded(
+                f"the picture carries {metadata:,} bytes of metadata, above the limit of "
+                f"{self.limits.max_metadata_bytes:,}; remove some or raise Limits.max_metadata_bytes"
+            )
         height, width = planes.rgb.shape[:2]
         quality = int(quality)
         with self._threads():
