@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tadan
 from codec_examples import CODEC
@@ -191,8 +192,6 @@ def test_a_huge_array_is_refused_before_it_is_copied():
 
 def test_a_large_file_is_refused_by_its_header(tmp_path):
     """The pixels of this PNG are missing: whoever reads them fails in another way."""
-    from PIL import Image
-
     path = tmp_path / "large.png"
     Image.new("L", (3000, 2000)).save(path)
     path.write_bytes(path.read_bytes()[:60])
@@ -201,7 +200,7 @@ def test_a_large_file_is_refused_by_its_header(tmp_path):
 
 
 def test_metadata_above_the_limit_is_refused_before_a_file_is_made():
-    image = Image.fromarray(photo(16, 16))
+    image = Image.fromarray(photo("chelsea", 16, 16))
     image.info["icc_profile"] = bytes(1000)
     codec = Codec(threads=1, limits=Limits(max_metadata_bytes=999))
     with pytest.raises(LimitExceeded, match="1,000 bytes of metadata"):
@@ -209,6 +208,6 @@ def test_metadata_above_the_limit_is_refused_before_a_file_is_made():
 
 
 def test_an_inline_pattern_is_as_good_as_a_name():
-    picture = photo(32, 48)
+    picture = photo("chelsea", 32, 48)
     assert CODEC.encode(picture, 40, "0,2/3,1") == CODEC.encode(picture, 40, "2x2")
     assert tadan.inspect(CODEC.encode(picture, 40, "0,1/2,2")).schedule == "0,1/2,2"
