@@ -14,9 +14,14 @@ from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.exact.plane import LatentPlane
 from tadan.schedule import get_schedule
 from tadan.train.export import LOG_STEP
+from tadan.train.restore import restore
 
 PLANE = 4, 8
 CENTRE = CONFIG.radius
+COARSE = {"entropy.z_log_scale.values": LOG_STEP, "entropy.z_mean.values": 1 / 16}  # stored in these steps
+FOLDED = {
+    f"entropy.{name}" for name in ("context.bases.bias", "context.mask_out.bias", "outlet.bias", "outlet_bias.values")
+}
 
 
 def latents(seed=0):
@@ -158,3 +163,21 @@ def test_a_random_network_is_no_codec_but_its_twin_keeps_what_it_codes(tmp_path)
     codec, picture = Codec(exported(tmp_path), threads=1), photo("chelsea")
     first, second = (codec.decode(codec.encode(picture, 60, name)) for name in ("2x2", "raster"))
     assert psnr(first, second) > 20
+
+
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_file_gives_its_float_network_back(tmp_path):
+    network, original = restore(exported(tmp_path)), float_model()
+    for (name, value), trained in zip(network.state_dict().items(), original.state_dict().values(), strict=True):
+        if name in FOLDED:
+            continue  # sums of two biases are stored; the losses below see them
+        tolerance = COARSE.get(name, 2e-3 * float(trained.abs().max()) + 1e-4)
+        assert float((value - trained).abs().max()) <= tolerance, name
+    picture, quality = batch("chelsea"), torch.tensor([70.0])
+    visible = visible_of("2x2", picture.shape[1] // 16, picture.shape[2] // 16)
+    with torch.no_grad():
+        ours, theirs = (one(picture, quality, visible, hard=True) for one in (network, original))
+    for mine, other in zip(ours, theirs, strict=True):
+        assert float((mine / other - 1).abs().max()) < 0.01

@@ -84,9 +84,11 @@ def exactness(
 @app.command()
 def price(
     pictures: _Pictures,
-    weights: Annotated[Path, typer.Option(help="ema.safetensors of the run that was exported.")],
     qualities: Annotated[str, typer.Option(help="By commas.")] = "5,20,40,60,80,95",
     schedule: Annotated[str, typer.Option(help="Schedule.")] = "2x2",
+    weights: Annotated[
+        Path | None, typer.Option(help="ema.safetensors of the exported run; default: restored from the model.")
+    ] = None,
     model: _Model = None,
     out: _Out = None,
 ) -> None:
@@ -101,7 +103,7 @@ def price(
 
     rows = []
     wanted = parse_qualities(qualities, range(1, 101))
-    for one in measure_price(weights, list_pictures(pictures), wanted, schedule, model):
+    for one in measure_price(list_pictures(pictures), wanted, schedule, model, weights):
         rows.append(
             {"quality": one.quality, "integer_percent": one.integer_percent, "total_percent": one.total_percent}
         )

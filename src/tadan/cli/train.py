@@ -37,7 +37,9 @@ def _settings(text: list[str]) -> dict[str, Any]:
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of training pictures (searched recursively).")],
     run: Annotated[Path, typer.Option("--run", help="Folder of this run: checkpoints and log.")] = Path("runs/photo"),
-    init: Annotated[Path | None, typer.Option(help="Start from the ema.safetensors of another run.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from a model (name or .safetensors) or another run's ema.safetensors.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this long; the same command goes on later.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
 ) -> None:
@@ -45,8 +47,10 @@ def train(
     _need_torch()
     from tadan.models.config import ModelConfig
     from tadan.train.loop import Recipe, Trainer
+    from tadan.train.restore import initial_weights
 
-    trainer = Trainer(run, data, Recipe(**_settings(setting or [])), ModelConfig(), init)
+    weights = None if init is None else initial_weights(init)
+    trainer = Trainer(run, data, Recipe(**_settings(setting or [])), ModelConfig(), weights)
     trainer.run(float("inf") if minutes is None else minutes * 60)
 
 

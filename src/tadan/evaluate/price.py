@@ -21,6 +21,7 @@ from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
 from tadan.train.data import visibility_input
 from tadan.train.loop import load_weights
+from tadan.train.restore import restore
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,27 @@ class Price:
 
 @torch.no_grad()
 def measure_price(
-    weights: Path, pictures: Sequence[Path], qualities: Sequence[int], schedule: str, model_name: str | None = None
+    pictures: Sequence[Path],
+    qualities: Sequence[int],
+    schedule: str,
+    model_name: str | None = None,
+    weights: Path | None = None,
 ) -> list[Price]:
     """Compare rates of y; z has fixed tables in both.
 
     Args:
-        weights: ``ema.safetensors`` of the run that was exported.
         pictures: files.
         qualities: 1..100 each.
         schedule: name.
         model_name: exported model; None for the bundled one.
+        weights: ``ema.safetensors`` of the run that was exported; without it the float network is restored from the
+            model file, whose weights are those of the run rounded to 16 bits.
     """
     codec = Codec(model_name)
     model = codec.model
-    network = TadanModel(model.config)
-    network.load_state_dict(load_weights(weights))
+    network = restore(model)
+    if weights is not None:
+        network.load_state_dict(load_weights(weights))
     transforms, plan = Transforms(model), get_schedule(schedule)
     prices = []
     for quality in qualities:

@@ -95,7 +95,10 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
 
 
 def integer_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits) -> Arrays:
-    """Tensors of the integer twin, names as :class:`tadan.exact.network.EntropyTwin` reads them."""
+    """Tensors of the integer twin, names as :class:`tadan.exact.network.EntropyTwin` reads them.
+
+    ``format.*`` are the fraction bits of the activations: not needed to decode, but to get the float weights back.
+    """
     config, entropy = model.config, model.entropy
     out: Arrays = {}
     k = {name: fractions_for(maxima[name], ACTIVATION_LIMIT) for name in ("conv1", "conv2", "pre", "hidden")}
@@ -118,6 +121,8 @@ def integer_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]]
     out |= _context(model, maxima, k_pre, bits)
     layer = entropy.layer
     out |= to_integer(_array(layer.weight).T, _array(layer.bias), k["pre"], k["hidden"], bits.hidden).arrays("hidden")
+    k_embed = fractions_for(maxima["embed"], EMBED_LIMIT)
+    out |= {f"format.{name}": value.astype(np.int8) for name, value in {**k, "embed": k_embed}.items()}
     return out | _outlet(model, k["hidden"], bits) | _by_quality(model, k_pre)
 
 

@@ -68,7 +68,9 @@ class Trainer:
     ``log.jsonl`` (one line per report), ``recipe.json``.
     """
 
-    def __init__(self, folder: Path, data: Path, recipe: Recipe, config: ModelConfig, init: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, data: Path, recipe: Recipe, config: ModelConfig, init: dict[str, Tensor] | None = None
+    ) -> None:
         torch.set_num_threads(recipe.threads)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.recipe, self.config = folder, recipe, config
@@ -90,7 +92,7 @@ class Trainer:
         if state.exists():
             self._load(state)
         elif init is not None:
-            self.model.load_state_dict(load_weights(init))
+            self.model.load_state_dict(init)
         else:
             rng = np.random.default_rng(recipe.seed)
             self.model.set_start(
