@@ -108,8 +108,11 @@ def warm_up(codec: PictureCodec, image: Image.Image, quality: int) -> None:
 
 
 def save_curve(curve: Curve, path: str | os.PathLike[str]) -> None:
-    """Write ``curve`` as JSON, atomically; UnwritableOutput if that fails."""
-    write_atomically(path, (json.dumps(asdict(curve), indent=1) + "\n").encode())
+    """Write ``curve`` as JSON, one picture a line, atomically; UnwritableOutput if that fails."""
+    fields = asdict(curve)
+    rows = ",\n  ".join(json.dumps(row) for row in fields.pop("pictures"))
+    head = json.dumps(fields, indent=1).removesuffix("\n}")
+    write_atomically(path, f'{head},\n "pictures": [\n  {rows}\n ]\n}}\n'.encode())
 
 
 def load_curve(path: str | os.PathLike[str]) -> Curve:

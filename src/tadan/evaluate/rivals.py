@@ -17,7 +17,7 @@ from PIL import Image, features
 
 from tadan.errors import Corrupt, InvalidInput
 
-_JPEG_POINTS = (2, 5, 8, 12, 18, 25, 40, 55, 70, 80, 88, 93)
+_JPEG_POINTS = (5, 8, 12, 18, 25, 40, 55, 70, 80, 88, 93, 95)
 _PERCENT_POINTS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 

@@ -95,9 +95,9 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
 
 
 def integer_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits) -> Arrays:
-    """Tensors of the integer twin, names as :class:`tadan.exact.network.EntropyTwin` reads them.
+    """``exact.*``, the tensors that :class:`tadan.exact.network.EntropyTwin` reads, and ``format.*``.
 
-    ``format.*`` are the fraction bits of the activations: not needed to decode, but to get the float weights back.
+    The latter are the fraction bits of the activations: not needed to decode, but to get the float weights back.
     """
     config, entropy = model.config, model.entropy
     out: Arrays = {}
@@ -122,8 +122,9 @@ def integer_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]]
     layer = entropy.layer
     out |= to_integer(_array(layer.weight).T, _array(layer.bias), k["pre"], k["hidden"], bits.hidden).arrays("hidden")
     k_embed = fractions_for(maxima["embed"], EMBED_LIMIT)
-    out |= {f"format.{name}": value.astype(np.int8) for name, value in {**k, "embed": k_embed}.items()}
-    return out | _outlet(model, k["hidden"], bits) | _by_quality(model, k_pre)
+    out |= _outlet(model, k["hidden"], bits) | _by_quality(model, k_pre)
+    formats = {f"format.{name}": value.astype(np.int8) for name, value in {**k, "embed": k_embed}.items()}
+    return {f"exact.{name}": value for name, value in out.items()} | formats
 
 
 def _context(
@@ -184,7 +185,7 @@ def export_tensors(
 ) -> Arrays:
     """All tensors of a model file."""
     config: ModelConfig = model.config
-    out = {f"exact.{name}": value for name, value in integer_tensors(model, maxima, bits).items()}
+    out = integer_tensors(model, maxima, bits)
     out |= {f"tables.{name}": value for name, value in tables.to_arrays().items()}
     graphs = {
         "g_a": analysis_graph(model.g_a),

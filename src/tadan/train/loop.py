@@ -152,7 +152,8 @@ class Trainer:
         with self._autocast():
             losses = self.model(picture, quality, visible.expand(batch, -1, -1, -1, -1), hard=recipe.finetune)
         # An expensive z is given up before h_s has learned to use it ("posterior collapse"): let its price rise slowly.
-        z_price = Z_PRICE_START + (1 - Z_PRICE_START) * min(1.0, self.step / max(1, recipe.z_warmup))
+        risen = 1.0 if recipe.finetune else min(1.0, self.step / max(1, recipe.z_warmup))
+        z_price = Z_PRICE_START + (1 - Z_PRICE_START) * risen
         rate = losses.y_bpp + z_price * losses.z_bpp
         # J grows about as sqrt(lambda); dividing makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE).rsqrt()

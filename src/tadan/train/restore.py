@@ -80,10 +80,10 @@ class _Entropy:
 
     def __init__(self, model: Model, network: TadanModel) -> None:
         self._arrays = {name[6:]: value for name, value in model.tensors.items() if name.startswith("exact.")}
-        if "format.embed" not in self._arrays:
+        if "format.embed" not in model.tensors:
             raise InvalidInput(f"model {model.name} holds no activation formats; export it again with this version")
         self._network, self._config = network, model.config
-        self._k = {n[7:]: v.astype(np.int64) for n, v in self._arrays.items() if n.startswith("format.")}
+        self._k = {n[7:]: v.astype(np.int64) for n, v in model.tensors.items() if n.startswith("format.")}
 
     def fill(self) -> None:
         """Set every layer of the entropy model."""
