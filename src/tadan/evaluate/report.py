@@ -87,7 +87,7 @@ def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
     InvalidInput if matplotlib is not installed.
     """
     figures = require("matplotlib.figure", "eval", "The rate-distortion plot")
-    figure = figures.Figure(figsize=(13, 5.5), layout="constrained")
+    figure = figures.Figure(figsize=(15, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for curve in curves:
         by_rate = sorted(range(len(curve.results["bpp"])), key=lambda index: curve.results["bpp"][index])
@@ -99,8 +99,8 @@ def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
     for axes, label in ((left, "PSNR, RGB (dB)"), (right, "MS-SSIM, RGB: -10 log10(1 - value) (dB)")):
         axes.set(xlabel="rate (bits per pixel, whole files)", ylabel=label, xscale="log")
         axes.grid(True, which="both", alpha=0.3)
-        axes.legend()
     figure.suptitle(title)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     return buffer.getvalue()
