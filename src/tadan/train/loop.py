@@ -27,6 +27,7 @@ from tadan.train.data import crops, draw_schedule, load_pictures, visibility_inp
 
 HELD_OUT = 24  # pictures at the end of the list that are never trained on
 Z_PRICE_START = 0.05
+START_SAMPLES = 4_000_000  # eighths of the pixels that the principal components are fitted to
 EVALUATED = (10, 30, 50, 70, 90)
 
 
@@ -94,10 +95,9 @@ class Trainer:
         elif init is not None:
             self.model.load_state_dict(init)
         else:
-            rng = np.random.default_rng(recipe.seed)
-            self.model.set_start(
-                start(self.model.g_a, self.model.g_s, (crops(self.pictures, 8, 256, rng) for _ in range(60)))
-            )
+            rng, size = np.random.default_rng(recipe.seed), max(recipe.size, recipe.late_size)
+            samples = (crops(self.pictures, 8, size, rng) for _ in range(START_SAMPLES // size**2))
+            self.model.set_start(start(self.model.g_a, self.model.g_s, samples))
         if not state.exists():
             self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         (folder / "recipe.json").write_text(
