@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from schedule_examples import patterns
 from tadan.cli.schedule import app, coloured
 from tadan.errors import InvalidInput, LimitExceeded, TadanError
-from tadan.schedule import ALIASES, PatternSchedule, get_schedule, parse_schedule, schedule_names
-from tadan.schedule.draw import beside, dark, stage_colour, stage_grid
+from tadan.schedule import ALIASES, get_schedule, parse_schedule, schedule_names
+from tadan.schedule.draw import dark, stage_colour
 
 runner = CliRunner()
 
@@ -81,14 +81,6 @@ def test_any_text_is_a_schedule_or_an_error_of_ours(text):
 
 
 # --- drawing --------------------------------------------------------------------------------------------------------
-
-
-def test_grid():
-    assert stage_grid(get_schedule("2x2"), 3, 5) == ("0 2 0 2 0\n3 1 3 1 3\n0 2 0 2 0",)
-    assert stage_grid(get_schedule("4x4"), 2, 4) == (" 0  2  5  4\n 1  7 11  8",)
-    assert stage_grid(get_schedule("wavefront"), 2, 4) == ("0 1 2 3\n3 4 5 6",)
-    groups = stage_grid(PatternSchedule([[[0, 1]], [[1, 0]]]), 2, 2)
-    assert beside(groups, " | ") == "0 1 | 1 0\n0 1 | 1 0"
 
 
 def test_later_stages_are_lighter():

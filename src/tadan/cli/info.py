@@ -70,6 +70,8 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
 def _show_model(name: str | None, as_json: bool) -> None:
     from tadan.models import load_model
+    from tadan.schedule import get_schedule
+    from tadan.schedule.cost import encoder_cost
 
     model = load_model(name)
     costs = _decoder_costs(model)
@@ -81,6 +83,8 @@ def _show_model(name: str | None, as_json: bool) -> None:
     _print_facts({key: value for key, value in model.describe().items() if key not in ("name", "id")})
     typer.echo("decoder, kMAC per pixel by schedule")
     _print_facts({schedule: f"{cost:6.2f}" for schedule, cost in costs.items()})
+    encoder = encoder_cost(get_schedule("balanced"), model.config).total
+    typer.echo(f"encoder, kMAC per pixel: {encoder:.2f} with balanced")
 
 
 def _decoder_costs(model: Model) -> dict[str, float]:

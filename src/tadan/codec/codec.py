@@ -137,13 +137,12 @@ class Codec:
         """
         stream = read_stream(data, self.limits)
         header = stream.header
-        model = self._model_of(header)
         rgb = np.empty((header.height, header.width, 3), np.uint8)
         alpha = np.empty((header.height, header.width), np.uint8) if header.has_alpha else None
         with self._threads():
-            for tile, (x, y, width, height) in zip(stream.tiles, header.tile_boxes(), strict=True):
-                latents = self._latents(model, header, tile, width, height)
-                shown = self._transforms_of(model).synthesise(latents.y_hat, header.quality)
+            transforms = self._transforms_of(self._model_of(header))
+            for tile, (x, y, width, height), latents in self._decoded(stream):
+                shown = transforms.synthesise(latents.y_hat, header.quality)
                 rgb[y : y + height, x : x + width] = shown[:height, :width]
                 if alpha is not None and tile.alpha is not None:
                     alpha[y : y + height, x : x + width] = unpack_alpha(tile.alpha, width, height)
@@ -151,35 +150,34 @@ class Codec:
 
     def decode_latents(self, data: bytes) -> list[Latents]:
         """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`."""
-        stream = read_stream(data, self.limits)
-        header = stream.header
-        model = self._model_of(header)
         with self._threads():
-            return [
-                self._latents(model, header, tile, width, height)
-                for tile, (_, _, width, height) in zip(stream.tiles, header.tile_boxes(), strict=True)
-            ]
+            return [latents for _, _, latents in self._decoded(read_stream(data, self.limits))]
 
     def verify(self, data: bytes) -> Verification:
         """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
-        latents = self.decode_latents(data)
         stream = read_stream(data, self.limits)
-        for tile, (_, _, width, height) in zip(stream.tiles, stream.header.tile_boxes(), strict=True):
-            if tile.alpha is not None:
-                unpack_alpha(tile.alpha, width, height)
-        checksums = tuple(f"{one.checksum():08x}" for one in latents)
-        return Verification(checksums, len(stream.tiles) + len(stream.metadata), len(data))
+        checksums = []
+        with self._threads():
+            for tile, (_, _, width, height), _ in self._decoded(stream):
+                if tile.alpha is not None:
+                    unpack_alpha(tile.alpha, width, height)
+                checksums.append(f"{tile.latents_crc:08x}")
+        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data))
 
-    def _latents(self, model: Model, header: Header, tile: Tile, width: int, height: int) -> Latents:
-        shape = plane_shape(width, height, Y_STRIDE)
+    def _decoded(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], Latents]]:
+        """Tile by tile: what the file holds, its box (x, y, width, height), its latents after their checksum."""
+        header = stream.header
+        model = self._model_of(header)
         schedule = _schedule_of(header.schedule, model)
-        latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
-        if latents.checksum() != tile.latents_crc:
-            raise Corrupt(
-                "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
-                "wrongly (please report it); nothing was written"
-            )
-        return latents
+        for tile, box in zip(stream.tiles, header.tile_boxes(), strict=True):
+            shape = plane_shape(box[2], box[3], Y_STRIDE)
+            latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
+            if latents.checksum() != tile.latents_crc:
+                raise Corrupt(
+                    "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
+                    "wrongly (please report it); nothing was written"
+                )
+            yield tile, box, latents
 
     def _model_of(self, header: Header) -> Model:
         if self._named is not None and self.model.id == header.model_id:

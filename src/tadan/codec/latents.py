@@ -21,7 +21,7 @@ from tadan.exact.plane import LatentPlane
 from tadan.models import Model
 from tadan.schedule import Cell, Schedule
 
-Y_STRIDE, Z_STRIDE = 16, 64
+Y_STRIDE = 16
 SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
 UNIT = 1 << LATENT_FRACTION
 

@@ -154,7 +154,7 @@ class ExactLayer:
     ) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64.
 
-        ``bias`` (outputs,) replaces the layer's own; it must not exceed it in magnitude by more than 2**48.
+        ``bias`` (outputs,) replaces the layer's own, which bounds its magnitude in the proof.
         """
         total = self.product(x, matmul)
         total += self.bias if bias is None else bias

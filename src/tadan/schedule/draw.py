@@ -1,10 +1,8 @@
-"""Schedules as text and colour; knows nothing of terminals."""
+"""Colours of stages; knows nothing of terminals."""
 
 from __future__ import annotations
 
 import numpy as np
-
-from tadan.schedule.schedule import Schedule
 
 #: Dark violet to yellow in equal steps of lightness: sRGB of matplotlib's viridis colour map at 0, 1/8, .., 1.
 _RAMP = np.array(
@@ -21,24 +19,6 @@ _RAMP = np.array(
     ],
     dtype=np.float64,
 )
-
-
-def stage_grid(schedule: Schedule, rows: int, cols: int) -> tuple[str, ...]:
-    """Stage of every latent of a ``rows`` x ``cols`` plane: one text of ``rows`` lines for each channel group.
-
-    >>> from tadan.schedule import get_schedule
-    >>> print(*stage_grid(get_schedule("2x2"), 2, 6))
-    0 2 0 2 0 2
-    3 1 3 1 3 1
-    """
-    stages = schedule.stage_map(rows, cols)
-    digits = len(str(stages.max()))
-    return tuple("\n".join(" ".join(f"{stage:{digits}}" for stage in row) for row in group) for group in stages)
-
-
-def beside(blocks: tuple[str, ...], gap: str = "   ") -> str:
-    """Put texts of equally many lines beside each other."""
-    return "\n".join(gap.join(lines) for lines in zip(*(block.split("\n") for block in blocks), strict=True))
 
 
 def stage_colour(stage: int, stages: int) -> tuple[int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -91,9 +90,3 @@ def _visible(schedule: Schedule, height: int, width: int, radius: int, groups: i
 def visibility_input(schedule: Schedule, height: int, width: int, radius: int, groups: int) -> Tensor:
     """Visibility pattern as the networks read it: bool (1, schedule groups, h, w, window * groups)."""
     return _visible(schedule, height, width, radius, groups)[None]
-
-
-def batches(pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Endless stream of :func:`crops`."""
-    while True:
-        yield crops(pictures, batch, size, rng)

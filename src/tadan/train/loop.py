@@ -82,10 +82,11 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.model = build_model(config, recipe)
         self.step = 0
-        names = [name for name, _ in self.model.named_parameters()]
-        if recipe.finetune:
-            names = [name for name in names if name.startswith("entropy.") and not name.startswith("entropy.h_a")]
-        self.trained = {name: value for name, value in self.model.named_parameters() if name in set(names)}
+        self.trained = {
+            name: value
+            for name, value in self.model.named_parameters()
+            if not recipe.finetune or (name.startswith("entropy.") and not name.startswith("entropy.h_a."))
+        }
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
         self.optimizers = _optimizers(self.trained, recipe)
