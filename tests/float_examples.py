@@ -10,8 +10,6 @@ from photo_examples import photo
 from tadan.entropy import ScaleTables
 from tadan.models import ModelConfig, read_model, save_model
 from tadan.nn.model import TadanModel
-from tadan.schedule import get_schedule
-from tadan.train.data import visibility_input
 from tadan.train.export import WeightBits, calibrate, export_tensors
 
 CONFIG = ModelConfig(
@@ -79,7 +77,3 @@ def exported(folder, bits=16):
     path = folder / f"small{bits}.safetensors"
     path.write_bytes(exported_bytes(bits))
     return read_model(path)
-
-
-def visible_of(name, height, width):
-    return visibility_input(get_schedule(name), height, width, CONFIG.radius, CONFIG.groups)

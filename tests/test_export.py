@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from float_examples import CONFIG, NAMES, batch, exported, float_model, rounded_to_half, visible_of
+from float_examples import CONFIG, NAMES, batch, exported, float_model, rounded_to_half
 from photo_examples import photo, psnr
 from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
@@ -32,7 +32,7 @@ def latents(seed=0):
 
 def predict(y, z, name, quality=60.0):
     with torch.no_grad():
-        return float_model().parameters_for(y, z, visible_of(name, *PLANE), torch.tensor([quality]))
+        return float_model().entropy.parameters_for(y, z, get_schedule(name), torch.tensor([quality]))
 
 
 # --- the float network ------------------------------------------------------------------------------------------------
@@ -176,8 +176,7 @@ def test_a_model_file_gives_its_float_network_back(tmp_path):
         tolerance = COARSE.get(name, 2e-3 * float(trained.abs().max()) + 1e-4)
         assert float((value - trained).abs().max()) <= tolerance, name
     picture, quality = batch("chelsea"), torch.tensor([70.0])
-    visible = visible_of("2x2", picture.shape[1] // 16, picture.shape[2] // 16)
     with torch.no_grad():
-        ours, theirs = (one(picture, quality, visible, hard=True) for one in (network, original))
+        ours, theirs = (one(picture, quality, get_schedule("2x2"), hard=True) for one in (network, original))
     for mine, other in zip(ours, theirs, strict=True):
         assert float((mine / other - 1).abs().max()) < 0.01

@@ -8,12 +8,12 @@ from PIL import Image
 from photo_examples import CORNERS, photo, psnr
 from tadan.errors import InvalidInput
 from tadan.models import ModelConfig
-from tadan.nn.entropy_model import SpecialisedContext
+from tadan.nn.context import AnyScheduleContext, SpecialisedContext, visibility_input
 from tadan.nn.klt import dct_basis, start
 from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
 from tadan.train import loop
-from tadan.train.data import MIXTURE, draw_schedule, load_pictures, visibility_input
+from tadan.train.data import MIXTURE, draw_schedule, load_pictures
 from tadan.train.loop import Recipe, Trainer
 
 CONFIG = ModelConfig(
@@ -98,18 +98,32 @@ def test_batches_see_listed_and_random_schedules():
 def test_the_specialised_network_has_a_kernel_per_pattern(name):
     torch.manual_seed(0)
     schedule, shape = get_schedule(name), (4, 8)
-    of_period = visibility_input(schedule, *schedule.period, CONFIG.radius, CONFIG.groups).flatten(0, 3)
-    network = SpecialisedContext(CONFIG, torch.unique(of_period, dim=0))
-    visible = visibility_input(schedule, *shape, CONFIG.radius, CONFIG.groups)[:, 0].float()
+    network = SpecialisedContext(CONFIG, schedule)
+    visible = visibility_input(schedule, *shape, CONFIG.radius, CONFIG.groups)
     y = torch.randn(1, *shape, CONFIG.latent)
+    r = CONFIG.radius
+    for group in range(schedule.groups):
+        with torch.no_grad():
+            out = network(y, schedule, group)
+            hidden_changed = y.clone()
+            hidden_changed[0, 1, 2] += 5
+            differs = (network(hidden_changed, schedule, group) != out).any(-1)[0]
+        seen = visible[group].unflatten(-1, (2 * r + 1, -1, CONFIG.groups)).any(-1)
+        for row, col in np.ndindex(*shape):
+            inside = max(abs(1 - row), abs(2 - col)) <= r
+            assert bool(differs[row, col]) == (inside and bool(seen[row, col, 1 - row + r, 2 - col + r]))
+    with pytest.raises(InvalidInput, match="runs under"):
+        network(y, get_schedule("3x3"))
+
+
+@pytest.mark.parametrize("name", ["hyper", "checkerboard", "3x3", "4x4", "2x2-rotated", "raster"])
+def test_a_specialised_network_starts_as_the_any_schedule_one(name):
+    """Mixing kernels first and windows second is the same as mixing windows: two paths, one result."""
+    torch.manual_seed(0)
+    schedule, general = get_schedule(name), AnyScheduleContext(CONFIG)
+    special = SpecialisedContext(CONFIG, schedule)
+    special.start_from(general)
+    y = torch.randn(2, 5, 7, CONFIG.latent)
     with torch.no_grad():
-        out = network(y, visible)
-        hidden_changed = y.clone()
-        hidden_changed[0, 1, 2] += 5
-        differs = (network(hidden_changed, visible) != out).any(-1)[0]
-    r, seen = CONFIG.radius, visible[0].unflatten(-1, (2 * CONFIG.radius + 1, -1, CONFIG.groups)).any(-1)
-    for row, col in np.ndindex(*shape):
-        inside = max(abs(1 - row), abs(2 - col)) <= r
-        assert bool(differs[row, col]) == (inside and bool(seen[row, col, 1 - row + r, 2 - col + r]))
-    with pytest.raises(InvalidInput, match="own schedule"):
-        network(y, torch.ones_like(visible))
+        for group in range(schedule.groups):
+            torch.testing.assert_close(special(y, schedule, group), general(y, schedule, group), rtol=1e-4, atol=1e-4)

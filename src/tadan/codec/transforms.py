@@ -46,9 +46,20 @@ class Transforms:
 
         The picture is continued by its last rows and columns to a multiple of 16, y to a multiple of 4.
         """
+        return self.at_quality(self.unscaled(rgb), quality)
+
+    def unscaled(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """g_a alone: picture uint8 (H, W, 3) -> float32 (latent, h, w), the same for every quality."""
         height, width = rgb.shape[:2]
         picture = np.pad(rgb, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
-        y = self._run("g_a", picture[None])[0] * self._model.gain(quality)[:, None, None]
+        latents: NDArray[np.float32] = self._run("g_a", picture[None])[0]
+        return latents
+
+    def at_quality(
+        self, unscaled: NDArray[np.float32], quality: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Gain of a quality and h_a: what :meth:`unscaled` gave -> y and z as :meth:`analyse` returns them."""
+        y = unscaled * self._model.gain(quality)[:, None, None]
         padded = np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), mode="edge")
         z = self._run("h_a", padded[None])[0]
         return np.ascontiguousarray(y.transpose(1, 2, 0)), np.ascontiguousarray(z.transpose(1, 2, 0))

@@ -19,7 +19,6 @@ from tadan.evaluate.pictures import open_rgb
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
-from tadan.train.data import visibility_input
 from tadan.train.loop import load_weights
 from tadan.train.restore import restore
 
@@ -94,13 +93,10 @@ def measure_price(
 def _float_bits(
     network: TadanModel, tables: ScaleTables, y: NDArray[np.float32], latents: Latents, quality: int, schedule: str
 ) -> tuple[float, float]:
-    config = network.config
-    plan = get_schedule(schedule)
-    visible = visibility_input(plan, y.shape[0], y.shape[1], config.radius, config.groups)
     y_hat, z_hat = (
         torch.from_numpy(v[None].astype(np.float32)) / 2**LATENT_FRACTION for v in (latents.y_hat, latents.z_hat)
     )
-    predicted = network.parameters_for(y_hat, z_hat, visible, torch.tensor([float(quality)]))
+    predicted = network.entropy.parameters_for(y_hat, z_hat, get_schedule(schedule), torch.tensor([float(quality)]))
     mean, log_scale = predicted.mean[0].double().numpy(), predicted.log_scale[0].double().numpy()
     symbols = np.rint(y - mean)
     scale = np.exp(log_scale) * math.sqrt(2)

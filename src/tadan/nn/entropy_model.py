@@ -7,10 +7,7 @@
     latents of earlier stages --embed--> window --ctx--> (+) -> ReLU -> layer -> ReLU -> layer -> mean, log scale
     visibility pattern --mask net--> mixing of base kernels, bias ^        ^ quality: a bias here and at the output
 
-The *any-schedule* context network reads the visibility pattern of a position (which neighbours, of which channel
-group, are decoded before it) and mixes ``bases`` base kernels with one coefficient per neighbour and group. It
-therefore runs under every schedule with one set of weights. The *specialised* network has one kernel per pattern
-position, as in the paper.
+The context networks themselves, any-schedule and specialised, stand in :mod:`tadan.nn.context`.
 """
 
 from __future__ import annotations
@@ -20,12 +17,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tadan.entropy.constants import SCALE_MAX, SCALE_MIN
-from tadan.errors import InvalidInput
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig
+from tadan.nn.context import AnyScheduleContext, SpecialisedContext
 from tadan.nn.transforms import Conv, depth_to_space, space_to_depth
+from tadan.schedule import Schedule
 
 
 class Parameters(NamedTuple):
@@ -123,109 +120,6 @@ class HyperSynthesis(nn.Module):
         return self.conv3(x)
 
 
-class _WindowContext(nn.Module):
-    """What both context networks share: the embedding of a latent and the window of embeddings around a position."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        group = config.latent // config.groups
-        self.embed = nn.Parameter(torch.randn(config.groups, group, config.embed) / math.sqrt(group))
-
-    def embedding(self, y_hat: Tensor) -> Tensor:
-        """(B, h, w, latent) -> (B, h, w, groups, embed), linear within each channel group."""
-        b, h, w, _ = y_hat.shape
-        with torch.autocast(y_hat.device.type, enabled=False):
-            return torch.einsum("bhwgc,gce->bhwge", y_hat.float().reshape(b, h, w, self.config.groups, -1), self.embed)
-
-    def windows(self, embedded: Tensor) -> Tensor:
-        """(B, h, w, groups, embed) -> (B, h, w, window * groups, embed), zero outside the plane."""
-        r = self.config.radius
-        _, h, w, _, _ = embedded.shape
-        padded = F.pad(embedded.flatten(3), (0, 0, r, r, r, r))
-        shifted = [padded[:, i : i + h, j : j + w] for i in range(2 * r + 1) for j in range(2 * r + 1)]
-        return torch.stack(shifted, dim=3).unflatten(-1, (self.config.groups, -1)).flatten(3, 4)
-
-
-class AnyScheduleContext(_WindowContext):
-    """Masked window product whose kernel is mixed from base kernels by the visibility pattern."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        features = config.visibility_bits * config.embed
-        self.bases = nn.Linear(config.bases * features, config.hidden)
-        self.mask_in = nn.Linear(config.visibility_bits, config.mask_hidden)
-        self.mask_out = nn.Linear(config.mask_hidden, config.bases * config.visibility_bits + config.hidden)
-        with torch.no_grad():
-            self.bases.weight.mul_(2.0)
-            self.mask_out.weight.mul_(0.3)
-            self.mask_out.bias.zero_()
-            self.mask_out.bias[: config.visibility_bits] = 1.0
-
-    def mixing(self, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """visible (..., window * groups) in {0, 1} -> masked coefficients (..., bases, window * groups), bias."""
-        out = self.mask_out(torch.relu(self.mask_in(visible)))
-        cut = self.config.bases * self.config.visibility_bits
-        coefficients = out[..., :cut].unflatten(-1, (self.config.bases, -1)) * visible[..., None, :]
-        return coefficients, out[..., cut:]
-
-    def forward(self, y_hat: Tensor, visible: Tensor) -> Tensor:
-        """Context term of every position.
-
-        Args:
-            y_hat: (B, h, w, latent) latents in quantisation steps.
-            visible: (B, h, w, window * groups) in {0, 1}, ordered (window row, window col, group).
-
-        Returns:
-            (B, h, w, hidden)
-        """
-        windows = self.windows(self.embedding(y_hat))
-        coefficients, bias = self.mixing(visible)
-        mixed = windows[..., None, :, :] * coefficients[..., None]
-        return self.bases(mixed.flatten(3)) + bias
-
-
-class SpecialisedContext(_WindowContext):
-    """One kernel per visibility pattern of one schedule, as in the paper: the reference for the study.
-
-    A drop-in for :class:`AnyScheduleContext` that runs under its own schedule only; it has no integer twin.
-
-    Args:
-        config: sizes.
-        patterns: bool (P, window * groups), the different visibility patterns of the schedule (n * n for n x n
-            multistage), see :func:`tadan.train.data.visibility_input`.
-    """
-
-    patterns: Tensor
-
-    def __init__(self, config: ModelConfig, patterns: Tensor) -> None:
-        super().__init__(config)
-        features = config.visibility_bits * config.embed
-        self.register_buffer("patterns", patterns.bool(), persistent=False)
-        self.kernels = nn.Parameter(torch.randn(len(patterns), features, config.hidden) / math.sqrt(features))
-        self.bias = nn.Parameter(torch.zeros(len(patterns), config.hidden))
-
-    def forward(self, y_hat: Tensor, visible: Tensor) -> Tensor:
-        """As :meth:`AnyScheduleContext.forward`.
-
-        Raises:
-            InvalidInput: ``visible`` holds a pattern of another schedule.
-        """
-        windows = self.windows(self.embedding(y_hat))
-        seen = (windows * visible[..., None]).flatten(3)
-        same = (visible.bool()[..., None, :] == self.patterns).all(-1)
-        if not bool(same.any(-1).all()):
-            raise InvalidInput(
-                "a specialised context network runs under its own schedule only; use the any-schedule one"
-            )
-        which = same.int().argmax(-1).expand(seen.shape[:3])
-        out = seen.new_zeros(*seen.shape[:3], self.bias.shape[1])
-        for index, (kernel, bias) in enumerate(zip(self.kernels, self.bias, strict=True)):
-            here = which == index
-            out[here] = (seen[here] @ kernel + bias).to(out.dtype)
-        return out
-
-
 class EntropyModel(nn.Module):
     """Everything between y and its probabilities; the float side of :mod:`tadan.exact`."""
 
@@ -252,3 +146,20 @@ class EntropyModel(nn.Module):
         out = self.outlet(hidden).float() + self.outlet_bias(quality)
         mean, log_scale = out.chunk(2, dim=-1)
         return Parameters(mean, bound_log_scale(log_scale))
+
+    def parameters_for(self, y_seen: Tensor, z_hat: Tensor, schedule: Schedule, quality: Tensor) -> Parameters:
+        """Mean and log scale of every latent when ``y_seen`` is known wherever the schedule shows it.
+
+        Args:
+            y_seen: (B, h, w, latent).
+            z_hat: (B, ceil(h/4), ceil(w/4), z_channels).
+            schedule: decoding order.
+            quality: (B,).
+        """
+        hyper = self.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]]
+        means, log_scales = [], []
+        for group in range(schedule.groups):
+            predicted = self.parameters_at(hyper, self.context(y_seen, schedule, group), quality)
+            means.append(predicted.mean.chunk(schedule.groups, dim=-1)[group])
+            log_scales.append(predicted.log_scale.chunk(schedule.groups, dim=-1)[group])
+        return Parameters(torch.cat(means, -1), torch.cat(log_scales, -1))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tadan.models.config import ModelConfig, quality_lambda
-from tadan.nn.entropy_model import ByQuality, EntropyModel, Parameters, bound_log_scale, gaussian_bits
+from tadan.nn.entropy_model import ByQuality, EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.transforms import Analysis, Synthesis
+from tadan.schedule import Schedule
 
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 
@@ -64,25 +65,7 @@ class TadanModel(nn.Module):
         """y_hat (B, h, w, latent) in quantisation steps -> picture (B, 16 h, 16 w, 3), not clipped."""
         return self.g_s(y_hat * torch.exp(self.log_inverse_gain(quality))).float()
 
-    def parameters_for(self, y_seen: Tensor, z_hat: Tensor, visible: Tensor, quality: Tensor) -> Parameters:
-        """Mean and log scale of every latent when ``y_seen`` is known wherever ``visible`` says so.
-
-        Args:
-            y_seen: (B, h, w, latent).
-            z_hat: (B, h/4, w/4, z_channels).
-            visible: bool (B, groups or 1, h, w, window * groups); with one group, all channels share the pattern.
-            quality: (B,).
-        """
-        hyper = self.entropy.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]]
-        means, log_scales = [], []
-        for group in range(visible.shape[1]):
-            context = self.entropy.context(y_seen, visible[:, group].to(y_seen.dtype))
-            predicted = self.entropy.parameters_at(hyper, context, quality)
-            means.append(predicted.mean.chunk(visible.shape[1], dim=-1)[group])
-            log_scales.append(predicted.log_scale.chunk(visible.shape[1], dim=-1)[group])
-        return Parameters(torch.cat(means, -1), torch.cat(log_scales, -1))
-
-    def forward(self, picture: Tensor, quality: Tensor, visible: Tensor, hard: bool = False) -> Losses:
+    def forward(self, picture: Tensor, quality: Tensor, schedule: Schedule, hard: bool = False) -> Losses:
         """Rate and distortion of a batch.
 
         Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
@@ -95,14 +78,14 @@ class TadanModel(nn.Module):
         z_hat = round_through(z - z_mean) + z_mean
         if hard:
             z_residual = torch.round(z - z_mean)
-            predicted = self.parameters_for(torch.round(y), z_hat, visible, quality)
+            predicted = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality)
             y_seen = torch.round(y - predicted.mean) + predicted.mean
-            predicted = self.parameters_for(y_seen, z_hat, visible, quality)
+            predicted = self.entropy.parameters_for(y_seen, z_hat, schedule, quality)
             y_residual = round_through(y - predicted.mean)
         else:
             z_residual = z - z_mean + torch.rand_like(z) - 0.5
             y_noisy = y + torch.rand_like(y) - 0.5
-            predicted = self.parameters_for(y_noisy, z_hat, visible, quality)
+            predicted = self.entropy.parameters_for(y_noisy, z_hat, schedule, quality)
             y_residual = y_noisy - predicted.mean
         y_hat = round_through(y - predicted.mean) + predicted.mean
         shown = self.synthesise(y_hat, quality)

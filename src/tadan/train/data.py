@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -77,16 +76,3 @@ def draw_schedule(rng: np.random.Generator) -> Schedule:
     stages = int(rng.integers(2, size * size + 1))
     pattern = np.concatenate([np.arange(stages), rng.integers(stages, size=size * size - stages)])
     return PatternSchedule(rng.permutation(pattern).reshape(size, size))
-
-
-@lru_cache(maxsize=64)
-def _visible(schedule: Schedule, height: int, width: int, radius: int, groups: int) -> Tensor:
-    visible = schedule.visibility(height, width, radius)
-    bits = visible.reshape(*visible.shape[:4], -1)  # (groups, h, w, groups, window)
-    bits = np.repeat(bits, groups // schedule.groups, axis=3)
-    return torch.from_numpy(np.ascontiguousarray(bits.transpose(0, 1, 2, 4, 3))).flatten(3)
-
-
-def visibility_input(schedule: Schedule, height: int, width: int, radius: int, groups: int) -> Tensor:
-    """Visibility pattern as the networks read it: bool (1, schedule groups, h, w, window * groups)."""
-    return _visible(schedule, height, width, radius, groups)[None]

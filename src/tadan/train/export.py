@@ -27,12 +27,12 @@ from tadan.exact.constants import (
 from tadan.exact.convert import by_quality, fractions_for, to_integer
 from tadan.models import Model, save_model
 from tadan.models.config import QUALITY_MAX, ModelConfig
-from tadan.nn.entropy_model import AnyScheduleContext
+from tadan.nn.context import AnyScheduleContext
 from tadan.nn.graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from tadan.nn.model import TadanModel
 from tadan.nn.transforms import depth_to_space
 from tadan.schedule import get_schedule
-from tadan.train.data import crops, load_pictures, visibility_input
+from tadan.train.data import crops, load_pictures
 from tadan.train.loop import load_weights
 
 Arrays = dict[str, NDArray[Any]]
@@ -64,7 +64,7 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
         model: float model.
         pictures: (B, H, W, 3) in 0..1, H and W multiples of 64; never evaluation pictures.
     """
-    entropy, config = model.entropy, model.config
+    entropy = model.entropy
     seen: dict[str, NDArray[np.float64]] = {}
 
     def note(name: str, value: Tensor) -> Tensor:
@@ -86,9 +86,9 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
             seen_y = torch.round(y)
             note("embed", entropy.context.embedding(seen_y).flatten(3))
             for name in CALIBRATION_SCHEDULES:
-                visible = visibility_input(get_schedule(name), y.shape[1], y.shape[2], config.radius, config.groups)
-                for group in range(visible.shape[1]):
-                    context = entropy.context(seen_y, visible[:, group].expand(len(batch), -1, -1, -1).float())
+                schedule = get_schedule(name)
+                for group in range(schedule.groups):
+                    context = entropy.context(seen_y, schedule, group)
                     hidden = note("pre", torch.relu(hyper + context + entropy.hidden_bias(quality)))
                     note("hidden", torch.relu(entropy.layer(hidden)))
     return seen

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput
 from tadan.models.config import ModelConfig, quality_lambda
-from tadan.nn.entropy_model import SpecialisedContext
+from tadan.nn.context import SpecialisedContext
 from tadan.nn.klt import start
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel
 from tadan.schedule import get_schedule
-from tadan.train.data import crops, draw_schedule, load_pictures, visibility_input
+from tadan.train.data import crops, draw_schedule, load_pictures
 
 HELD_OUT = 24  # pictures at the end of the list that are never trained on
 Z_PRICE_START = 0.05
@@ -148,10 +148,9 @@ class Trainer:
         picture = crops(self.pictures, batch, size, rng)
         quality = torch.from_numpy(rng.uniform(1, 100, batch)).float()
         schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
-        visible = visibility_input(schedule, size // 16, size // 16, self.config.radius, self.config.groups)
         lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()])
         with self._autocast():
-            losses = self.model(picture, quality, visible.expand(batch, -1, -1, -1, -1), hard=recipe.finetune)
+            losses = self.model(picture, quality, schedule, hard=recipe.finetune)
         # An expensive z is given up before h_s has learned to use it ("posterior collapse"): let its price rise slowly.
         risen = 1.0 if recipe.finetune else min(1.0, self.step / max(1, recipe.z_warmup))
         z_price = Z_PRICE_START + (1 - Z_PRICE_START) * risen
@@ -187,17 +186,11 @@ class Trainer:
         size = min(256, *(min(picture.shape[:2]) for picture in self.held_out)) // 64 * 64
         picture = crops(self.held_out, HELD_OUT, size, np.random.default_rng(0))
         schedule = get_schedule(self.recipe.specialise or "2x2")
-        visible = visibility_input(schedule, size // 16, size // 16, self.config.radius, self.config.groups)
         rows: dict[str, Any] = {}
         total = 0.0
         for quality in EVALUATED:
             with self._autocast():
-                losses = model(
-                    picture,
-                    torch.full((HELD_OUT,), float(quality)),
-                    visible.expand(HELD_OUT, -1, -1, -1, -1),
-                    hard=True,
-                )
+                losses = model(picture, torch.full((HELD_OUT,), float(quality)), schedule, hard=True)
             lam = quality_lambda(self.config, quality)
             rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
             score = float((lam * 255**2 * mse + rate).mean())
@@ -244,9 +237,7 @@ def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
     """Model with random weights; with the context network that the recipe asks for."""
     model = TadanModel(config)
     if recipe.specialise:
-        schedule = get_schedule(recipe.specialise)
-        patterns = visibility_input(schedule, *schedule.period, config.radius, config.groups).flatten(0, 3)
-        model.entropy.context = SpecialisedContext(config, torch.unique(patterns, dim=0))
+        model.entropy.context = SpecialisedContext(config, get_schedule(recipe.specialise))
     return model
 
 

@@ -24,7 +24,8 @@ from tadan.exact.constants import COEFFICIENT_FRACTION, LATENT_FRACTION, PRE_EXT
 from tadan.exact.convert import by_quality
 from tadan.models import Model, load_model
 from tadan.models.config import QUALITY_MAX
-from tadan.nn.entropy_model import AnyScheduleContext, ByQuality
+from tadan.nn.context import AnyScheduleContext
+from tadan.nn.entropy_model import ByQuality
 from tadan.nn.model import TadanModel
 from tadan.train.export import LOG_STEP
 from tadan.train.loop import load_weights
