@@ -20,7 +20,12 @@ _Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the f
 @app.command()
 def speed(
     picture: Annotated[Path, typer.Argument(help="One picture.")],
-    schedules: Annotated[str, typer.Option(help="Names, by commas.")] = "hyper,checkerboard,2x2,4x4,wavefront,raster",
+    schedules: Annotated[
+        str, typer.Option(help="Names, by commas; stored ones too.")
+    ] = "hyper,checkerboard,2x2,4x4-opt-4,4x4-opt-8,4x4,wavefront,raster",
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Written-out schedule, such as 0,2/3,1; may be repeated.")
+    ] = None,
     quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100)] = 50,
     repeat: Annotated[int, typer.Option(help="Rounds; each runs every schedule once.", min=1)] = 9,
     threads: Annotated[int | None, typer.Option(help="Default: all cores.", min=1)] = None,
@@ -36,7 +41,8 @@ def speed(
     from tadan.evaluate.report import progress_bar
 
     image = open_rgb(picture)
-    names = [name.strip() for name in schedules.split(",") if name.strip()]
+    named = [name.strip() for name in schedules.split(",") if name.strip()]
+    names = list(dict.fromkeys([*named, *(pattern or [])]))
     with progress_bar("timing", 4 * repeat * len(names)) as step:
         rows = measure_speed(image, names, quality, repeat, threads, model, step)
     base = next((row.decode for row in rows if row.schedule == "checkerboard"), None)

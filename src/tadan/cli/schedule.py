@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tadan.cli.optimize import optimize
+from tadan.cli.report import print_error
+from tadan.errors import TadanError
+
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
+    from tadan.schedule import Schedule
+
 app = typer.Typer(help="Decoding orders: what is decoded when, and what it costs.", no_args_is_help=True)
+app.command()(optimize)
 
 LATENT_STRIDE = 16  # pixels per latent position, each way
 EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512
@@ -17,7 +25,7 @@ EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Name, alias or pattern, such as 4x4, best or 0,2/3,1.")],
+    name: Annotated[str, typer.Argument(help="Name, alias, stored name or pattern, such as 4x4, best or 0,2/3,1.")],
     size: Annotated[int, typer.Option(min=1, max=64, help="Rows and columns to draw.")] = 8,
     radius: Annotated[int, typer.Option(min=0, max=8, help="Radius of the context window.")] = 2,
 ) -> None:
@@ -68,33 +76,52 @@ def show(
 
 @app.command("list")
 def list_() -> None:
-    """List the named schedules."""
+    """List the named schedules: the catalogue, then those stored on this machine."""
     from rich.console import Console
+
+    from tadan.schedule import ALIASES, get_schedule, schedule_names, stored_names, stored_schedule
+
+    alias_of = {name: alias for alias, name in ALIASES.items()}
+    table = _costs_table()
+    for name in schedule_names():
+        _add_costs(table, name, alias_of.get(name, ""), get_schedule(name))
+    if stored_names():
+        table.add_section()
+    for name in stored_names():
+        try:
+            schedule = stored_schedule(name)
+            if schedule is not None:  # deleted by another process since
+                _add_costs(table, name, "stored", schedule)
+        except TadanError as error:  # one damaged file hides no other
+            print_error(str(error))
+    Console().print(table)
+
+
+def _costs_table() -> Table:
     from rich.table import Table
 
-    from tadan.models.config import ModelConfig
-    from tadan.schedule import ALIASES, get_schedule, schedule_names
-    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible
-
-    sizes = ModelConfig()
-    alias_of = {name: alias for alias, name in ALIASES.items()}
     table = Table(caption=f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; kMAC/pixel of the whole decoder")
     table.add_column("name")
     table.add_column("alias")
     for heading in ("stages", "groups", "anchors", "visible", "kMAC/pixel"):
         table.add_column(heading, justify="right")
-    for name in schedule_names():
-        schedule = get_schedule(name)
-        table.add_row(
-            name,
-            alias_of.get(name, ""),
-            str(schedule.stage_count(EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE)),
-            str(schedule.groups),
-            f"{anchor_share(schedule):.2%}",
-            f"{mean_visible(schedule, sizes.radius):.1f}",
-            f"{decoder_cost(schedule, sizes).total:.2f}",
-        )
-    Console().print(table)
+    return table
+
+
+def _add_costs(table: Table, name: str, note: str, schedule: Schedule) -> None:
+    from tadan.models.config import ModelConfig
+    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible
+
+    sizes = ModelConfig()
+    table.add_row(
+        name,
+        note,
+        str(schedule.stage_count(EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE)),
+        str(schedule.groups),
+        f"{anchor_share(schedule):.2%}",
+        f"{mean_visible(schedule, sizes.radius):.1f}",
+        f"{decoder_cost(schedule, sizes).total:.2f}",
+    )
 
 
 def coloured(stages: list[list[int]], count: int) -> Text:

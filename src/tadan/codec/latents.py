@@ -54,6 +54,12 @@ def plane_shape(width: int, height: int, stride: int) -> tuple[int, int]:
     return -(-height // stride), -(-width // stride)
 
 
+def residual_symbols(latents: NDArray[np.float32], mean: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What the encoder codes for latents in quantisation steps under predicted means (Q4), of shapes that broadcast."""
+    difference = latents - mean / np.float32(UNIT)
+    return np.clip(np.rint(difference), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
+
+
 def walk(
     plane: LatentPlane, schedule: Schedule, shape: tuple[int, int], radius: int, code: StageCoder
 ) -> NDArray[np.int32]:
@@ -96,7 +102,7 @@ def encode_latents(
         the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
     """
     z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
-    z_symbols = _round(z - z_mean / np.float32(UNIT))
+    z_symbols = residual_symbols(z, z_mean)
     z_hat = z_symbols * UNIT + z_mean
     encoder = StageEncoder(model.tables)
     bits = 0.0
@@ -116,7 +122,7 @@ def encode_latents(
     targets = iter([_targets(rows, stage, schedule.groups) for stage in schedule.plan(*shape, radius)])
 
     def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        symbols = _round(next(targets) - mean[0] / np.float32(UNIT))
+        symbols = residual_symbols(next(targets), mean[0])
         push(symbols, index[0])
         return symbols[None]
 
@@ -167,10 +173,6 @@ def _targets(rows: NDArray[np.float32], stage: Sequence[Cell], groups: int) -> N
         own = np.split(rows[cell.positions], groups, axis=1)[cell.group]
         parts.append(own.ravel())
     return np.concatenate(parts)
-
-
-def _round(x: NDArray[np.float32]) -> NDArray[np.int32]:
-    return np.clip(np.rint(x), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
 
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:

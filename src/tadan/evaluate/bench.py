@@ -13,14 +13,19 @@ from PIL import Image
 
 from tadan.bitstream import read_stream
 from tadan.codec.codec import Codec
+from tadan.codec.info import pattern_text
 from tadan.codec.latents import Y_STRIDE, plane_shape
 from tadan.entropy import StageDecoder
-from tadan.schedule import get_schedule
+from tadan.errors import InvalidInput
+from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Medians in seconds of one schedule. ``entropy`` is the rANS share of ``latents``, itself a part of ``decode``."""
+    """Medians in seconds of one schedule, named as it was given.
+
+    ``entropy`` is the rANS share of ``latents``, itself a part of ``decode``.
+    """
 
     schedule: str
     stages: int
@@ -37,7 +42,7 @@ class SpeedRow:
 
 def measure_speed(
     image: Image.Image,
-    schedules: Sequence[str],
+    schedules: Sequence[str | Schedule],
     quality: int,
     repeat: int,
     threads: int | None,
@@ -48,21 +53,27 @@ def measure_speed(
 
     Args:
         image: picture.
-        schedules: names.
+        schedules: what :func:`tadan.schedule.parse_schedule` reads, or schedules; each is run once.
         quality: 1..100.
         repeat: rounds; each runs every schedule once.
         threads: see :class:`tadan.Codec`.
         model: see :class:`tadan.Codec`.
-        on_trial: called after every trial, for progress bars.
+        on_trial: called after every trial, for progress bars: 4 times a round and schedule.
+
+    Raises:
+        InvalidInput: no schedule has such a name, or none is given.
     """
+    plans = {_label(one): one if isinstance(one, Schedule) else parse_schedule(one) for one in schedules}
+    if not plans:
+        raise InvalidInput("no schedule to time; give at least one name or pattern")
     stages: list[np.ndarray[Any, Any]] = []
     codec = Codec(model, threads, observe=lambda _symbols, index: stages.append(index.copy()))
     shape = plane_shape(image.width, image.height, Y_STRIDE)
     files: dict[str, bytes] = {}
     indices: dict[str, list[np.ndarray[Any, Any]]] = {}
-    for name in schedules:
+    for name, plan in plans.items():
         stages.clear()
-        files[name] = codec.encode(image, quality, name)
+        files[name] = codec.encode(image, quality, plan)
         indices[name] = list(stages)
         codec.decode(files[name])
     times: dict[tuple[str, str], list[float]] = {}
@@ -74,9 +85,9 @@ def measure_speed(
         on_trial()
 
     for _ in range(repeat):
-        for name in schedules:
+        for name, plan in plans.items():
             data = files[name]
-            trial(name, "encode", lambda name=name: codec.encode(image, quality, name))  # type: ignore[misc]
+            trial(name, "encode", lambda plan=plan: codec.encode(image, quality, plan))  # type: ignore[misc]
             trial(name, "decode", lambda data=data: codec.decode(data))  # type: ignore[misc]
             trial(name, "latents", lambda data=data: codec.decode_latents(data))  # type: ignore[misc]
             payload = read_stream(data).tiles[0].payload
@@ -84,12 +95,20 @@ def measure_speed(
     return [
         SpeedRow(
             name,
-            get_schedule(name).stage_count(*shape),
+            plan.stage_count(*shape),
             len(files[name]),
             *(median(times[name, part]) for part in ("encode", "decode", "latents", "entropy")),
         )
-        for name in schedules
+        for name, plan in plans.items()
     ]
+
+
+def _label(schedule: str | Schedule) -> str:
+    if isinstance(schedule, str):
+        return schedule
+    if schedule.name is None and isinstance(schedule, PatternSchedule):
+        return pattern_text(schedule.pattern.tolist())
+    return schedule.name or repr(schedule)
 
 
 def _pull_all(codec: Codec, payload: bytes, indices: Sequence[np.ndarray[Any, Any]]) -> None:

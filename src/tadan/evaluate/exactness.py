@@ -15,7 +15,7 @@ from tadan.codec.codec import Codec
 from tadan.codec.latents import Y_STRIDE, decode_latents, plane_shape
 from tadan.evaluate.pictures import open_rgb
 from tadan.exact.linear import MatMul
-from tadan.schedule import get_schedule
+from tadan.schedule import parse_schedule
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _batched(
                 [streams[number].tiles[0].payload for number in batch],
                 plane_shape(width, height, Y_STRIDE),
                 streams[batch[0]].header.quality,
-                get_schedule(schedule),
+                parse_schedule(schedule),
             )
             for number, latents in zip(batch, decoded, strict=True):
                 wrong += latents.checksum() != expected[number]

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Step(Protocol):
-    """Advances a progress bar by one, optionally renaming what is under way."""
+    """Advances a progress bar, optionally renaming what is under way or correcting how much there is."""
 
-    def __call__(self, description: str | None = None) -> None:
+    def __call__(self, description: str | None = None, advance: int = 1, total: int | None = None) -> None:
         """Advance."""
         ...
 
@@ -34,8 +34,8 @@ def progress_bar(description: str, total: int) -> Iterator[Step]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=total)
 
-        def step(description: str | None = None) -> None:
-            bar.update(task, advance=1, description=description)
+        def step(description: str | None = None, advance: int = 1, total: int | None = None) -> None:
+            bar.update(task, advance=advance, description=description, total=total)
 
         yield step
 

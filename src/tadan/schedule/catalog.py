@@ -8,7 +8,8 @@ from tadan.errors import InvalidInput
 from tadan.schedule.schedule import PatternSchedule, ScanSchedule, Schedule
 
 #: What the encoder's choices stand for; resolved before anything is written, so they may change between releases.
-ALIASES = {"fast": "checkerboard", "balanced": "2x2", "best": "4x4"}
+#: docs/study.md has the evidence for the present ones.
+ALIASES = {"fast": "checkerboard", "balanced": "4x4-opt-4", "best": "4x4-opt-8"}
 
 # Quincunx order: the second position lies diagonally between the anchors, so that the last two see all four
 # direct neighbours, as the second half of a checkerboard does.
@@ -22,6 +23,11 @@ _4X4_PUBLISHED = [[0, 2, 5, 4], [1, 7, 11, 8], [6, 12, 13, 10], [3, 14, 15, 9]]
 
 # 8 stages for 16 positions: (i, j) and (i + 2, j + 2) share one, so the pairs form a quincunx lattice.
 _4X4_HALF = [[0, 4, 2, 6], [7, 1, 5, 3], [2, 6, 0, 4], [5, 3, 7, 1]]
+
+# Found by tadan.schedule.optimize for the model "photo" (docs/study.md): least rate in 4, 8 and 16 stages.
+_4X4_OPT_4 = [[0, 3, 1, 3], [3, 2, 3, 2], [1, 3, 1, 3], [3, 2, 3, 2]]
+_4X4_OPT_8 = [[0, 5, 2, 5], [7, 4, 6, 3], [2, 5, 1, 5], [7, 3, 6, 4]]
+_4X4_OPT_16 = [[0, 10, 2, 7], [9, 4, 13, 5], [1, 11, 3, 12], [14, 8, 15, 6]]
 
 
 def _build() -> dict[str, Schedule]:
@@ -37,6 +43,9 @@ def _build() -> dict[str, Schedule]:
         "4x4": _4X4_PUBLISHED,
         "4x4-raster": raster,
         "4x4-8": _4X4_HALF,
+        "4x4-opt-4": _4X4_OPT_4,
+        "4x4-opt-8": _4X4_OPT_8,
+        "4x4-opt-16": _4X4_OPT_16,
         # DCVC's four-step model: every stage decodes another quarter of the channels at each position.
         "2x2-rotated": np.stack([(quincunx + group) % 4 for group in range(4)]),
     }
@@ -54,6 +63,12 @@ _CATALOG = _build()
 def schedule_names() -> tuple[str, ...]:
     """All names in the catalogue, aliases left out."""
     return tuple(_CATALOG)
+
+
+def catalogued(pattern: PatternSchedule) -> PatternSchedule:
+    """The catalogue's schedule of the same pattern, whose name takes fewer bytes in a stream, or ``pattern`` itself."""
+    listed = (schedule for schedule in _CATALOG.values() if isinstance(schedule, PatternSchedule))
+    return next((schedule for schedule in listed if schedule == pattern), pattern)
 
 
 def get_schedule(schedule: str | Schedule) -> Schedule:

@@ -57,7 +57,8 @@ class Schedule(ABC):
 
     Attributes:
         groups: number of channel groups that the schedule tells apart (1: all channels of a position together).
-        name: name in the catalogue, or None for a schedule that travels inline.
+        name: name in the catalogue, or under which the user stored it, or None. Only names of the catalogue are
+            written into streams; every other schedule travels inline.
     """
 
     groups: int
@@ -118,7 +119,7 @@ class PatternSchedule(Schedule):
     Args:
         pattern: (groups, rows, cols) or (rows, cols) integers; the stages 0..K-1 must all occur. Positions that share
             a stage are decoded together and do not see each other. Floats are refused, even whole ones.
-        name: catalogue name, or None.
+        name: see :class:`Schedule`.
 
     Raises:
         InvalidInput: the pattern is no rectangle of integers, or its stages are not contiguous from 0.
@@ -170,6 +171,17 @@ class PatternSchedule(Schedule):
         neighbours = self.pattern[:, (row + offsets)[:, None] % rows, (col + offsets) % cols]
         seen: NDArray[np.bool_] = neighbours < self.pattern[group, row % rows, col % cols]
         return seen
+
+    def reduced(self) -> PatternSchedule:
+        """The same decoding order, written with the fewest rows and columns that repeat, without a name."""
+        rows, cols = (
+            next(step for step in range(1, size + 1) if size % step == 0 and self._repeats(step, axis))
+            for axis, size in ((1, self.pattern.shape[1]), (2, self.pattern.shape[2]))
+        )
+        return PatternSchedule(self.pattern[:, :rows, :cols])
+
+    def _repeats(self, step: int, axis: int) -> bool:
+        return np.array_equal(np.roll(self.pattern, step, axis), self.pattern)
 
     def __eq__(self, other: object) -> bool:
         """Equal by content; names do not count."""
