@@ -151,7 +151,7 @@ def test_verify_prints_checksums_and_fails_on_a_damaged_file(stream, stream_file
 def test_info_shows_the_header(stream, stream_file):
     assert f"{WIDTH} x {HEIGHT} RGB" in run("info", stream_file).stdout
     facts = json.loads(run("info", "--json", stream_file).stdout)
-    assert (facts["width"], facts["height"], facts["quality"], facts["schedule"]) == (WIDTH, HEIGHT, 60, "2x2")
+    assert (facts["width"], facts["height"], facts["quality"], facts["schedule"]) == (WIDTH, HEIGHT, 60, "4x4-opt-4")
     assert facts["file_bytes"] == len(stream)
 
 
@@ -205,7 +205,7 @@ def test_options_reach_the_codec(photo, fake, monkeypatch):
     fails("encode", photo, "--model", "no-such-model", message="^error: there is no model 'no-such-model'")
     monkeypatch.setattr("tadan.models.load_model", lambda name: None)
     run("encode", photo, "-q", 7, "--schedule", "best", "--verify", "--threads", 3, "--model", "m", "-Q")
-    assert fake.calls == [{"model": "m", "threads": 3}, {"quality": 7, "schedule": "4x4", "verify": True}]
+    assert fake.calls == [{"model": "m", "threads": 3}, {"quality": 7, "schedule": "4x4-opt-8", "verify": True}]
     assert photo.with_suffix(".tdn").exists()
 
 

@@ -127,7 +127,16 @@ def test_scan_schedules_refuse_bad_slopes():
 
 @pytest.mark.parametrize(
     ("name", "stages"),
-    [("hyper", 1), ("checkerboard", 2), ("2x2", 4), ("3x3", 9), ("4x4", 16), ("4x4-8", 8), ("2x2-rotated", 4)],
+    [
+        ("hyper", 1),
+        ("checkerboard", 2),
+        ("2x2", 4),
+        ("3x3", 9),
+        ("4x4", 16),
+        ("4x4-8", 8),
+        ("4x4-opt-4", 4),
+        ("2x2-rotated", 4),
+    ],
 )
 def test_stage_count_does_not_depend_on_the_size(name, stages):
     schedule = get_schedule(name)

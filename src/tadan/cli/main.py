@@ -11,12 +11,14 @@ from typer.core import TyperGroup
 
 import tadan
 from tadan.cli import bench, schedule
+from tadan.cli.animate import animate
 from tadan.cli.decode import decode
 from tadan.cli.demo import demo
 from tadan.cli.encode import encode
 from tadan.cli.eval import evaluate
 from tadan.cli.info import info
 from tadan.cli.report import EXIT_FAILURE, print_error
+from tadan.cli.study import study
 from tadan.cli.train import export, train
 from tadan.cli.verify import verify
 from tadan.errors import TadanError
@@ -70,9 +72,11 @@ app.command()(verify)
 app.command()(demo)
 app.command("eval")(evaluate)
 app.add_typer(bench.app, name="bench")
+schedule.app.command("animate")(animate)
 app.add_typer(schedule.app, name="schedule")
 app.command()(train)
 app.command()(export)
+app.command()(study)
 
 
 def run() -> None:

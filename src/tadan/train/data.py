@@ -18,14 +18,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 #: Share of the batches trained under each schedule; the rest (to 1) are random patterns of 2x2 to 4x4 positions.
 MIXTURE = {
     "checkerboard": 0.14,
-    "2x2": 0.20,
-    "4x4": 0.16,
+    "4x4-opt-4": 0.20,
+    "4x4-opt-8": 0.12,
+    "2x2": 0.10,
+    "4x4": 0.08,
     "raster": 0.09,
     "hyper": 0.05,
-    "2x2-raster": 0.04,
     "2x2-rotated": 0.05,
-    "3x3": 0.05,
-    "4x4-8": 0.05,
 }
 
 
