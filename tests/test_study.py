@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from float_examples import exported_bytes
 from photo_examples import photo
+from tadan.cli.main import app
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.models import read_model
 from tadan.nn.entropy_model import gaussian_bits
@@ -233,6 +235,27 @@ def test_committed_tables_follow_from_the_committed_numbers():
     written = (docs / "study.md").read_text()
     for title, table in tables(Results(json.loads((docs / "results/study/study.json").read_text()))).items():
         assert table in written, f"docs/study.md does not hold the table {title!r} as tadan study writes it"
+
+
+def test_names_of_schedules_are_checked_before_anything_is_trained(study):
+    with pytest.raises(InvalidInput, match="no schedule 'spiral'"):
+        plan.entries(study.schedules(), only=["spiral"])
+    keys = [entry.key for entry in plan.entries(study.schedules())]
+    assert len(keys) == len(set(keys))
+    assert {"raster-s1", "raster-s2", "raster-s3", "4x4-published-s1"} <= set(keys)
+    assert "4x4-published-s2" not in keys
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--qualities", "30"], "at least two qualities"), ([], "folder"), (["--qualities", "0,200"], "Qualities")],
+)
+def test_bad_input_of_the_command(tmp_path, arguments, message):
+    result = CliRunner().invoke(
+        app, ["study", str(tmp_path / "none"), str(tmp_path / "no"), *arguments, "--run", str(tmp_path / "run")]
+    )
+    assert result.exit_code == 2
+    assert message in result.output
 
 
 def test_neutral_draws_prefer_no_order():

@@ -47,6 +47,8 @@ def study(
     from tadan.study.run import Study, StudyRecipe
 
     chosen = tuple(parse_qualities(qualities, range(1, 101)))
+    if len(chosen) < 2:
+        raise InvalidInput("a BD-rate needs at least two qualities; give them as --qualities 10,34,56")
     recipe = StudyRecipe(qualities=chosen, budget=budget)
     recipe = replace(
         recipe,

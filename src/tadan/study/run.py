@@ -229,8 +229,12 @@ class Study:
             return
         with ProcessPoolExecutor(self.jobs, get_context("spawn")) as pool:
             jobs = [pool.submit(train_specialised, self.folder, self.recipe, self.model, entry) for entry in missing]
-            for number, job in enumerate(as_completed(jobs), 1):
-                self.say(f"[{number}/{len(missing)}] {job.result()}")
+            try:
+                for number, job in enumerate(as_completed(jobs), 1):
+                    self.say(f"[{number}/{len(missing)}] {job.result()}")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)  # or the error would wait for an hour of training
+                raise
 
     def _practice(self) -> None:
         orders = json.loads((self.folder / "orders.json").read_text())
