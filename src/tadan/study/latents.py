@@ -8,7 +8,7 @@ is the same number for all, so that a difference in rate is the whole difference
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.codec.latents import SYMBOL_LIMIT
+from tadan.codec.latents import SYMBOL_LIMIT, residual_symbols
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.evaluate.metrics import psnr
@@ -73,7 +73,7 @@ def _frozen(
         y, z = transforms.at_quality(latents, quality)
         y_hat = np.clip(np.rint(y), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int16)
         mean, index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
-        symbols = np.rint(z - mean / np.float32(1 << LATENT_FRACTION)).astype(np.int32)
+        symbols = residual_symbols(z, mean)
         bits = model.tables.bits(symbols.ravel(), np.broadcast_to(index, z.shape).ravel()).sum()
         yield quality, y_hat, ((symbols << LATENT_FRACTION) + mean).astype(np.int16), float(bits)
 
@@ -85,7 +85,6 @@ def cache_training(
     crop: int,
     held_out: int,
     folder: Path,
-    done: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the latents of the centre of every picture that is large enough; nothing if they stand already.
 
@@ -96,7 +95,6 @@ def cache_training(
         crop: pixels a side of the centre that is kept, a multiple of 64.
         held_out: number of pictures at the end of the list that no training may see.
         folder: for ``y-Q.npy``, ``z-Q.npy`` and, last, ``facts.json``.
-        done: called after every picture.
 
     Raises:
         InvalidInput: there are too few pictures, or the folder holds latents of another model or other qualities.
@@ -129,7 +127,6 @@ def cache_training(
             model, transforms, rgb[top : top + crop, left : left + crop], qualities
         ):
             files["y", quality][number], files["z", quality][number] = y_hat, z_hat
-        done()
     for file in files.values():
         file.flush()
     write_atomically(facts, json.dumps({**wanted, "names": [path.name for path in usable]}).encode())
@@ -140,7 +137,6 @@ def cache_pictures(
     pictures: Sequence[Path],
     qualities: Sequence[int],
     folder: Path,
-    done: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the latents of whole evaluation pictures, one ``NAME-Q.npz`` each; those that stand are kept."""
     make_folder(folder)
@@ -161,7 +157,6 @@ def cache_pictures(
                 temporary = targets[quality].with_suffix(".part.npz")
                 np.savez(temporary, y_hat=y_hat, z_hat=z_hat, facts=np.array(json.dumps(facts)))
                 temporary.replace(targets[quality])
-        done()
 
 
 def load_pictures(folder: Path, quality: int) -> list[Picture]:

@@ -36,6 +36,7 @@ from tadan.study.costs import NetworkCosts
 from tadan.study.latents import Picture, TrainingLatents, cache_pictures, cache_training, load_pictures, picture_facts
 from tadan.study.practice import LISTED, STAGES, coded_rates, found_patterns, timed
 from tadan.study.training import Fit, evaluate, parameter_count, save_weights, specialise, train
+from tadan.train.data import SUFFIXES
 from tadan.train.loop import HELD_OUT, load_weights
 from tadan.train.restore import restore
 
@@ -135,7 +136,7 @@ class Study:
         evaluation = list_pictures(self.pictures)
         self.say(f"latents of {len(evaluation)} evaluation pictures")
         cache_pictures(model, evaluation, qualities, self.folder / "pictures")
-        training = sorted(path for path in self.data.rglob("*") if path.suffix.lower() in (".jpg", ".png", ".webp"))
+        training = sorted(path for path in self.data.rglob("*") if path.suffix.lower() in SUFFIXES)
         self.say(f"latents of {len(training)} training pictures")
         recipe = self.recipe
         cache_training(model, training, qualities, recipe.crop, recipe.held_out, self.folder / "training")
