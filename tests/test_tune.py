@@ -18,7 +18,7 @@ from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.exact.plane import LatentPlane
 from tadan.models import load_model
-from tadan.schedule import PatternSchedule, get_schedule, parse_schedule, stored_names
+from tadan.schedule import PatternSchedule, get_schedule, parse_schedule, save_schedule, stored_names
 from tadan.schedule.optimize import search, subset_visible, used_subsets
 from tadan.tune import TwinCosts, found_orders, listed_orders, tiling
 
@@ -239,8 +239,7 @@ def test_pictures_in_and_a_schedule_out_that_encodes(folder, tmp_path, monkeypat
             assert parse_schedule(f"mine-{one['stages']}") == PatternSchedule(one["pattern"])
 
     refused = run(*optimise, "--name", "mine", code=2).stderr
-    assert "mine, mine-2, mine-3, mine-4" in refused
-    assert "--force" in refused
+    assert "mine, mine-2, mine-3, mine-4; replace them with --force" in refused
 
     run("encode", folder, "--out-dir", tmp_path, "--schedule", "mine-3", "-q", 50, "--threads", 1)
     data = (tmp_path / "chelsea.tdn").read_bytes()
@@ -251,8 +250,6 @@ def test_pictures_in_and_a_schedule_out_that_encodes(folder, tmp_path, monkeypat
 
 
 def test_existing_names_are_replaced_when_forced(folder):
-    from tadan.schedule import save_schedule
-
     save_schedule("mine-2", get_schedule("3x3"), {})
     arguments = [
         "schedule",

@@ -15,6 +15,7 @@ for 4x4, a sixteenth of them by symmetry). The method is ours; the paper publish
 
 Where not every subset can be measured, the others come from a ridge regression of c on the presence of single
 positions, pairs and triples; what the found schedules use is then measured too, until nothing they rest on is a guess.
+A schedule that the regression overrates is thus found out; a better one that it underrates can be missed.
 """
 
 from __future__ import annotations
