@@ -9,6 +9,7 @@ one schedule, as in the paper: the reference for the study.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,7 +65,7 @@ def lattices(schedule: Schedule, group: int, radius: int, groups: int) -> Lattic
     return Lattices(patterns, which.reshape(schedule.period).tolist(), offsets)
 
 
-class _WindowContext(nn.Module):
+class _WindowContext(nn.Module, ABC):
     """Window product over embeddings, each position of the schedule's period on its own lattice.
 
     Only visible neighbours are gathered. Subclasses say where the kernels come from.
@@ -82,9 +83,9 @@ class _WindowContext(nn.Module):
         with torch.autocast(y_hat.device.type, enabled=False):
             return torch.einsum("bhwgc,gce->bhwge", y_hat.float().reshape(b, h, w, self.config.groups, -1), self.embed)
 
+    @abstractmethod
     def mixed(self, schedule: Schedule, group: int) -> tuple[Sequence[Tensor], Tensor]:
         """Kernel of every pattern of :func:`lattices`, (offsets * groups * embed, hidden), and biases (P, hidden)."""
-        raise NotImplementedError
 
     def forward(self, y_hat: Tensor, schedule: Schedule, group: int = 0) -> Tensor:
         """Context term of every position.
@@ -138,14 +139,20 @@ class AnyScheduleContext(_WindowContext):
         coefficients = out[..., :cut].unflatten(-1, (self.config.bases, -1)) * visible[..., None, :]
         return coefficients, out[..., cut:]
 
+    def kernels(self, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns (P, window * groups) -> kernels (P, window, groups * embed, hidden), biases (P, hidden)."""
+        config = self.config
+        coefficients, bias = self.mixing(visible.to(self.embed))
+        bases = self.bases.weight.unflatten(-1, (config.bases, config.visibility_bits, -1))
+        kernels = torch.einsum("pbv,hbve->pveh", coefficients, bases)
+        return kernels.unflatten(1, (config.window, -1)).flatten(2, 3), bias + self.bases.bias
+
     def mixed(self, schedule: Schedule, group: int) -> tuple[Sequence[Tensor], Tensor]:
         """See :meth:`_WindowContext.mixed`."""
-        config, plan = self.config, lattices(schedule, group, self.config.radius, self.config.groups)
-        coefficients, bias = self.mixing(plan.patterns.to(self.embed))
-        bases = self.bases.weight.unflatten(-1, (config.bases, config.visibility_bits, -1))
-        kernels = torch.einsum("pbv,hbve->pveh", coefficients, bases).unflatten(1, (config.window, -1)).unbind(0)
-        seen = [kernel[offsets].flatten(0, 2) for kernel, offsets in zip(kernels, plan.offsets, strict=True)]
-        return seen, bias + self.bases.bias
+        plan = lattices(schedule, group, self.config.radius, self.config.groups)
+        kernels, bias = self.kernels(plan.patterns)
+        pairs = zip(kernels.unbind(0), plan.offsets, strict=True)
+        return [kernel[offsets].flatten(0, 1) for kernel, offsets in pairs], bias
 
 
 class SpecialisedContext(_WindowContext):

@@ -180,6 +180,11 @@ class PatternSchedule(Schedule):
         )
         return PatternSchedule(self.pattern[:, :rows, :cols])
 
+    def tiles(self, shape: tuple[int, int]) -> bool:
+        """Whether a patch of ``shape`` (rows, columns) holds whole periods, all channels of a position together."""
+        rows, cols = self.period
+        return self.groups == 1 and shape[0] % rows == 0 and shape[1] % cols == 0
+
     def _repeats(self, step: int, axis: int) -> bool:
         return np.array_equal(np.roll(self.pattern, step, axis), self.pattern)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.errors import InvalidInput
+from tadan.exact.constants import LATENT_FRACTION
 from tadan.nn.context import AnyScheduleContext
 from tadan.nn.entropy_model import EntropyModel, gaussian_bits
 from tadan.schedule.optimize import subset_visible
@@ -61,7 +62,7 @@ class NetworkCosts:
     def _rows(self, latents: TrainingLatents, number: int, quality: int) -> tuple[Tensor, Tensor, Tensor]:
         network, r = self._network, self._network.config.radius
         y = as_steps(latents.y[quality][number][None], 0)
-        hyper = network.h_s(as_steps(latents.z[quality][number][None], 4))
+        hyper = network.h_s(as_steps(latents.z[quality][number][None], LATENT_FRACTION))
         embedded = self._context.embedding(y).flatten(3)[0]
         windows = embedded.unfold(0, 2 * r + 1, 1).unfold(1, 2 * r + 1, 1)  # (h', w', features, k, k)
         inner = slice(r, y.shape[1] - r), slice(r, y.shape[2] - r)
@@ -74,12 +75,10 @@ class NetworkCosts:
     @torch.no_grad()
     def by_quality(self, subset: int) -> NDArray[np.float64]:
         """Mean bits of a latent at each quality when it sees a relative subset: float64 (qualities,)."""
-        config, context = self._network.config, self._context
+        config = self._network.config
         visible = torch.from_numpy(subset_visible(self._shape, subset, config.radius)[0].reshape(-1))
-        coefficients, bias = context.mixing(visible.repeat_interleave(config.groups).float())
-        bases = context.bases.weight.reshape(config.hidden, config.bases, config.visibility_bits, -1)
-        kernel = torch.einsum("bv,hbve->veh", coefficients, bases).reshape(config.window, -1, config.hidden)
-        kernel, bias = kernel[visible].flatten(0, 1), bias + context.bases.bias
+        kernels, bias = self._context.kernels(visible.repeat_interleave(config.groups)[None])
+        kernel = kernels[0, visible].flatten(0, 1)
         out = []
         for quality, hyper, windows, target in zip(
             self._qualities, self._hyper, self._windows, self._targets, strict=True

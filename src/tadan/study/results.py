@@ -11,7 +11,7 @@ from typing import Any
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.evaluate.extras import require
 from tadan.files import read_bytes
-from tadan.schedule import PatternSchedule, Schedule, get_schedule, parse_schedule
+from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 from tadan.schedule.cost import anchor_share
 
 REFERENCE = "raster"  # autoregressive: raster and wavefront see the same
@@ -108,8 +108,7 @@ class Results:
 
     def schedule(self, name: str) -> Schedule:
         """Schedule of a name of the study."""
-        text = self.content["any"][name]["schedule"]
-        return get_schedule(text) if text in ("raster", "wavefront") else parse_schedule(text)
+        return parse_schedule(self.content["any"][name]["schedule"])
 
     def stage_count(self, name: str) -> int | None:
         """Number of stages of a pattern; None for scans, where it depends on the picture."""

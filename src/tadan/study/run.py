@@ -101,13 +101,8 @@ class Study:
     ) -> None:
         self.folder, self.data, self.pictures = make_folder(folder), data, pictures
         self.seeds, self.only = seeds, tuple(only)
-        self.speed, self.recipe, self.jobs, self.model, self.say = (
-            list(speed),
-            recipe or StudyRecipe(),
-            jobs,
-            model,
-            say,
-        )
+        self.speed, self.recipe = list(speed), recipe or StudyRecipe()
+        self.jobs, self.model, self.say = jobs, model, say
 
     def run(self) -> None:
         """Do all pieces that are missing, in order.
@@ -170,7 +165,7 @@ class Study:
             budget = self.recipe.budget if size == 4 else 2**8
             began = time.monotonic()
             found = search(shape, costs, budget)
-            used = {n: s for n, s in plan.listed().items() if isinstance(s, PatternSchedule) and _tiles(s, size)}
+            used = {n: s for n, s in plan.listed().items() if isinstance(s, PatternSchedule) and s.tiles(shape)}
             rows = {f"best-{one.stages}": one.schedule for one in found.best} | used
             self.say(f"{found.measured} of {found.subsets} subsets in {time.monotonic() - began:.0f} s")
             out[f"{size}x{size}"] = {
@@ -289,10 +284,6 @@ def schedule_label(schedule: Schedule) -> str:
     if isinstance(schedule, PatternSchedule):
         return pattern_text(schedule.pattern.tolist())
     return str(schedule.name)
-
-
-def _tiles(schedule: PatternSchedule, size: int) -> bool:
-    return schedule.groups == 1 and all(size % period == 0 for period in schedule.period)
 
 
 def _mean_bpp(rows: Sequence[dict[str, Any]]) -> str:

@@ -56,16 +56,11 @@ def listed_orders(costs: TwinCosts, progress: Callable[[], None] = lambda: None)
 
 def tiling(shape: tuple[int, int]) -> list[PatternSchedule]:
     """Schedules of the catalogue of more than one stage, all channels together, whose period divides ``shape``."""
-    rows, cols = shape
     listed = (get_schedule(name) for name in schedule_names())
     return [
         schedule
         for schedule in listed
-        if isinstance(schedule, PatternSchedule)
-        and schedule.groups == 1
-        and schedule.period != (1, 1)
-        and rows % schedule.period[0] == 0
-        and cols % schedule.period[1] == 0
+        if isinstance(schedule, PatternSchedule) and schedule.period != (1, 1) and schedule.tiles(shape)
     ]
 
 
