@@ -11,6 +11,7 @@ from skimage.metrics import structural_similarity
 
 from tadan.errors import InvalidInput
 from tadan.evaluate import (
+    BDRate,
     Curve,
     bd_rate,
     ms_ssim,
@@ -18,6 +19,8 @@ from tadan.evaluate import (
     psnr,
     ssim,
 )
+from tadan.evaluate.bdrate import compare, other_pictures
+from tadan.evaluate.metrics import similarity_db
 
 CAT = photographs.chelsea()  # (300, 451, 3)
 
@@ -114,6 +117,29 @@ def test_bd_rate_takes_points_in_any_order_and_states_the_overlap() -> None:
     assert "30.0 to 39.5 dB" in str(value)
 
 
+def test_bd_rate_by_ms_ssim_counts_in_decibels() -> None:
+    """10 dB are 0.9, 20 dB are 0.99: the same curve as by PSNR when the MS-SSIM say the same dB."""
+    halves = [0.5 * r for r in REFERENCE.results["bpp"]]
+    similarity = [1 - 10 ** (-db / 10) for db in REFERENCE.results["psnr-rgb"]]
+    anchor = replace(REFERENCE, results={**REFERENCE.results, "ms-ssim-rgb": similarity})
+    test = replace(anchor, results={**anchor.results, "bpp": halves, "psnr-rgb": [10.0, 20.0, 30.0, 40.0, 50.0]})
+    value = bd_rate(anchor, test, metric="ms-ssim-rgb")
+    assert value.percent == pytest.approx(-50.0, abs=1e-6)
+    assert (value.low_db, value.high_db) == pytest.approx((27.0, 39.5))
+    [comparison] = compare(test, [REFERENCE])
+    assert isinstance(comparison.values["psnr-rgb"], BDRate)
+    assert "no MS-SSIM" in str(comparison.values["ms-ssim-rgb"])
+    assert similarity_db(1.0) == pytest.approx(60.0)
+
+
+def test_other_pictures_are_noticed() -> None:
+    rows = [{"picture": "a.png"}, {"picture": "b.png"}]
+    two, one = replace(REFERENCE, pictures=rows), replace(REFERENCE, pictures=rows[:1])
+    assert other_pictures(two, two) is None
+    assert other_pictures(two, REFERENCE) is None  # a curve without rows does not say
+    assert "2, of which 1 are among our 1" in (other_pictures(one, two) or "")
+
+
 def test_bd_rate_refuses() -> None:
     with pytest.raises(InvalidInput, match="4 are needed"):
         bd_rate(REFERENCE, curve("short", [0.1, 0.2, 0.3, 0.3], [28.0, 30.0, 31.0, 31.0]))
@@ -121,5 +147,7 @@ def test_bd_rate_refuses() -> None:
         bd_rate(REFERENCE, curve("far", [2, 3, 4, 5], [40.0, 41.0, 42.0, 43.0]))
     with pytest.raises(InvalidInput, match="cubic"):
         bd_rate(REFERENCE, REFERENCE, "cubic")
+    with pytest.raises(InvalidInput, match="vmaf"):
+        bd_rate(REFERENCE, REFERENCE, metric="vmaf")
     with pytest.raises(InvalidInput, match="nan"):
         bd_rate(REFERENCE, curve("broken", [0.1, 0.2, 0.3, 0.4], [28.0, math.nan, 31.0, 32.0]))

@@ -1,18 +1,35 @@
-"""``tadan eval``: rate-distortion curves of Tadan and its rivals on a folder of pictures, and their BD-rates."""
+"""``tadan eval``: rate-distortion curves of Tadan and its rivals on a folder of pictures, BD-rates, and a report."""
 
+from __future__ import annotations
+
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tadan.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tadan.evaluate import Curve
+
+_CODING = ("qualities", "schedule", "effort", "model", "against", "limit", "pictures", "threads")
+
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder with pictures, or one picture.")],
+    context: typer.Context,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder with pictures, or one picture; not with --from.", show_default=False)
+    ] = None,
     qualities: Annotated[
         str | None, typer.Option("--qualities", "-q", help="Tadan's qualities, 1 to 100; default: twelve of them.")
     ] = None,
     schedule: Annotated[str, typer.Option(help="Tadan's schedule.")] = "balanced",
+    effort: Annotated[
+        int | None, typer.Option(help="How long Tadan's encoder may search, 0 to 9; default: its own choice.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Tadan's model, name or path; default: the bundled one.")] = None,
     against: Annotated[
         str, typer.Option(help="Rivals: jpeg, jpeg-444, webp, avif, avif-444, jpeg2000, heic, jxl; or none.")
@@ -20,49 +37,85 @@ def evaluate(
     anchor: Annotated[
         list[Path] | None, typer.Option(help="JSON of a curve on the same pictures; may be repeated.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the curves and the plot.")] = Path("report"),
+    saved: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Code nothing, report on this saved curve; repeat for rivals. The first is ours."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report, plots and curves.")] = Path("report"),
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N pictures.")] = None,
+    pictures: Annotated[int, typer.Option(min=0, help="Pictures side by side in the report; 0 for none.")] = 4,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of Tadan and AVIF; default: as each chooses.")
     ] = None,
 ) -> None:
-    """Measure bytes, PSNR, MS-SSIM and seconds over a folder; BD-rate against rivals and given curves."""
+    """Measure bytes, PSNR, MS-SSIM and seconds over a folder; BD-rate against rivals and given curves.
+
+    Leaves report.html (open it in a browser), the plot as SVG and PNG, bd-rates.json, and a JSON curve for each codec.
+    """
     from rich.console import Console
 
-    from tadan.evaluate import BDRate, TadanCodec, load_curve, run_curve, save_curve
-    from tadan.evaluate.codecs import PictureCodec
+    from tadan.evaluate import TadanCodec, load_curve
+    from tadan.evaluate.bdrate import compare, other_pictures
+    from tadan.evaluate.curve import curve_file
     from tadan.evaluate.extras import parse_qualities, require
-    from tadan.evaluate.pictures import list_pictures
-    from tadan.evaluate.report import bd_rate_lines, curve_table, progress_bar, rd_plot
+    from tadan.evaluate.facts import machine_facts
+    from tadan.evaluate.gallery import Exhibit
+    from tadan.evaluate.report import comparison_line, curve_table, progress_bar
     from tadan.evaluate.rivals import choose_rivals
-    from tadan.files import make_folder, write_atomically
+    from tadan.evaluate.session import Run, count_trials, measure, write_results
 
     console = Console()
+
+    def say(words: str, style: str | None = None) -> None:
+        console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
+
     for module in ("matplotlib.figure", "bjontegaard"):  # before minutes of coding, not after
         require(module, "eval", "tadan eval")
-    ours = TadanCodec(schedule=schedule, model=model, threads=threads)
-    rivals, skipped = choose_rivals(against, threads)
-    for line in skipped:
-        console.print(line, style="yellow", markup=False)
     given = [load_curve(path) for path in anchor or []]
-    anchors = [replace(curve, name=f"{curve.name} (given: {curve.meta.get('dataset', '?')})") for curve in given]
-    wanted = parse_qualities(qualities, ours.qualities) if qualities else list(ours.points)
-    runs: list[tuple[PictureCodec, list[int]]] = [(ours, wanted), *((rival, list(rival.points)) for rival in rivals)]
-    pictures = len(list_pictures(folder, limit))
-    make_folder(out)
-    curves = []
-    with progress_bar("coding", pictures * sum(len(points) for _, points in runs)) as step:
-        for codec, points in runs:
-            curve = run_curve(codec, folder, points, limit=limit, on_trial=step)
-            save_curve(curve, out / f"{codec.name}.json")
-            curves.append(curve)
-    write_atomically(out / "rate-distortion.png", rd_plot([*curves, *anchors], curves[0].meta["dataset"]))
+    anchors = [replace(curve, name=f"{curve.name} ({_origin(curve)})") for curve in given]
+    command = shlex.join(["tadan", *sys.argv[1:]])
+    written: list[str] = []
+    exhibits: list[Exhibit] = []
+    if saved:
+        _check_redrawing(context, folder)
+        curves = [load_curve(path) for path in saved]
+    elif folder is None:
+        raise InvalidInput("Nothing to evaluate: give a folder with pictures, or saved curves with --from CURVE.json.")
+    else:
+        ours = TadanCodec(schedule=schedule, model=model, threads=threads, effort=effort)
+        rivals, skipped = choose_rivals(against, threads)
+        for line in skipped:
+            say(line, "yellow")
+        wanted = parse_qualities(qualities, ours.qualities) if qualities else list(ours.points)
+        runs: list[Run] = [(ours, wanted), *((rival, rival.points) for rival in rivals)]
+        about = {"command": command, "measured": {**machine_facts(), "model": ours.model_id}}
+        with progress_bar("coding", count_trials(runs, folder, limit, pictures)) as step:
+            curves, exhibits = measure(runs, folder, out, about, limit=limit, shown=pictures, on_trial=step)
+        written = [curve_file(codec.name) for codec, _ in runs]
+    comparisons = compare(curves[0], [*curves[1:], *anchors])
+    files = write_results(out, [*curves, *anchors], comparisons, exhibits, command)
     console.print(curve_table(curves))
-    for name, value in bd_rate_lines(curves[0], [*curves[1:], *anchors]):
-        words = f"BD-rate of {ours.name} against {name}: {value}" if isinstance(value, BDRate) else value
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
-    few = curves[0].meta["pictures_with_fewer_ms_ssim_scales"]
+    for comparison in comparisons:
+        say(comparison_line(curves[0], comparison))
+        warning = other_pictures(curves[0], comparison.anchor)
+        if warning:
+            say(warning, "yellow")
+    few = curves[0].meta.get("pictures_with_fewer_ms_ssim_scales")
     if few:
-        console.print(f"MS-SSIM of {few} small picture(s) uses fewer than five scales.", style="yellow")
-    written = ", ".join([*(f"{codec.name}.json" for codec, _ in runs), "rate-distortion.png"])
-    console.print(f"Wrote into {out}/: {written}", markup=False, highlight=False, soft_wrap=True)
+        say(f"MS-SSIM of {few} small picture(s) uses fewer than five scales.", "yellow")
+    say(f"Wrote into {out}/: {', '.join([*files, *written])}")
+    say(f"Look at {out / 'report.html'}")
+
+
+def _origin(curve: Curve) -> str:
+    return f"given: {curve.meta['dataset']}" if "dataset" in curve.meta else "given"
+
+
+def _check_redrawing(context: typer.Context, folder: Path | None) -> None:
+    """Refuse what has no effect on curves that are measured already."""
+    if folder is not None:
+        raise InvalidInput(f"--from codes nothing, so the folder {folder} has no use; leave out one of the two.")
+    sources = {name: context.get_parameter_source(name) for name in _CODING}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        raise InvalidInput(f"--from codes nothing, so --{given[0]} has no effect; leave it out.")

@@ -4,9 +4,11 @@ The schema is CompressAI's (``name, description, meta, results`` with ``bpp, psn
 decoding_time``, one number per point), plus ``pictures``: one row per picture and quality, from which all means follow.
 """
 
+import hashlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +25,7 @@ from tadan.files import read_bytes, write_atomically
 
 IDENTICAL_DB = 100.0  # what a losslessly coded picture (PSNR infinite) counts for in a mean
 RESULT_KEYS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
+_LONGEST_NAME = 100  # characters; file systems allow 255 bytes
 _FIVE_SCALES_ABOVE = 160  # pixels of the shorter side
 
 
@@ -56,6 +59,51 @@ class Curve:
     meta: dict[str, Any]
     results: dict[str, list[float]]
     pictures: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: means over pictures; None for what the curve does not say."""
+
+    quality: float | str | None
+    bpp: float
+    psnr: float
+    ms_ssim: float | None
+    encode_s: float | None
+    decode_s: float | None
+
+
+def curve_points(curve: Curve) -> list[Point]:
+    """Return the points in the order of the file; curves by others may lack all but rate and PSNR."""
+    count = len(curve.results["bpp"])
+
+    def column(values: Any) -> list[Any]:
+        return list(values) if isinstance(values, list) and len(values) == count else [None] * count
+
+    def measured(key: str) -> list[float | None]:
+        return [None if value is None or math.isnan(value) else value for value in column(curve.results.get(key))]
+
+    rows = zip(
+        column(curve.meta.get("quality")),
+        curve.results["bpp"],
+        curve.results["psnr-rgb"],
+        *(measured(key) for key in RESULT_KEYS[2:]),
+        strict=True,
+    )
+    return [Point(*row) for row in rows]
+
+
+def curve_file(name: str) -> str:
+    """Name of the JSON file of a curve called ``name``, safe in every file system.
+
+    Written-out schedules hold slashes and can be long: what is not a letter, a digit or one of ``.,_-`` becomes a
+    hyphen, and a name over 100 characters is cut and ends in eight digits of its hash.
+    """
+    safe = re.sub(r"[^A-Za-z0-9.,_-]", "-", name).lstrip(".") or "curve"
+    if len(safe) > _LONGEST_NAME:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+        safe = f"{safe[: _LONGEST_NAME - 9]}-{digest[:8]}"
+    return f"{safe}.json"
 
 
 def run_trial(codec: PictureCodec, image: Image.Image, quality: int) -> Trial:
@@ -123,15 +171,15 @@ def load_curve(path: str | os.PathLike[str]) -> Curve:
     try:
         document = json.loads(read_bytes(path))
         results = {key: [float(value) for value in values] for key, values in document["results"].items()}
-        complete = len(results["bpp"]) == len(results["psnr-rgb"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        complete = 0 < len(results["bpp"]) == len(results["psnr-rgb"])
+        name = str(document.get("name", Path(path).stem))
+        meta, rows = dict(document.get("meta") or {}), [dict(row) for row in document.get("pictures") or []]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UnreadableInput):
             raise
         raise _no_curve(path, f"{type(error).__name__}: {error}") from error
     if not complete:
-        raise _no_curve(path, "bpp and psnr-rgb differ in length")
-    name = str(document.get("name", Path(path).stem))
-    meta, rows = dict(document.get("meta") or {}), list(document.get("pictures") or [])
+        raise _no_curve(path, "bpp and psnr-rgb are empty or differ in length")
     return Curve(name, str(document.get("description", "")), meta, results, rows)
 
 

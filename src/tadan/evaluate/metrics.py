@@ -48,6 +48,11 @@ def ms_ssim(original: Picture, decoded: Picture) -> float:
     return _mean_over_channels(a, b, scales)
 
 
+def similarity_db(value: float) -> float:
+    """MS-SSIM in dB, -10 log10(1 - value), as rate-distortion plots show it; at most 60 dB, for identical pictures."""
+    return -10.0 * math.log10(max(1.0 - value, 1e-6))
+
+
 def ms_ssim_scales(height: int, width: int) -> int:
     """How many of the five scales :func:`ms_ssim` uses for such a picture: each needs a window that fits (0 to 5)."""
     shorter = min(height, width)

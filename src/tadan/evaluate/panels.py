@@ -33,13 +33,16 @@ def side_by_side(panels: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
     return sheet
 
 
-def detailed_box(image: Image.Image, side: int = CROP) -> tuple[int, int, int, int]:
-    """Return (left, top, right, bottom) of the square of ``side`` pixels, or less, with the most gradient energy."""
+def detailed_box(image: Image.Image, side: int = CROP, height: int | None = None) -> tuple[int, int, int, int]:
+    """Return (left, top, right, bottom) of the box with the most gradient energy.
+
+    It is ``side`` pixels wide and ``height`` (None: as many) high, or less where the picture is smaller.
+    """
     grey = np.asarray(image.convert("L"), dtype=np.float64)
     energy = np.zeros_like(grey)
     energy[:, 1:] += np.abs(np.diff(grey, axis=1))
     energy[1:, :] += np.abs(np.diff(grey, axis=0))
-    height, width = min(side, grey.shape[0]), min(side, grey.shape[1])
+    height, width = min(height or side, grey.shape[0]), min(side, grey.shape[1])
     sums = np.pad(energy.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(np.argmax(boxes)), boxes.shape)

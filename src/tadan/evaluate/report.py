@@ -1,15 +1,15 @@
-"""What `tadan eval` shows and leaves behind: the table, the BD-rates, and the rate-distortion plot."""
+"""What `tadan eval` shows: a progress bar, the table of means, and the BD-rates in words and as JSON."""
 
-import io
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tadan.errors import InvalidInput
-from tadan.evaluate.bdrate import BDRate, bd_rate
-from tadan.evaluate.curve import Curve
-from tadan.evaluate.extras import require
+from tadan.evaluate.bdrate import BDRate, Comparison
+from tadan.evaluate.curve import Curve, curve_points
+from tadan.evaluate.text import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +42,7 @@ def progress_bar(description: str, total: int) -> Iterator[Step]:
 
 def curve_table(curves: Sequence[Curve]) -> "Table":
     """Return a rich table with a row per codec and quality; values are means over pictures."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="Means over pictures", caption="seconds: wall clock in one process, start-up excluded")
@@ -49,20 +50,27 @@ def curve_table(curves: Sequence[Curve]) -> "Table":
     for heading in ("quality", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
         table.add_column(heading, justify="right")
     for curve in curves:
-        results = curve.results
-        similarities = results.get("ms-ssim-rgb", [math.nan] * len(results["bpp"]))
-        for index, quality in enumerate(curve.meta["quality"]):
+        for point in curve_points(curve):
             table.add_row(
-                curve.name,
-                str(quality),
-                f"{results['bpp'][index]:.4f}",
-                f"{results['psnr-rgb'][index]:.2f}",
-                format_similarity(similarities[index]),
-                f"{results['encoding_time'][index]:.3f}",
-                f"{results['decoding_time'][index]:.3f}",
+                escape(plain(curve.name)),
+                escape(format_quality(point.quality)),
+                f"{point.bpp:.4f}",
+                f"{point.psnr:.2f}",
+                format_similarity(point.ms_ssim),
+                *(format_seconds(seconds) for seconds in (point.encode_s, point.decode_s)),
             )
         table.add_section()
     return table
+
+
+def format_quality(value: object) -> str:
+    """``45``, or ``-`` where a curve does not say."""
+    return "-" if value is None else plain(str(value))
+
+
+def format_seconds(value: float | None) -> str:
+    """``0.234``, or ``-`` where a curve does not say."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def format_similarity(value: float | None) -> str:
@@ -70,37 +78,19 @@ def format_similarity(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
-def bd_rate_lines(ours: Curve, anchors: Sequence[Curve]) -> list[tuple[str, BDRate | str]]:
-    """Return (anchor name, BD-rate of ``ours`` against it, or the words why there is none)."""
-    lines: list[tuple[str, BDRate | str]] = []
-    for anchor in anchors:
-        try:
-            lines.append((anchor.name, bd_rate(anchor, ours)))
-        except InvalidInput as error:
-            lines.append((anchor.name, str(error)))
-    return lines
+def comparison_line(ours: Curve, comparison: Comparison) -> str:
+    """``BD-rate of tadan against jpeg: -44.8 % (26.7 to 40.6 dB, 75% of both); by MS-SSIM: -50.1 % (...)``."""
+    by_psnr, by_ms_ssim = comparison.values["psnr-rgb"], comparison.values["ms-ssim-rgb"]
+    return plain(f"BD-rate of {ours.name} against {comparison.anchor.name}: {by_psnr}; by MS-SSIM: {by_ms_ssim}")
 
 
-def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
-    """Return a PNG of PSNR and of MS-SSIM (in dB, -10 log10(1 - MS-SSIM)) over bits per pixel.
-
-    InvalidInput if matplotlib is not installed.
-    """
-    figures = require("matplotlib.figure", "eval", "The rate-distortion plot")
-    figure = figures.Figure(figsize=(15, 5.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for curve in curves:
-        by_rate = sorted(range(len(curve.results["bpp"])), key=lambda index: curve.results["bpp"][index])
-        rates = [curve.results["bpp"][index] for index in by_rate]
-        left.plot(rates, [curve.results["psnr-rgb"][index] for index in by_rate], marker=".", label=curve.name)
-        similarities = [curve.results["ms-ssim-rgb"][index] for index in by_rate if "ms-ssim-rgb" in curve.results]
-        decibels = [-10 * math.log10(max(1 - value, 1e-6)) for value in similarities]
-        right.plot(rates[: len(decibels)], decibels, marker=".", label=curve.name)
-    for axes, label in ((left, "PSNR, RGB (dB)"), (right, "MS-SSIM, RGB: -10 log10(1 - value) (dB)")):
-        axes.set(xlabel="rate (bits per pixel, whole files)", ylabel=label, xscale="log")
-        axes.grid(True, which="both", alpha=0.3)
-    figure.suptitle(title)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+def comparisons_json(ours: Curve, comparisons: Sequence[Comparison]) -> bytes:
+    """The BD-rates as a JSON document; where there is none, ``percent`` is null and ``reason`` says why."""
+    rows: list[dict[str, Any]] = []
+    for comparison in comparisons:
+        for metric, value in comparison.values.items():
+            row = {"anchor": comparison.anchor.name, "metric": metric}
+            rows.append(
+                {**row, **asdict(value)} if isinstance(value, BDRate) else {**row, "percent": None, "reason": value}
+            )
+    return json.dumps({"ours": ours.name, "bd_rates": rows}, indent=1).encode() + b"\n"

@@ -1,0 +1,173 @@
+"""The report of `tadan eval` as one HTML file that needs neither a network nor a script to be read."""
+
+import math
+from collections.abc import Sequence
+
+from tadan.evaluate.bdrate import METRICS, WEAK_COVERAGE, BDRate, Comparison, other_pictures
+from tadan.evaluate.curve import Curve, curve_points
+from tadan.evaluate.gallery import TARGET_BPP, Exhibit, Panel
+from tadan.evaluate.page import number, page, section, table, text
+from tadan.evaluate.report import format_quality, format_seconds, format_similarity
+
+
+def html_report(
+    curves: Sequence[Curve], comparisons: Sequence[Comparison], svg: str, exhibits: Sequence[Exhibit], command: str
+) -> bytes:
+    """Return the report.
+
+    Args:
+        curves: every curve to show, ours first.
+        comparisons: BD-rates of ours against the others.
+        svg: the plot of all curves, an SVG document.
+        exhibits: pictures side by side; may be empty.
+        command: what was typed to get this file.
+    """
+    ours = curves[0]
+    dataset = ours.meta.get("dataset", "unnamed pictures")
+    body = [
+        _headline(ours, comparisons),
+        section("bd-rates", "BD-rate", _bd_rates(ours, comparisons)),
+        section("plots", "Rate and distortion", _plot(svg)),
+        _pictures(exhibits),
+        section("means", "Means per codec and quality", _means(curves)),
+        section("how", "How this was measured", _how(ours, command), _codecs(curves)),
+    ]
+    return page(f"{ours.name} on {dataset}", [part for part in body if part])
+
+
+def _headline(ours: Curve, comparisons: Sequence[Comparison]) -> str:
+    parts = []
+    for comparison in comparisons:
+        value = comparison.values["psnr-rgb"]
+        trusted = isinstance(value, BDRate) and value.coverage >= WEAK_COVERAGE
+        if isinstance(value, BDRate) and trusted and not other_pictures(ours, comparison.anchor):
+            size = "smaller" if value.percent < 0 else "larger"
+            parts.append(f"<strong>{abs(value.percent):.1f} % {size}</strong> than {text(comparison.anchor.name)}")
+    if not parts:
+        return ""
+    return f"<p>At equal PSNR, files of {text(ours.name)} are on average {', '.join(parts)} (BD-rate).</p>"
+
+
+def _bd_rates(ours: Curve, comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return "<p>No other curve was given.</p>"
+    rows = [
+        [text(comparison.anchor.name), *(cell for metric in METRICS for cell in _bd_cells(comparison.values[metric]))]
+        for comparison in comparisons
+    ]
+    headings = [
+        f"{ours.name} against",
+        *(words for name in METRICS.values() for words in (f"by {name}", "common range")),
+    ]
+    warnings = [words for one in comparisons if (words := other_pictures(ours, one.anchor))]
+    return "\n".join(
+        [
+            table("Negative: fewer bits than the other codec needs for the same quality.", headings, rows),
+            '<p class="soft">Piecewise cubic (PCHIP) interpolation over the quality that both curves reach, stated in '
+            "dB and as a share of what either reaches; MS-SSIM counts in dB, -10 log10(1 - MS-SSIM). A number "
+            f"from less than {WEAK_COVERAGE:.0%} says little and is marked *.</p>",
+            *(f"<p><strong>{text(words)}</strong></p>" for words in warnings),
+        ]
+    )
+
+
+def _bd_cells(value: BDRate | str) -> tuple[str, str]:
+    if isinstance(value, str):
+        return "-", text(value)
+    kind = "good" if value.percent < 0 else "bad"
+    mark = " *" if value.coverage < WEAK_COVERAGE else ""
+    return f'<span class="{kind}">{number(value.percent, f"{value.percent:+.1f} %")}{mark}</span>', text(value.overlap)
+
+
+def _plot(svg: str) -> str:
+    words = "Curves of PSNR and of MS-SSIM over bits per pixel; the table of means holds the same numbers."
+    inline = svg[svg.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{text(words)}" ', 1)
+    figure = f'<figure class="plot">{inline}<figcaption>Means over pictures; ours is black.</figcaption></figure>'
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Plots">{figure}</div>'
+
+
+def _pictures(exhibits: Sequence[Exhibit]) -> str:
+    if not exhibits:
+        return ""
+    ours = exhibits[0].panels[1]
+    width = max(one.box[2] - one.box[0] for one in exhibits)
+    height = max(one.box[3] - one.box[1] for one in exhibits)
+    intro = (
+        f"<p>Quality {text(ours.quality)} of {text(ours.label)}, whose mean rate is the nearest to {TARGET_BPP} bpp "
+        "of those measured; the other codecs at the quality whose file of that picture is nearest in bytes, with the "
+        f"difference. The large images are crops of at most {width}x{height} pixels at the most detailed place, one "
+        "to one and lossless; the box in the small overview (WebP, quality 90) shows where. Figures are those of the "
+        "whole picture.</p>"
+    )
+    return section("pictures", "Pictures at matched file size", intro, *(_exhibit(one) for one in exhibits))
+
+
+def _exhibit(exhibit: Exhibit) -> str:
+    name = text(exhibit.name)
+    left, top, right, bottom = exhibit.box
+    overview = (
+        f'<figure class="overview"><img src="{exhibit.overview}" alt="Overview of {name}"><figcaption>{exhibit.width}x'
+        f"{exhibit.height} pixels; crop {left}-{right}, {top}-{bottom}</figcaption></figure>"
+    )
+    size = f'width="{right - left}" height="{bottom - top}"'
+    ours = exhibit.panels[1]
+    panels = "\n".join(
+        f'<figure class="panel" data-label="{text(panel.label)}"><img src="{panel.crop}" {size} '
+        f'alt="Crop of {name}: {text(panel.label)}, {panel.size} bytes">'
+        f"<figcaption>{_panel(panel, ours)}</figcaption></figure>"
+        for panel in exhibit.panels
+    )
+    return f'<article class="exhibit"><h3>{name}</h3>{overview}\n<div class="panels">\n{panels}\n</div></article>'
+
+
+def _panel(panel: Panel, ours: Panel) -> str:
+    words = f"<b>{text(panel.label)}</b>"
+    size = number(panel.size, f"{panel.size:,}") + " bytes"
+    if panel.quality is None or panel.bpp is None or panel.psnr is None:
+        return f"{words}<br>{size} on disk"
+    difference = "" if panel is ours else f" ({panel.size / ours.size - 1:+.1%})"
+    decibels = f"{number(panel.psnr, f'{panel.psnr:.2f}')} dB" if math.isfinite(panel.psnr) else "lossless"
+    similarity = number(panel.ms_ssim, format_similarity(panel.ms_ssim))
+    return (
+        f"{words}, quality {panel.quality}<br>{size}{difference}, {number(panel.bpp, f'{panel.bpp:.3f}')} bpp<br>"
+        f"PSNR {decibels}, MS-SSIM {similarity}"
+    )
+
+
+def _means(curves: Sequence[Curve]) -> str:
+    rows = [
+        [
+            text(curve.name),
+            text(format_quality(point.quality)),
+            number(point.bpp, f"{point.bpp:.4f}"),
+            number(point.psnr, f"{point.psnr:.2f}"),
+            number(point.ms_ssim, format_similarity(point.ms_ssim)),
+            number(point.encode_s, format_seconds(point.encode_s)),
+            number(point.decode_s, format_seconds(point.decode_s)),
+        ]
+        for curve in curves
+        for point in curve_points(curve)
+    ]
+    headings = ("codec", "quality", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
+    caption = "Means over pictures, whole files; seconds as each codec below says, comparable on one machine only."
+    return table(caption, headings, rows)
+
+
+def _how(ours: Curve, command: str) -> str:
+    measured_by, facts = ours.meta.get("command"), ours.meta.get("measured")
+    rows = facts.items() if isinstance(facts, dict) else ()
+    listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in rows)
+    lines = [f"<p>This page:</p><pre><code>{text(command)}</code></pre>"]
+    if measured_by and measured_by != command:
+        lines.append(f"<p>The curve of {text(ours.name)}:</p><pre><code>{text(measured_by)}</code></pre>")
+    lines.append(f"<dl>{listed}</dl>" if listed else f"<p>The curve of {text(ours.name)} names no machine.</p>")
+    return "\n".join(lines)
+
+
+def _codecs(curves: Sequence[Curve]) -> str:
+    items = []
+    for curve in curves:
+        words = " ".join(curve.description.split()) or "no description"
+        dataset = curve.meta.get("dataset", "unnamed pictures")
+        items.append(f"<dt>{text(curve.name)}</dt><dd>{text(dataset)}; {text(words)}</dd>")
+    return f"<h3>Codecs</h3><dl>{''.join(items)}</dl>"
