@@ -375,5 +375,6 @@ def decode_tile(model, tile, quality, field):
 def decode(data, model):
     """File bytes and :class:`Model` -> (z_hat, y_hat) of every tile, int64 (row, col, channel)."""
     file = parse(data)
+    check(any(file["model_id"]), "a stored picture, section 13, has no latents")
     check(file["model_id"] == model.id, "another model")
     return [decode_tile(model, tile, file["quality"], file["schedule"]) for tile in file["tiles"]]

@@ -52,7 +52,7 @@ class FakeCodec:
 
     calls: list
 
-    def __init__(self, model=None, threads=None):
+    def __init__(self, model=None, threads=None, fallback=True):
         self.calls.append({"model": model, "threads": threads})
 
     def encode(self, image, quality=75, schedule="balanced", verify=False):
@@ -63,7 +63,7 @@ class FakeCodec:
             picture.convert("RGB").save(buffer, "PNG")
         except OSError as error:
             raise UnreadableInput(f"cannot open {image}: {error}") from error
-        header = Header(picture.width, picture.height, "RGB", quality, bytes(8), ScheduleField("2x2"))
+        header = Header(picture.width, picture.height, "RGB", quality, b"anything", ScheduleField("2x2"))
         return write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),)))
 
     def decode(self, data):

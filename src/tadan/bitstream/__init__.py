@@ -4,7 +4,7 @@ docs/SPEC.md is normative. ``read_header`` needs the first bytes of a file only;
 does not decode latents: that is the business of ``tadan.codec``.
 """
 
-from tadan.bitstream.constants import HEADER_PREFIX_BYTES, MAGIC, VERSION
+from tadan.bitstream.constants import HEADER_PREFIX_BYTES, MAGIC, STORED_FORMS, STORED_MODEL_ID, VERSION
 from tadan.bitstream.container import Stream, Tile, read_header, read_stream, write_stream
 from tadan.bitstream.crc32c import crc32c
 from tadan.bitstream.header import Header, ScheduleField
@@ -14,6 +14,8 @@ from tadan.bitstream.sniff import is_tdn
 __all__ = [
     "HEADER_PREFIX_BYTES",
     "MAGIC",
+    "STORED_FORMS",
+    "STORED_MODEL_ID",
     "VERSION",
     "Header",
     "Limits",

@@ -24,7 +24,10 @@ _DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: CRC-32 (zlib) of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None)."""
+    """One tile: CRC-32 (zlib) of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None).
+
+    In a stored stream (``Header.is_stored``): checksum as of section 13 of docs/SPEC.md, a picture file, and alpha.
+    """
 
     latents_crc: int
     payload: bytes

@@ -15,6 +15,7 @@ from tadan.bitstream.constants import (
     MODES,
     SCHEDULE_INLINE,
     SCHEDULE_NAMED,
+    STORED_MODEL_ID,
     TILE_MULTIPLE,
     VERSION,
 )
@@ -114,6 +115,11 @@ class Header:
     def has_alpha(self) -> bool:
         """Whether tiles carry an alpha plane."""
         return self.mode in ALPHA_MODES
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether tiles are pictures in a common format, named by the schedule field, instead of latents."""
+        return self.model_id == STORED_MODEL_ID
 
     @property
     def tile_grid(self) -> tuple[int, int]:

@@ -36,6 +36,13 @@ def encode(
         typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
     ] = "balanced",
     verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare its latents.")] = False,
+    fallback: Annotated[
+        bool,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Store screenshots, drawings and the like as WebP, PNG or JPEG where that is better / only warn.",
+        ),
+    ] = True,
     force: files.ForceOption = None,
     threads: files.ThreadsOption = None,
     model: files.ModelOption = None,
@@ -52,7 +59,7 @@ def encode(
         from tadan.schedule import parse_schedule
 
         chosen = parse_schedule(schedule)
-        codec = files.open_codec(model, threads)
+        codec = files.open_codec(model, threads, fallback)
 
         def work(job: files.Job) -> None:
             start = time.perf_counter()
@@ -60,8 +67,11 @@ def encode(
             data = codec.encode(image, quality=quality, schedule=chosen, verify=verify)
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
-            bpp = tadan.inspect(data).bpp
-            report.line(f"{job.source} -> {job.target}  {len(data):,} bytes  {bpp:.3f} bpp  {seconds:.2f} s")
+            facts = tadan.inspect(data)
+            stored = f"  stored as {facts.stored.upper()}" if facts.stored else ""
+            report.line(
+                f"{job.source} -> {job.target}  {len(data):,} bytes  {facts.bpp:.3f} bpp  {seconds:.2f} s{stored}"
+            )
 
         report.each(jobs, lambda job: job.source, work)
     report.finish()

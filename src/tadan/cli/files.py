@@ -194,7 +194,7 @@ def _check_protected(target: Path, destination: Destination) -> None:
         )
 
 
-def open_codec(model: str | None, threads: int | None) -> Codec:
+def open_codec(model: str | None, threads: int | None, fallback: bool = True) -> Codec:
     """Make the codec that the options ask for; a wrong ``--model`` is one error here, not one per file later."""
     import tadan
 
@@ -202,7 +202,7 @@ def open_codec(model: str | None, threads: int | None) -> Codec:
         from tadan.models import load_model
 
         load_model(model)
-    return tadan.Codec(model=model, threads=threads)
+    return tadan.Codec(model=model, threads=threads, fallback=fallback)
 
 
 def read_source(path: Path) -> bytes:

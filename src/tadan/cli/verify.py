@@ -23,7 +23,7 @@ def verify(
     model: files.ModelOption = None,
     quiet: files.QuietOption = False,
 ) -> None:
-    """Decode the latents of .tdn files, check every checksum and print them; exit code 2 if any file fails."""
+    """Decode the latents (or stored pictures) of .tdn files, check every checksum; exit code 2 if any file fails."""
     report = Report(quiet)
     sources = files.expand(paths, files.STREAMS, report)
     if sources:
@@ -38,12 +38,13 @@ def verify(
                     typer.echo(json.dumps({**facts, "message": str(error)}))
                 raise
             if as_json:
-                facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles)}
+                facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles), "stored": result.stored}
                 typer.echo(json.dumps({**facts, "sections": result.sections, "file_bytes": result.file_bytes}))
                 return
-            report.line(f"{source.path}: ok, {result.sections} sections, {result.file_bytes:,} bytes")
+            stored = f", stored as {result.stored.upper()}" if result.stored else ""
+            report.line(f"{source.path}: ok{stored}, {result.sections} sections, {result.file_bytes:,} bytes")
             for index, checksum in enumerate(result.tiles, start=1):
-                report.line(f"  tile {index}  latents {checksum}")
+                report.line(f"  tile {index}  {'checksum' if result.stored else 'latents'} {checksum}")
 
         report.each(sources, lambda source: source.path, work)
     report.finish()

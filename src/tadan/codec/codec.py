@@ -5,32 +5,49 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import (
+    STORED_MODEL_ID,
+    Header,
+    Limits,
+    ScheduleField,
+    Stream,
+    Tile,
+    read_stream,
+    write_stream,
+)
+from tadan.codec.fallback import better_form
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
+from tadan.codec.stored import form_of, read_tile, tile_of
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
 from tadan.exact.linear import MatMul
 from tadan.models import Model, find_model, load_model
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
 from tadan.schedule import PatternSchedule, Schedule, get_schedule, parse_schedule, schedule_names
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Result of :meth:`Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts."""
+    """Result of :meth:`Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts.
+
+    ``stored``: "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then those of its
+    pixels, or of the bytes of a JPEG.
+    """
 
     tiles: tuple[str, ...]
     sections: int
     file_bytes: int
+    stored: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,13 @@ class Encoded:
 
     Attributes:
         data: the file.
-        estimated_bits: ideal code length of all latents; a lower bound of 8 * len(data).
+        estimated_bits: ideal code length of all latents, or length of a stored picture; a lower bound of 8 * len(data).
+        stored: "png", "webp" or "jpeg" if the picture is stored in that format instead of as latents.
     """
 
     data: bytes
     estimated_bits: float
+    stored: str | None = None
 
 
 class Codec:
@@ -55,6 +74,8 @@ class Codec:
         limits: sizes above which streams and pictures are refused.
         matmul: backend of the integer products, for exactness checks; results do not depend on it.
         observe: called with the symbols and scale indices of every stage that is encoded, for statistics.
+        fallback: store pictures unlike photographs as WebP, PNG or JPEG where that is better (docs/fallback.md); if
+            False, only warn. Off without a warning when ``observe`` is given.
     """
 
     def __init__(
@@ -64,12 +85,14 @@ class Codec:
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         matmul: MatMul = np.matmul,
         observe: Observer | None = None,
+        fallback: bool = True,
     ) -> None:
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
         self._named = model
         self.threads = threads
         self.limits = limits
+        self.fallback = fallback
         self._matmul, self._observe = matmul, observe
         self._transforms: dict[bytes, Transforms] = {}
         self._lock = threading.Lock()
@@ -121,13 +144,19 @@ class Codec:
         with self._threads():
             y, z = self._transforms_of(model).analyse(planes.rgb, quality)
             payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul, self._observe)
+            stored = self._stored_instead(planes, payload, latents, model, quality)
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
         header = Header(width, height, planes.mode, quality, model.id, _schedule_field(plan))
         tile = Tile(latents.checksum(), payload, alpha)
+        if stored is not None:
+            form, payload = stored
+            header = replace(header, model_id=STORED_MODEL_ID, schedule=ScheduleField(form))
+            tile = tile_of(form, payload, planes.rgb, alpha)
+            bits = 8.0 * len(payload)
         data = write_stream(Stream(header, dict(planes.metadata), (tile,)))
         if verify:
             self.verify(data)
-        return Encoded(data, bits)
+        return Encoded(data, bits, stored[0] if stored else None)
 
     def decode(self, data: bytes) -> Image.Image:
         """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
@@ -140,29 +169,67 @@ class Codec:
         rgb = np.empty((header.height, header.width, 3), np.uint8)
         alpha = np.empty((header.height, header.width), np.uint8) if header.has_alpha else None
         with self._threads():
-            transforms = self._transforms_of(self._model_of(header))
-            for tile, (x, y, width, height), latents in self._decoded(stream):
-                shown = transforms.synthesise(latents.y_hat, header.quality)
+            for tile, (x, y, width, height), shown in self._shown(stream):
                 rgb[y : y + height, x : x + width] = shown[:height, :width]
                 if alpha is not None and tile.alpha is not None:
                     alpha[y : y + height, x : x + width] = unpack_alpha(tile.alpha, width, height)
         return to_image(Planes(rgb, header.mode, alpha, stream.metadata))
 
     def decode_latents(self, data: bytes) -> list[Latents]:
-        """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`."""
+        """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`.
+
+        Raises:
+            InvalidInput: the picture is stored in another format and has no latents.
+        """
+        stream = read_stream(data, self.limits)
+        if stream.header.is_stored:
+            raise InvalidInput(
+                f"the picture is stored as {form_of(stream.header).upper()} and has no latents; "
+                "encode it without fallback to get some"
+            )
         with self._threads():
-            return [latents for _, _, latents in self._decoded(read_stream(data, self.limits))]
+            return [latents for _, _, latents in self._decoded(stream)]
 
     def verify(self, data: bytes) -> Verification:
         """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
         stream = read_stream(data, self.limits)
+        stored = form_of(stream.header) if stream.header.is_stored else None
         checksums = []
         with self._threads():
-            for tile, (_, _, width, height), _ in self._decoded(stream):
+            for tile, (_, _, width, height), _ in self._decoded(stream) if stored is None else self._shown(stream):
                 if tile.alpha is not None:
                     unpack_alpha(tile.alpha, width, height)
                 checksums.append(f"{tile.latents_crc:08x}")
-        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data))
+        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), stored)
+
+    def _stored_instead(
+        self, planes: Planes, payload: bytes, latents: Latents, model: Model, quality: int
+    ) -> tuple[str, bytes] | None:
+        """Format and file to write instead of the latents, if the picture is better stored."""
+        if self._observe is not None:
+            return None
+        height, width = planes.rgb.shape[:2]
+        grey = planes.mode.startswith("L")
+
+        def decoded() -> NDArray[np.uint8]:
+            shown = self._transforms_of(model).synthesise(latents.y_hat, quality)[:height, :width]
+            return np.asarray(to_image(Planes(shown, planes.mode, None)))
+
+        weight = quality_lambda(model.config, quality)
+        pixels = planes.rgb[:, :, 0] if grey else planes.rgb
+        return better_form(pixels, payload, quality, decoded, weight, insist=not self.fallback)
+
+    def _shown(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], NDArray[np.uint8]]]:
+        """Tile by tile: what the file holds, its box (x, y, width, height), RGB of at least that size."""
+        header = stream.header
+        if header.is_stored:
+            form, grey = form_of(header), header.mode.startswith("L")
+            for tile, box in zip(stream.tiles, header.tile_boxes(), strict=True):
+                yield tile, box, read_tile(form, tile, grey, box[2], box[3])
+            return
+        transforms = self._transforms_of(self._model_of(header))
+        for tile, box, latents in self._decoded(stream):
+            yield tile, box, transforms.synthesise(latents.y_hat, header.quality)
 
     def _decoded(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], Latents]]:
         """Tile by tile: what the file holds, its box (x, y, width, height), its latents after their checksum."""

@@ -11,7 +11,11 @@ from tadan.bitstream.header import Pattern
 
 @dataclass(frozen=True)
 class Info:
-    """Facts of a ``.tdn`` stream. ``bpp`` counts every byte of the file: 8 * file_bytes / (width * height)."""
+    """Facts of a ``.tdn`` stream. ``bpp`` counts every byte of the file: 8 * file_bytes / (width * height).
+
+    ``stored``: "png", "webp" or "jpeg" if the picture is stored in that format; it then needs no model and ``schedule``
+    is "none".
+    """
 
     width: int
     height: int
@@ -24,6 +28,7 @@ class Info:
     tile_count: int
     file_bytes: int
     bpp: float
+    stored: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -57,10 +62,11 @@ def inspect(data: bytes, limits: Limits = Limits()) -> Info:  # noqa: B008 (immu
         mode=header.mode,
         quality=header.quality,
         model_id=header.model_id.hex(),
-        schedule=schedule_text(header.schedule),
+        schedule="none" if header.is_stored else schedule_text(header.schedule),
         version=header.version,
         tile_size=header.tile_size,
         tile_count=header.tile_count,
         file_bytes=len(data),
         bpp=8 * len(data) / (header.width * header.height),
+        stored=schedule_text(header.schedule) if header.is_stored else None,
     )
