@@ -1,44 +1,62 @@
-"""Training: the linear start, resuming, schedules that a batch sees, and the specialised context network."""
+"""Training in one process: resuming, stopping, recovering, what is logged and where a run starts."""
+
+import json
+import os
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
+from float_examples import exported_bytes
 from photo_examples import CORNERS, photo, psnr
-from tadan.errors import InvalidInput
-from tadan.models import ModelConfig
-from tadan.nn.context import AnyScheduleContext, SpecialisedContext, visibility_input
-from tadan.nn.klt import dct_basis, start
+from tadan.errors import Corrupt, InvalidInput, TadanError
+from tadan.models import ModelConfig, read_model
+from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
-from tadan.schedule import get_schedule
-from tadan.train import loop
-from tadan.train.data import MIXTURE, draw_schedule, load_pictures
-from tadan.train.loop import Recipe, Trainer
-
-CONFIG = ModelConfig(
-    latent=64, analysis_blocks=1, synthesis_blocks=1, expansion=1, z_channels=8, hyper_widths=(8, 8, 8), embed=4,
-    hidden=16, mask_hidden=8, knots=3,
-)  # fmt: skip
-RECIPE = Recipe(steps=6, batch=2, size=64, late_size=64, late_batch=2, warmup=2, threads=1, save_every=1000)
+from tadan.train import health, linear_start, loop
+from tadan.train.evaluation import evaluate
+from tadan.train.loop import load_weights
+from tadan.train.start import begin
+from tadan.train.stopping import TimeLimit
+from training_examples import CONFIG, RECIPE, poison, trainer, write_pictures
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures")
-    for number, name in enumerate([*CORNERS] * 7):
-        Image.fromarray(np.roll(photo(name, 80, 80), 7 * number, axis=1)).save(path / f"{number:02}.png")
-    return path
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    monkeypatch.setattr(loop, "START_SAMPLES", 5 * 64**2)
+    monkeypatch.setattr(linear_start, "SAMPLES", 5 * 64**2)
+
+
+@pytest.fixture(autouse=True)
+def no_evaluation(monkeypatch):
+    rows = {"10": [1.0, 0.1, 30.0, 1.5]}
+    monkeypatch.setattr(loop, "evaluate", lambda *_: {"bpp_zbpp_psnr_J": rows, "mean_log_J": 0.4})
+
+
+def weights(one):
+    return {name: value.clone() for name, value in one.model.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+# --- the start ----------------------------------------------------------------------------------------------------
 
 
 def test_the_start_is_an_orthogonal_projection():
-    basis = dct_basis()
-    assert torch.allclose(basis @ basis.T, torch.eye(len(basis), dtype=basis.dtype), atol=1e-10)
     picture = torch.from_numpy(np.stack([photo(name, 64, 96) for name in CORNERS])).float() / 255
     sharper = []
     for latent in (16, 64, 256):
@@ -53,77 +71,178 @@ def test_the_start_is_an_orthogonal_projection():
     assert sharper[-1] > 38
 
 
-def test_a_resumed_run_is_the_same_run(folder, tmp_path):
-    whole = Trainer(tmp_path / "whole", folder, RECIPE, CONFIG)
-    whole.run()
-    first = Trainer(tmp_path / "pieces", folder, RECIPE, CONFIG)
-    for _ in range(3):
-        first._one_step()
-        first.step += 1
-    first.save()
-    second = Trainer(tmp_path / "pieces", folder, RECIPE, CONFIG)
-    assert second.step == 3
+def test_a_fresh_start_takes_sizes_and_a_given_model_keeps_its_own(tmp_path):
+    fresh = begin(tmp_path, None, {"lr": 5e-4}, {"latent": 64, "hyper_widths": (8, 8, 8)})
+    assert (fresh.config.latent, fresh.recipe.lr, fresh.weights, fresh.resumed) == (64, 5e-4, None, False)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(exported_bytes())
+    given = begin(tmp_path, str(path), {}, {})
+    assert given.config == read_model(path).config
+    assert given.weights is not None
+    with pytest.raises(InvalidInput, match="other sizes: latent"):
+        begin(tmp_path, str(path), {}, {"latent": given.config.latent + 64})
+
+
+# --- pieces -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_in_two_pieces_is_the_same_run(folder, tmp_path, optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer, precision="bf16")
+    whole = trainer(tmp_path / "whole", folder, recipe)
+    assert whole.run() is None
+    first = trainer(tmp_path / "pieces", folder, recipe)
+    first.run(0)  # no time at all: one step
+    assert 0 < first.step < recipe.steps
+    second = trainer(tmp_path / "pieces", folder, recipe)
+    assert second.step == first.step
     second.run()
-    for name, value in whole.average.items():
-        assert torch.equal(value, second.average[name]), name
+    assert same(weights(whole), weights(second))
+    assert same(whole.average, second.average)
+    assert same(whole.average, load_weights(tmp_path / "pieces" / "ema.safetensors"))
 
 
-def test_a_step_that_is_not_finite_changes_nothing(folder, tmp_path, monkeypatch):
-    trainer = Trainer(tmp_path, folder, RECIPE, CONFIG)
-    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    monkeypatch.setattr(loop, "crops", lambda *_: torch.full((2, 64, 64, 3), float("nan")))
-    assert trainer._one_step() is None
-    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_piece_after_the_step_and_saves(folder, tmp_path, monkeypatch, number):
+    one = trainer(tmp_path, folder)
+    batch = one._batch
+
+    def interrupted():
+        if one.step == 2:
+            os.kill(os.getpid(), number)
+        return batch()
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(one, "_batch", interrupted)
+    assert one.run() == number
+    assert signal.getsignal(number) is before
+    assert 3 <= one.step <= 4  # this step, or the next one that all processes agree on
+    assert trainer(tmp_path, folder).step == one.step
 
 
-def test_too_few_or_broken_pictures_are_named(tmp_path):
-    with pytest.raises(InvalidInput, match="no pictures of at least 64"):
-        load_pictures(tmp_path, 64)
+def test_a_time_limit_leaves_room_for_a_step_and_a_save():
+    assert not TimeLimit().reached()
+    assert TimeLimit(0).reached()
+    limit = TimeLimit(3600)
+    assert not limit.reached()
+    limit.note(save=3000)
+    assert limit.reached()
+
+
+def test_a_run_goes_on_with_its_settings_and_sizes(folder, tmp_path):
+    trainer(tmp_path, folder, replace(RECIPE, lr=3e-4)).run(0)
+    again = begin(tmp_path, "photo", {"steps": 9}, {"latent": CONFIG.latent})
+    assert (again.recipe.lr, again.recipe.steps, again.config, again.resumed) == (3e-4, 9, CONFIG, True)
+    with pytest.raises(InvalidInput, match="other sizes: hidden"):
+        begin(tmp_path, None, {}, {"hidden": 17})
+    (tmp_path / "state.safetensors").write_bytes(b"damaged")
+    with pytest.raises(Corrupt, match="remove it to start again"):
+        trainer(tmp_path, folder)
+
+
+def test_another_optimizer_starts_without_the_moments_of_the_first(folder, tmp_path):
+    trainer(tmp_path, folder).run(0)
+    one = trainer(tmp_path, folder, replace(RECIPE, optimizer="adam"))
+    assert one.step == 1
+    assert not any(optimizer.state for optimizer in one.optimizers)
+    one.run()
+
+
+def test_lists_and_numbers_of_an_optimizer_survive_a_checkpoint(folder, tmp_path):
+    """As SOAP keeps them: eigenvectors per side, empty where a side is too long, and a step in the group."""
+    one = trainer(tmp_path, folder)
+    one.run(0)
+    optimizer = one.optimizers[1]
+    parameter = optimizer.param_groups[0]["params"][0]
+    sides = {"Q": [torch.eye(3), [], torch.ones(2)], "beta": 0.95}
+    optimizer.state[parameter].update(sides)
+    optimizer.param_groups[0]["step"] = 7
+    one.save()
+    two = trainer(tmp_path, folder)
+    state = two.optimizers[1].state[two.optimizers[1].param_groups[0]["params"][0]]
+    assert torch.equal(state["Q"][0], torch.eye(3))
+    assert torch.equal(state["Q"][2], torch.ones(2))
+    assert (state["Q"][1], state["beta"], two.optimizers[1].param_groups[0]["step"]) == ([], 0.95, 7)
+
+
+# --- steps that are not finite ------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(folder, tmp_path):
+    one = trainer(tmp_path, folder, replace(RECIPE, steps=1, log_every=1))
+    before = weights(one)
+    poison(one, {0})
+    one.run()
+    assert same(before, weights(one))
+    assert same(before, one.average)
+    row = log_of(tmp_path)[0]
+    assert (row["skipped"], row["loss"]) == (1, None)
+
+
+def test_a_run_goes_back_with_a_lower_rate_and_gives_up_in_the_end(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "PATIENCE", 3)
+    monkeypatch.setattr(health, "DOUBT", 1)
+    one = trainer(tmp_path, folder, replace(RECIPE, steps=12, save_every=2))
+    poison(one, range(3, 6))
+    recover, seen = one._recover, []
+
+    def noted(log):
+        recover(log)
+        seen.append(one.step)
+        if len(seen) == 2:
+            del one.model.forward  # well again
+
+    monkeypatch.setattr(one, "_recover", noted)
+    one.run()
+    assert (seen, one.step) == ([2, 2], 12)
+    assert one.health.lr_factor == 0.25
+    assert trainer(tmp_path, folder).health == one.health
+    assert [row["lr_factor"] for row in log_of(tmp_path) if "lr_factor" in row] == [0.5, 0.25]
+
+    again = trainer(tmp_path / "hopeless", folder, RECIPE)
+    poison(again, range(100))
+    with pytest.raises(TadanError, match=r"3 returns .* --init .*ema\.safetensors --set lr="):
+        again.run()
+    assert torch.isfinite(load_weights(tmp_path / "hopeless" / "ema.safetensors")["g_a.inlet.weight"]).all()
+
+
+# --- settings, logs, display --------------------------------------------------------------------------------------
+
+
+def test_log_lines_hold_what_they_promise_and_evaluations_repeat(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    one = trainer(tmp_path, folder, replace(RECIPE, steps=2, log_every=2))
+    one.run()
+    steps, held_out = log_of(tmp_path)
+    wanted = {
+        "loss",
+        "y_bpp",
+        "z_bpp",
+        "psnr",
+        "grad_norm",
+        "lr",
+        "seconds_per_step",
+        "megapixels_per_second",
+        "skipped",
+    }
+    assert set(steps) == wanted | {"step", "time"}
+    assert min(steps[name] for name in wanted - {"skipped"}) > 0
+    assert held_out["held_out"] == one.evaluate()
+    assert [row[3] for row in held_out["held_out"]["bpp_zbpp_psnr_J"].values()] == sorted(
+        row[3] for row in held_out["held_out"]["bpp_zbpp_psnr_J"].values()
+    )
+    with safe_open(tmp_path / "ema.safetensors", "np") as file:
+        assert ModelConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
+
+
+def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path):
+    flat = trainer(tmp_path / "flat", folder, replace(RECIPE, quality_power=0.0)).one_step()[0]
+    steep = trainer(tmp_path / "steep", folder, replace(RECIPE, quality_power=0.5)).one_step()[0]
+    assert flat.loss > steep.loss
+    assert (flat.y_bpp, flat.psnr) == (steep.y_bpp, steep.psnr)
+
+
+def test_too_few_pictures_are_a_clear_error(tmp_path):
     Image.fromarray(photo("coffee", 80, 80)).save(tmp_path / "one.png")
-    with pytest.raises(InvalidInput, match="more than 24"):
-        Trainer(tmp_path / "run", tmp_path, RECIPE, CONFIG)
-    (tmp_path / "two.jpg").write_bytes(b"no picture")
-    with pytest.raises(InvalidInput, match=r"two\.jpg"):
-        load_pictures(tmp_path, 64)
-
-
-def test_batches_see_listed_and_random_schedules():
-    rng = np.random.default_rng(0)
-    drawn = [draw_schedule(rng) for _ in range(400)]
-    assert {schedule.name for schedule in drawn if schedule.name} == set(MIXTURE)
-    assert len({schedule for schedule in drawn if schedule.name is None}) > 20
-
-
-@pytest.mark.parametrize("name", ["checkerboard", "2x2", "4x4", "2x2-rotated", "raster"])
-def test_the_specialised_network_has_a_kernel_per_pattern(name):
-    torch.manual_seed(0)
-    schedule, shape = get_schedule(name), (4, 8)
-    network = SpecialisedContext(CONFIG, schedule)
-    visible = visibility_input(schedule, *shape, CONFIG.radius, CONFIG.groups)
-    y = torch.randn(1, *shape, CONFIG.latent)
-    r = CONFIG.radius
-    for group in range(schedule.groups):
-        with torch.no_grad():
-            out = network(y, schedule, group)
-            hidden_changed = y.clone()
-            hidden_changed[0, 1, 2] += 5
-            differs = (network(hidden_changed, schedule, group) != out).any(-1)[0]
-        seen = visible[group].unflatten(-1, (2 * r + 1, -1, CONFIG.groups)).any(-1)
-        for row, col in np.ndindex(*shape):
-            inside = max(abs(1 - row), abs(2 - col)) <= r
-            assert bool(differs[row, col]) == (inside and bool(seen[row, col, 1 - row + r, 2 - col + r]))
-    with pytest.raises(InvalidInput, match="runs under"):
-        network(y, get_schedule("3x3"))
-
-
-@pytest.mark.parametrize("name", ["hyper", "checkerboard", "3x3", "4x4", "2x2-rotated", "raster"])
-def test_a_specialised_network_starts_as_the_any_schedule_one(name):
-    """Mixing kernels first and windows second is the same as mixing windows: two paths, one result."""
-    torch.manual_seed(0)
-    schedule, general = get_schedule(name), AnyScheduleContext(CONFIG)
-    special = SpecialisedContext(CONFIG, schedule)
-    special.start_from(general)
-    y = torch.randn(2, 5, 7, CONFIG.latent)
-    with torch.no_grad():
-        for group in range(schedule.groups):
-            torch.testing.assert_close(special(y, schedule, group), general(y, schedule, group), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InvalidInput, match="needs 2 at least"):
+        trainer(tmp_path / "run", tmp_path)

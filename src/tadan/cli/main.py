@@ -16,6 +16,7 @@ from tadan.cli.decode import decode
 from tadan.cli.demo import demo
 from tadan.cli.encode import encode
 from tadan.cli.eval import evaluate
+from tadan.cli.finetune import finetune
 from tadan.cli.info import info
 from tadan.cli.report import EXIT_FAILURE, print_error
 from tadan.cli.study import study
@@ -75,6 +76,7 @@ app.add_typer(bench.app, name="bench")
 schedule.app.command("animate")(animate)
 app.add_typer(schedule.app, name="schedule")
 app.command()(train)
+app.command()(finetune)
 app.command()(export)
 app.command()(study)
 

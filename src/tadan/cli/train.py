@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import math
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from tadan.cli.settings import parse_settings
 from tadan.errors import InvalidInput
 
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
+SIGNALLED = 128  # added to the number of a signal, as shells report it
 
-def _need_torch() -> None:
+
+def need_torch() -> None:
+    """Say what to install where the extra ``train`` is missing."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None or find_spec("onnx") is None:
         raise InvalidInput('training needs torch and onnx; run: pip install "tadan[train]"')
 
 
-def _settings(text: list[str]) -> dict[str, Any]:
-    from tadan.train.loop import Recipe
-
-    types = {field.name: type(getattr(Recipe(), field.name)) for field in fields(Recipe)}
-    values: dict[str, Any] = {}
-    for item in text:
-        name, _, value = item.partition("=")
-        if name not in types:
-            raise InvalidInput(f"there is no setting {name!r}; choose from: {', '.join(types)}")
-        try:
-            values[name] = value.lower() in ("1", "true", "yes") if types[name] is bool else types[name](value)
-        except ValueError as error:
-            raise InvalidInput(f"{name} takes a value of type {types[name].__name__}, not {value!r}") from error
-    return values
-
-
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of training pictures (searched recursively).")],
-    run: Annotated[Path, typer.Option("--run", help="Folder of this run: checkpoints and log.")] = Path("runs/photo"),
+    run: Annotated[
+        Path, typer.Option("--run", "--folder", help="Folder of this run: checkpoints and log.")  # torchrun keeps --run
+    ] = Path("runs/photo"),
     init: Annotated[
         str | None, typer.Option(help="Start from a model (name or .safetensors) or another run's ema.safetensors.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this long; the same command goes on later.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Save and end before this time is over; the same command goes on later.", min=0)
+    ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", help="name=value of the sizes of a fresh model, repeatable.")
+    ] = None,
+    device: Device = "auto",
 ) -> None:
-    """Train a model; resumes by itself from the last checkpoint in the folder of the run."""
-    _need_torch()
-    from tadan.models.config import ModelConfig
-    from tadan.train.loop import Recipe, Trainer
-    from tadan.train.restore import initial_weights
+    """Train a model; goes on by itself from the last checkpoint in the folder of the run, with its settings.
 
-    weights = None if init is None else initial_weights(init)
-    trainer = Trainer(run, data, Recipe(**_settings(setting or [])), ModelConfig(), weights)
-    trainer.run(float("inf") if minutes is None else minutes * 60)
+    Several GPUs: torchrun --nproc-per-node N -m tadan train PICTURES --folder RUN (docs/training.md).
+    """
+    need_torch()
+    begun = time.monotonic()
+    from tadan.models.config import ModelConfig
+    from tadan.train.loop import Trainer
+    from tadan.train.recipe import Recipe
+    from tadan.train.start import begin
+
+    sizes = parse_settings(config or [], ModelConfig())
+    start = begin(run, init, parse_settings(setting or [], Recipe()), sizes)
+    trainer = Trainer(run, data, start.recipe, start.config, start.weights, device)
+    try:
+        left = math.inf if minutes is None else 60 * minutes - (time.monotonic() - begun)
+        signal = trainer.run(left)
+    finally:
+        trainer.world.leave()
+    if signal is not None:
+        raise typer.Exit(SIGNALLED + signal)
 
 
 def export(
@@ -62,7 +72,7 @@ def export(
     pictures: Annotated[int, typer.Option(help="Crops of 256x256 to calibrate on.", min=4)] = 16,
 ) -> None:
     """Turn a trained run into a model file: integer networks with overflow proof, tables, ONNX graphs."""
-    _need_torch()
+    need_torch()
     from tadan.files import write_atomically
     from tadan.train.export import export_run
 

@@ -1,1 +1,1 @@
-"""Training: data, loop, export to a model file. Needs the extra ``train``."""
+"""Training: recipe, data, loop, fine-tuning, export to a model file (docs/training.md). Needs the extra ``train``."""

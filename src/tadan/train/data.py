@@ -1,7 +1,18 @@
-"""Training pictures in memory, random crops of them, and the schedules that a batch is trained under."""
+"""Training pictures in memory, on the host or on the GPU, and random crops of them.
+
+All pixels stand in one flat tensor, so that a batch is one indexing operation on whatever device holds them, whether or
+not the pictures have one size::
+
+    flat    uint8 (pixels of all pictures, 3)
+    picture p, row r, column c  ->  flat[offset[p] + r * width[p] + c]
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,67 +22,201 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from tadan.errors import InvalidInput
-from tadan.schedule import PatternSchedule, Schedule, get_schedule
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+HELD_OUT = 24  # pictures at the end of a long list that are never trained on
+MEMORY = 8_000_000_000  # bytes of decoded pictures
+GPU_SHARE = 0.5  # of its free memory that pictures may take; training needs the rest
 
-#: Share of the batches trained under each schedule; the rest (to 1) are random patterns of 2x2 to 4x4 positions.
-MIXTURE = {
-    "checkerboard": 0.14,
-    "4x4-opt-4": 0.20,
-    "4x4-opt-8": 0.12,
-    "2x2": 0.10,
-    "4x4": 0.08,
-    "raster": 0.09,
-    "hyper": 0.05,
-    "2x2-rotated": 0.05,
-}
+Note = Callable[[str], None]
+
+
+def silent(note: str) -> None:
+    """Default of every ``note`` argument."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which crops a batch consists of, each array (B,): position, then flip in the row, then transpose."""
+
+    size: int
+    picture: NDArray[np.int64]
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    flipped: NDArray[np.bool_]
+    transposed: NDArray[np.bool_]
+
+    def part(self, index: int, count: int) -> Draw:
+        """The ``index``-th run of ``count`` crops: what one of several processes takes."""
+        cut = slice(index * count, (index + 1) * count)
+        names = ("picture", "row", "col", "flipped", "transposed")
+        return replace(self, **{name: getattr(self, name)[cut] for name in names})
+
+
+def draw_crops(shapes: Sequence[tuple[int, int]], batch: int, size: int, rng: np.random.Generator) -> Draw:
+    """Random crops of pictures with the given heights and widths, each at least ``size``."""
+    rows = np.empty((batch, 5), np.int64)
+    for index in range(batch):
+        number = int(rng.integers(len(shapes)))
+        height, width = shapes[number]
+        place = rng.integers(height - size + 1), rng.integers(width - size + 1)
+        rows[index] = number, *place, rng.integers(2), rng.integers(2)
+    picture, row, col, flipped, transposed = rows.T
+    return Draw(size, picture, row, col, flipped.astype(bool), transposed.astype(bool))
+
+
+def crops(pictures: Sequence[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator) -> Tensor:
+    """Random crops, each flipped and transposed at random: float32 (batch, size, size, 3) in 0..1.
+
+    The plain way to cut a :class:`Draw`; :meth:`Pictures.cut` gives the same pixels on any device.
+    """
+    draw = draw_crops([picture.shape[:2] for picture in pictures], batch, size, rng)
+    out = np.empty((batch, size, size, 3), np.uint8)
+    for index in range(batch):
+        row, col = draw.row[index], draw.col[index]
+        crop = pictures[draw.picture[index]][row : row + size, col : col + size]
+        if draw.flipped[index]:
+            crop = crop[:, ::-1]
+        if draw.transposed[index]:
+            crop = crop.transpose(1, 0, 2)
+        out[index] = crop
+    return torch.from_numpy(out).float() / 255
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in one flat tensor.
+
+    Attributes:
+        flat: uint8 (N, 3), pixels of all pictures row by row.
+        shapes: height and width of each.
+        offsets: int64, index of the first pixel of each.
+    """
+
+    flat: Tensor
+    shapes: list[tuple[int, int]]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def arrays(self) -> list[NDArray[np.uint8]]:
+        """Views uint8 (H, W, 3) of pictures on the host."""
+        pixels = self.flat.numpy()
+        pairs = zip(self.shapes, self.offsets.tolist(), strict=True)
+        return [pixels[first : first + h * w].reshape(h, w, 3) for (h, w), first in pairs]
+
+    def split(self, last: int) -> tuple[Pictures, Pictures]:
+        """All but the ``last`` pictures, and these; both share the pixels."""
+        cut = len(self) - last
+        first = replace(self, shapes=self.shapes[:cut], offsets=self.offsets[:cut])
+        return first, replace(self, shapes=self.shapes[cut:], offsets=self.offsets[cut:])
+
+    def to(self, device: torch.device, note: Note = silent) -> Pictures:
+        """Pictures in the memory of ``device``; where they stand, with a note, if it has too little."""
+        room = GPU_SHARE * free_memory(device)
+        if self.flat.nbytes > room:
+            note(
+                f"{self.flat.nbytes / 1e9:.1f} GB of pictures stay in host memory: {device} has {room / 1e9:.1f} GB "
+                "for them; batches are cut on the CPU"
+            )
+            return self
+        return replace(self, flat=self.flat.to(device))
+
+    def cut(self, draw: Draw, device: torch.device) -> Tensor:
+        """Crops of a draw, cut where the pictures are: float32 (B, size, size, 3) in 0..1 on ``device``."""
+        home, size = self.flat.device, draw.size
+        widths = np.array([width for _, width in self.shapes], np.int64)[draw.picture]
+        corners = self.offsets[draw.picture] + draw.row * widths + draw.col
+        plan = torch.from_numpy(np.stack([corners, widths, draw.flipped, draw.transposed])).to(home)
+        corner, width, flipped, transposed = plan[:, :, None, None]
+        line = torch.arange(size, device=home)
+        i, j = line[:, None], line[None, :]
+        down, across = torch.where(transposed > 0, j, i), torch.where(transposed > 0, i, j)
+        across = torch.where(flipped > 0, size - 1 - across, across)
+        pixels = self.flat[corner + down * width + across]
+        if home.type == "cpu" and device.type == "cuda":
+            pixels = pixels.pin_memory()
+        return pixels.to(device, non_blocking=True).float() / 255
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes of a GPU that nothing uses; the host's are bounded when pictures are loaded."""
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else np.inf
+
+
+def held_out_count(pictures: int) -> int:
+    """How many pictures at the end of a list are never trained on: a tenth, one at least, :data:`HELD_OUT` at most."""
+    return max(1, min(HELD_OUT, pictures // 10))
+
+
+def load(folder: Path, minimum: int, memory: float = MEMORY, note: Note = silent) -> Pictures:
+    """Decode all pictures below ``folder`` in the order of their paths.
+
+    Args:
+        folder: searched recursively for :data:`SUFFIXES`.
+        minimum: pixels a side; smaller pictures are dropped with a note.
+        memory: bytes of decoded pixels; pictures beyond are left out with a note.
+        note: told what was left out.
+
+    Raises:
+        InvalidInput: a picture cannot be read, or none can be used.
+    """
+    paths: list[Path] = []
+    shapes: list[tuple[int, int]] = []
+    small = total = 0
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    for number, path in enumerate(found):
+        height, width = _shape(path)
+        if min(height, width) < minimum:
+            small += 1
+            continue
+        if total + 3 * height * width > memory:
+            note(
+                f"{len(paths)} pictures fill the memory limit of {memory / 1e9:g} GB; {len(found) - number} more below "
+                f"{folder} are left out (--set memory_gb=N takes more)"
+            )
+            break
+        paths.append(path)
+        shapes.append((height, width))
+        total += 3 * height * width
+    if small:
+        note(f"{small} pictures below {folder} are smaller than the crops of {minimum} pixels and are left out")
+    if not paths:
+        raise InvalidInput(f"no pictures of at least {minimum} pixels a side below {folder}; add some larger ones")
+    ends = np.cumsum([height * width for height, width in shapes])
+    flat = torch.empty((int(ends[-1]), 3), dtype=torch.uint8)
+    pictures = Pictures(flat, shapes, np.concatenate([[0], ends[:-1]]).astype(np.int64))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without the interpreter lock
+        for _ in pool.map(_decode, paths, pictures.arrays()):
+            pass
+    return pictures
 
 
 def load_pictures(folder: Path, minimum: int) -> list[NDArray[np.uint8]]:
     """All pictures below ``folder`` of at least ``minimum`` pixels a side, uint8 (H, W, 3), in order of their paths.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: there is none, or one cannot be read.
     """
-    pictures = []
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InvalidInput(f"cannot read training picture {path}: {error}; remove it and start again") from error
-        if min(pixels.shape[:2]) >= minimum:
-            pictures.append(pixels)
-    if not pictures:
-        raise InvalidInput(f"no pictures of at least {minimum} pixels a side below {folder}")
-    return pictures
+    return load(folder, minimum).arrays()
 
 
-def crops(pictures: list[NDArray[np.uint8]], batch: int, size: int, rng: np.random.Generator) -> Tensor:
-    """Random crops, each flipped and transposed at random: float32 (batch, size, size, 3) in 0..1."""
-    out = np.empty((batch, size, size, 3), np.uint8)
-    for index in range(batch):
-        picture = pictures[rng.integers(len(pictures))]
-        row = rng.integers(picture.shape[0] - size + 1)
-        col = rng.integers(picture.shape[1] - size + 1)
-        crop = picture[row : row + size, col : col + size]
-        if rng.integers(2):
-            crop = crop[:, ::-1]
-        if rng.integers(2):
-            crop = crop.transpose(1, 0, 2)
-        out[index] = crop
-    return torch.from_numpy(out).float() / 255
+def _shape(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
 
 
-def draw_schedule(rng: np.random.Generator) -> Schedule:
-    """A schedule of :data:`MIXTURE`, or a random pattern in which several positions may share a stage."""
-    names = list(MIXTURE)
-    chances = np.array([*MIXTURE.values(), 1 - sum(MIXTURE.values())])
-    choice = rng.choice(len(chances), p=chances / chances.sum())
-    if choice < len(names):
-        return get_schedule(names[choice])
-    size = int(rng.integers(2, 5))
-    stages = int(rng.integers(2, size * size + 1))
-    pattern = np.concatenate([np.arange(stages), rng.integers(stages, size=size * size - stages)])
-    return PatternSchedule(rng.permutation(pattern).reshape(size, size))
+def _decode(path: Path, out: NDArray[np.uint8]) -> None:
+    try:
+        with Image.open(path) as image:
+            out[:] = np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInput:
+    return InvalidInput(f"cannot read training picture {path}: {error}; remove it and start again")

@@ -1,87 +1,92 @@
-"""The training loop: resumable, one model for all qualities, evaluated on held-out pictures while it runs."""
+"""The training loop: one recipe on two CPU cores, one GPU or many; resumable, evaluated while it runs."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from tadan.errors import InvalidInput
+from tadan.errors import InvalidInput, TadanError
+from tadan.files import make_folder
 from tadan.models.config import ModelConfig, quality_lambda
-from tadan.nn.context import SpecialisedContext
-from tadan.nn.klt import start
-from tadan.nn.model import LAMBDA_REFERENCE, TadanModel
-from tadan.schedule import get_schedule
-from tadan.train.data import crops, draw_schedule, load_pictures
-
-HELD_OUT = 24  # pictures at the end of the list that are never trained on
-Z_PRICE_START = 0.05
-START_SAMPLES = 4_000_000  # eighths of the pixels that the principal components are fitted to
-EVALUATED = (10, 30, 50, 70, 90)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of one training run. Times and sizes: steps, pictures, pixels.
-
-    ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
-    ``specialise`` names a schedule: its own context network with a kernel per pattern replaces the any-schedule one.
-    ``finetune`` trains the entropy networks alone, with hard rounding, from weights that already stand.
-    """
-
-    steps: int = 24_000
-    batch: int = 8
-    size: int = 128
-    switch: float = 0.7
-    late_batch: int = 5
-    late_size: int = 192
-    lr: float = 1e-3
-    lr_end: float = 1e-5
-    warmup: int = 200
-    clip: float = 1.0
-    z_warmup: int = 4000
-    ema: float = 0.999
-    precision: str = "bf16"
-    muon: bool = True  # orthogonalised updates for the inner matrices; Adam alone otherwise
-    threads: int = 2
-    seed: int = 1
-    log_every: int = 200
-    save_every: int = 1000
-    finetune: bool = False
-    specialise: str = ""
+from tadan.nn.model import LAMBDA_REFERENCE
+from tadan.schedule import Schedule, get_schedule
+from tadan.train.checkpoint import State, load_state, save_state, save_tensors
+from tadan.train.checkpoint import load_weights as load_weights  # where other modules look for it
+from tadan.train.data import HELD_OUT as HELD_OUT
+from tadan.train.data import draw_crops, held_out_count, load
+from tadan.train.device import autocast, choose_device, compile_transforms, settle
+from tadan.train.evaluation import build_model, evaluate
+from tadan.train.health import RECOVERIES, Health
+from tadan.train.linear_start import start_linear
+from tadan.train.log import RunLog, StepFacts
+from tadan.train.mixture import draw_schedule
+from tadan.train.optimizers import make_optimizers
+from tadan.train.progress import Display
+from tadan.train.recipe import Recipe, write_settings
+from tadan.train.stopping import StopRequest, TimeLimit
+from tadan.train.world import World, local_rank
 
 
 class Trainer:
-    """Holds model, average, optimiser and position; :meth:`run` goes on from the last checkpoint in ``folder``.
+    """Holds model, average, optimisers and position; :meth:`run` goes on from the last checkpoint in ``folder``.
 
     Files in ``folder``: ``state.safetensors`` (resume), ``ema.safetensors`` (averaged weights, what is exported),
     ``log.jsonl`` (one line per report), ``recipe.json``.
+
+    Args:
+        folder: of the run; on a storage that all processes share, if there are several.
+        data: folder of training pictures.
+        recipe: settings.
+        config: sizes of a fresh model.
+        init: weights to start from, instead of the linear start; a checkpoint in ``folder`` comes first.
+        device: as :func:`~tadan.train.device.choose_device` takes it.
+
+    Raises:
+        InvalidInput: there are fewer than two usable pictures, or no such device.
     """
 
     def __init__(
-        self, folder: Path, data: Path, recipe: Recipe, config: ModelConfig, init: dict[str, Tensor] | None = None
+        self,
+        folder: Path,
+        data: Path,
+        recipe: Recipe,
+        config: ModelConfig,
+        init: Mapping[str, Tensor] | None = None,
+        device: str = "auto",
     ) -> None:
-        torch.set_num_threads(recipe.threads)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.recipe, self.config = folder, recipe, config
-        pictures = load_pictures(data, max(recipe.size, recipe.late_size))
-        if len(pictures) <= HELD_OUT:
-            raise InvalidInput(f"{len(pictures)} pictures below {data}; training needs more than {HELD_OUT}")
-        self.pictures, self.held_out = pictures[:-HELD_OUT], pictures[-HELD_OUT:]
+        self.folder, self.recipe, self.config = make_folder(folder), recipe, config
+        state = folder / "state.safetensors"
+        self._fresh = not state.exists()  # looked at before the processes meet: none can have written one by then
+        self.device = choose_device(device, local_rank())
+        settle(self.device, recipe)
+        self.world = World.join(self.device)
+        say = Display(recipe.steps, 0, not self.world.leads).line
+        pictures = load(data, recipe.largest_size, recipe.memory_gb * 1e9, say)
+        if len(pictures) < 2:
+            raise InvalidInput(
+                f"1 picture of {recipe.largest_size} pixels a side below {data}; training needs 2 at least, one of "
+                "them to evaluate on: add more"
+            )
         torch.manual_seed(recipe.seed)
         self.model = build_model(config, recipe)
-        self.step = 0
+        if self._fresh and init is not None:
+            self.model.load_state_dict(dict(init))
+        elif self._fresh and self.world.leads:
+            start_linear(self.model, pictures.split(held_out_count(len(pictures)))[0], recipe)
+        self.model.to(self.device)
+        pictures = pictures.to(self.device, say)
+        self.pictures, self.held_out = pictures.split(held_out_count(len(pictures)))
+        self.world.share(self.model.state_dict().values())
+        compile_transforms(self.model, self.device, recipe)
         self.trained = {
             name: value
             for name, value in self.model.named_parameters()
@@ -89,180 +94,171 @@ class Trainer:
         }
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
-        self.optimizers = _optimizers(self.trained, recipe)
-        state = folder / "state.safetensors"
-        if state.exists():
+        self.optimizers = make_optimizers(self.trained, recipe)
+        self.step, self.health = 0, Health()
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        if not self._fresh:
             self._load(state)
-        elif init is not None:
-            self.model.load_state_dict(init)
-        else:
-            rng, size = np.random.default_rng(recipe.seed), max(recipe.size, recipe.late_size)
-            samples = (crops(self.pictures, 8, size, rng) for _ in range(START_SAMPLES // size**2))
-            self.model.set_start(start(self.model.g_a, self.model.g_s, samples))
-        if not state.exists():
-            self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        (folder / "recipe.json").write_text(
-            json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
-        )
+        if self.world.leads:
+            write_settings(folder, recipe, config)
 
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to ``lr_end``."""
-        recipe = self.recipe
-        if step < recipe.warmup:
-            return recipe.lr * (step + 1) / recipe.warmup
-        progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-        return recipe.lr_end + (recipe.lr - recipe.lr_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    def run(self, seconds: float = math.inf) -> int | None:
+        """Train until all steps are done, ``seconds`` have nearly passed or a signal comes; the position is saved.
 
-    def run(self, seconds: float = math.inf) -> None:
-        """Train until all steps are done or ``seconds`` have passed; the position is saved either way."""
-        begun, mark, lost, skipped = time.monotonic(), time.monotonic(), [], 0
-        while self.step < self.recipe.steps and time.monotonic() - begun < seconds:
-            loss = self._one_step()
-            if loss is None:
-                skipped += 1
-            else:
-                lost.append(loss)
-            self.step += 1
-            if self.step % self.recipe.log_every == 0:
-                elapsed, mark = time.monotonic() - mark, time.monotonic()
-                self._report(
-                    {
-                        "step": self.step,
-                        "loss": round(float(np.mean(lost or [math.nan])), 5),
-                        "skipped": skipped,
-                        "seconds_per_step": round(elapsed / self.recipe.log_every, 4),
-                    }
-                )
-                lost.clear()
-            if self.step % self.recipe.save_every == 0:
-                self.save()
-                self._report({"step": self.step, "held_out": self.evaluate()})
-        self.save()
+        At least one step is taken. All processes stop after the same step, whichever of them has a reason.
 
-    def _one_step(self) -> float | None:
-        recipe = self.recipe
-        rng = np.random.default_rng((recipe.seed, self.step))  # a resumed run sees the batches it would have seen
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)
-        late = self.step >= recipe.switch * recipe.steps
-        batch, size = (recipe.late_batch, recipe.late_size) if late else (recipe.batch, recipe.size)
-        picture = crops(self.pictures, batch, size, rng)
-        quality = torch.from_numpy(rng.uniform(1, 100, batch)).float()
-        schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
-        lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()])
-        with self._autocast():
-            losses = self.model(picture, quality, schedule, hard=recipe.finetune)
-        # An expensive z is given up before h_s has learned to use it ("posterior collapse"): let its price rise slowly.
-        risen = 1.0 if recipe.finetune else min(1.0, self.step / max(1, recipe.z_warmup))
-        z_price = Z_PRICE_START + (1 - Z_PRICE_START) * risen
-        rate = losses.y_bpp + z_price * losses.z_bpp
-        # J grows about as sqrt(lambda); dividing makes one per cent weigh the same at every quality.
-        weight = (lam / LAMBDA_REFERENCE).rsqrt()
+        Returns:
+            the number of the signal that ended the piece, or None.
+
+        Raises:
+            TadanError: steps were not finite, and going back to a checkpoint did not help.
+        """
+        recipe, limit, stop = self.recipe, TimeLimit(seconds), False
+        display = Display(recipe.steps, self.step, not self.world.leads)
+        log = RunLog(self.folder, display, self.world.leads)
+        if self.step >= recipe.steps:
+            display.line(f"all {recipe.steps} steps are done; for more, repeat with --set steps=N")
+            return None
+        if self._fresh:
+            self.save()  # somewhere to go back to
+            self._fresh = False
+        with StopRequest() as request, display:
+            while self.step < recipe.steps and not stop:
+                begun = time.monotonic()
+                facts, stop = self.one_step(limit.reached() or request.signal is not None)
+                self.step += 1
+                self.health.note(facts is not None)
+                log.note(facts)
+                display.step(self.step, None if facts is None else facts.loss)
+                limit.note(step=time.monotonic() - begun)
+                if self.health.lost:
+                    self._recover(log)
+                    continue
+                if self.step % recipe.log_every == 0:
+                    log.steps(self.step, self.learning_rate(), self.health.skipped)
+                if self.step % recipe.save_every == 0 and self.step < recipe.steps and not stop:
+                    begun = time.monotonic()
+                    self.save()
+                    self._evaluate(log)
+                    limit.note(save=time.monotonic() - begun)
+                    log.forget_pause(begun)
+            self.save()
+            if self.step == recipe.steps:
+                self._evaluate(log)
+        if stop and self.step < recipe.steps:
+            display.line(f"stopped after step {self.step} of {recipe.steps}; the same command goes on")
+        return request.signal
+
+    def one_step(self, wish: bool = False) -> tuple[StepFacts | None, bool]:
+        """One update.
+
+        Args:
+            wish: whether this process wants to stop.
+
+        Returns:
+            what is logged of the step, None if it was not finite and therefore skipped; whether any process wants to
+            stop.
+        """
+        recipe, world = self.recipe, self.world
+        picture, quality, schedule = self._batch()
+        lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()], device=self.device)
+        with autocast(self.device, recipe):
+            losses = self.model(picture, quality.to(self.device), schedule, hard=recipe.finetune)
+        rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
+        # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
+        weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
         distortion = 0 if recipe.finetune else lam * 255**2 * losses.mse
         loss = (weight * (distortion + rate)).mean()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate(self.step)
+                group["lr"] = self.learning_rate()
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        psnr = -10 * losses.mse.detach().log10().mean()
+        means = [loss.detach(), losses.y_bpp.detach().mean(), losses.z_bpp.detach().mean(), psnr]
+        facts = torch.stack([*means, torch.full_like(psnr, float(wish))])
+        facts = world.average(self.trained.values(), facts)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), recipe.clip)
-        if not torch.isfinite(norm):
-            return None
+        *row, wishes, norm_value = torch.cat([facts, norm.reshape(1)]).tolist()  # the one wait for the device
+        if not (math.isfinite(row[0]) and math.isfinite(norm_value)):
+            return None, wishes > 0
         for optimizer in self.optimizers:
             optimizer.step()
         decay = min(recipe.ema, (self.step + 1) / (self.step + 20))
         with torch.no_grad():
             mine = [self.average[name] for name in self.trained]
             torch._foreach_lerp_(mine, [value.detach() for value in self.trained.values()], 1 - decay)
-        return float(loss.detach())
+        pixels = float(len(picture) * world.size * picture.shape[1] * picture.shape[2])
+        loss_value, y_bpp, z_bpp, psnr_value = row
+        return StepFacts(loss_value, y_bpp, z_bpp, psnr_value, norm_value, pixels), wishes > 0
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
+    def _batch(self) -> tuple[Tensor, Tensor, Schedule]:
+        """Crops, qualities on the CPU and schedule: they follow from seed, step and rank alone.
 
-    @torch.no_grad()
+        Every process draws for all of them and takes its part, so that N processes with B pictures see what one
+        process with N * B pictures sees, under the same schedule.
+        """
+        recipe, world = self.recipe, self.world
+        rng = np.random.default_rng((recipe.seed, self.step))  # a resumed run sees the batches it would have seen
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step + world.rank * 10_000_000_019)
+        batch, size = recipe.crops_at(self.step)
+        draw = draw_crops(self.pictures.shapes, batch * world.size, size, rng)
+        picture = self.pictures.cut(draw.part(world.rank, batch), self.device)
+        quality = torch.from_numpy(rng.uniform(1, 100, batch * world.size)).float()
+        schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
+        return picture, quality[world.rank * batch : (world.rank + 1) * batch], schedule
+
+    def learning_rate(self) -> float:
+        """Of the next step: the recipe's, lowered by what went wrong."""
+        return self.recipe.learning_rate(self.step) * self.health.lr_factor
+
     def evaluate(self) -> dict[str, Any]:
-        """Hard-rounded bpp and PSNR of the average on the held-out pictures, at some qualities, schedule 2x2."""
-        model = build_model(self.config, self.recipe)
-        model.load_state_dict(self.average)
-        size = min(256, *(min(picture.shape[:2]) for picture in self.held_out)) // 64 * 64
-        picture = crops(self.held_out, HELD_OUT, size, np.random.default_rng(0))
-        schedule = get_schedule(self.recipe.specialise or "2x2")
-        rows: dict[str, Any] = {}
-        total = 0.0
-        for quality in EVALUATED:
-            with self._autocast():
-                losses = model(picture, torch.full((HELD_OUT,), float(quality)), schedule, hard=True)
-            lam = quality_lambda(self.config, quality)
-            rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
-            score = float((lam * 255**2 * mse + rate).mean())
-            total += math.log(score)
-            rows[str(quality)] = [
-                round(float(rate.mean()), 4),
-                round(float(losses.z_bpp.mean()), 4),
-                round(float(-10 * mse.log10().mean()), 3),
-                round(score, 4),
-            ]
-        return {"bpp_zbpp_psnr_J": rows, "mean_log_J": round(total / len(EVALUATED), 5)}
+        """Rate, PSNR and J of the average on the held-out pictures (:func:`tadan.train.evaluation.evaluate`)."""
+        return evaluate(self.average, self.config, self.recipe, self.held_out, self.device)
 
-    def _report(self, row: Mapping[str, Any]) -> None:
-        line = json.dumps({"time": time.strftime("%Y-%m-%d %H:%M:%S"), **row})
-        with open(self.folder / "log.jsonl", "a") as log:
-            log.write(line + "\n")
-        print(line, flush=True)
+    def set_length(self, steps: int, warmup: int) -> None:
+        """Change the schedule of a run that has not begun."""
+        self.recipe = replace(self.recipe, steps=steps, warmup=warmup)
+        write_settings(self.folder, self.recipe, self.config)
+
+    def _recover(self, log: RunLog) -> None:
+        health, failed = self.health, self.step
+        if health.hopeless:
+            raise TadanError(
+                f"{health.in_a_row} steps in a row were not finite, after {RECOVERIES} returns to a checkpoint with "
+                f"half the learning rate each; start a new run from the averaged weights: --run NEW --init "
+                f"{self.folder / 'ema.safetensors'} --set lr={self.recipe.lr * health.lr_factor / 4:.1e}"
+            )
+        self.world.wait()  # rank 0 may still be writing
+        self._load(self.folder / "state.safetensors")
+        self.health = health.recovered()
+        log.display.line(
+            f"{health.in_a_row} steps in a row up to {failed} were not finite: back to step {self.step}, learning rate "
+            f"times {self.health.lr_factor:g}"
+        )
+        log.write({"step": self.step, "recovered_from": failed, "lr_factor": self.health.lr_factor})
+        log.restart()
+        self.save()  # a restart must not forget the lower rate
+
+    def _evaluate(self, log: RunLog) -> None:
+        if self.world.leads:
+            log.held_out(self.step, self.evaluate())
 
     def save(self) -> None:
-        """Write the resume state and the averaged weights, each to a temporary file that is then renamed."""
-        tensors: dict[str, Tensor] = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"average/{name}": value for name, value in self.average.items()}
-        for name, value in self.trained.items():
-            for optimizer in self.optimizers:
-                for key, moment in optimizer.state.get(value, {}).items():
-                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(moment)
-        _save(self.folder / "state.safetensors", tensors, {"step": str(self.step)})
-        _save(self.folder / "ema.safetensors", self.average, {"config": json.dumps(self.config.to_dict())})
+        """Write the resume state and the averaged weights, unless the last steps put the weights in doubt."""
+        # GPUs of different kinds round differently: small differences between ranks end here.
+        self.world.share([*self.model.state_dict().values(), *self.average.values()])
+        if not self.world.leads or self.health.doubtful:
+            return
+        facts = {"step": self.step, "health": self.health.to_dict(), "optimizer": self.recipe.optimizer}
+        state = State(dict(self.model.state_dict()), self.average, facts)
+        save_state(self.folder / "state.safetensors", state, self.trained, self.optimizers)
+        metadata = {"config": json.dumps(self.config.to_dict())}
+        save_tensors(self.folder / "ema.safetensors", self.average, metadata)
 
     def _load(self, path: Path) -> None:
-        with safe_open(path, "pt") as file:
-            self.step = int(file.metadata()["step"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        self.model.load_state_dict({n[6:]: v for n, v in tensors.items() if n.startswith("model/")})
-        self.average = {n[8:]: v for n, v in tensors.items() if n.startswith("average/")}
-        owner = {value: opt for opt in self.optimizers for group in opt.param_groups for value in group["params"]}
-        for full, moment in tensors.items():
-            if full.startswith("optimizer/"):
-                _, key, name = full.split("/")
-                owner[self.trained[name]].state[self.trained[name]][key] = moment
-
-
-def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
-    """Model with random weights; with the context network that the recipe asks for."""
-    model = TadanModel(config)
-    if recipe.specialise:
-        model.entropy.context = SpecialisedContext(config, get_schedule(recipe.specialise))
-    return model
-
-
-def _optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
-    inner = {name for name in trained if recipe.muon and name.endswith(".weight") and _is_inner(name)}
-    adam = torch.optim.Adam([v for n, v in trained.items() if n not in inner], recipe.lr, (0.9, 0.98), fused=True)
-    if not inner:
-        return [adam]
-    matrices = [trained[name] for name in sorted(inner)]
-    muon = torch.optim.Muon(matrices, recipe.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    return [adam, muon]
-
-
-def _is_inner(name: str) -> bool:
-    """Matrices between hidden layers; what touches pixels, latents, probabilities or biases stays with Adam."""
-    return ".expand." in name or ".project." in name or name == "entropy.layer.weight"
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Averaged weights of a run (``ema.safetensors``)."""
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file({name: value.detach().contiguous() for name, value in tensors.items()}, temporary, metadata)
-    os.replace(temporary, path)
+        state = load_state(path, self.trained, self.optimizers, self.recipe.optimizer)
+        self.model.load_state_dict(state.model)
+        self.average = {name: value.to(self.device) for name, value in state.average.items()}
+        self.step = int(state.facts["step"])
+        self.health = Health(**state.facts.get("health", {}))

@@ -1,0 +1,46 @@
+"""``name=value`` options that become fields of a frozen dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from tadan.errors import InvalidInput
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def parse_settings(text: Sequence[str], defaults: Any) -> dict[str, Any]:
+    """Values of ``name=value`` texts, each of the type that the field has in ``defaults``.
+
+    Args:
+        text: as typed; tuples are written with commas.
+        defaults: dataclass instance whose fields may be named.
+
+    Raises:
+        InvalidInput: a name is unknown or a value has another type; the message lists what would do.
+    """
+    types = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    values: dict[str, Any] = {}
+    for item in text:
+        name, equals, value = item.partition("=")
+        if name not in types or not equals:
+            raise InvalidInput(f"there is no setting {item!r}; write name=value with one of: {', '.join(types)}")
+        try:
+            values[name] = _convert(value.strip(), types[name])
+        except (ValueError, KeyError) as error:
+            kind = type(types[name]).__name__
+            raise InvalidInput(f"{name} takes a value like {types[name]!r} ({kind}), not {value!r}") from error
+    return values
+
+
+def _convert(value: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        return _BOOLEANS[value.lower()]
+    if isinstance(default, tuple):
+        parts = value.split(",")
+        if len(parts) != len(default):
+            raise ValueError(value)
+        return tuple(_convert(part, one) for part, one in zip(parts, default, strict=True))
+    return type(default)(value)

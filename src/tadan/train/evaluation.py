@@ -1,0 +1,64 @@
+"""What averaged weights are worth on held-out pictures, with hard rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tadan.models.config import ModelConfig, quality_lambda
+from tadan.nn.context import SpecialisedContext
+from tadan.nn.model import TadanModel
+from tadan.schedule import get_schedule
+from tadan.train.data import HELD_OUT, Pictures, draw_crops
+from tadan.train.device import autocast
+from tadan.train.recipe import CROP_MULTIPLE, Recipe
+
+QUALITIES = (10, 30, 50, 70, 90)
+SCHEDULE = "2x2"
+LARGEST = 256  # pixels a side of a crop
+
+
+def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
+    """Model with random weights; with the context network that the recipe asks for."""
+    model = TadanModel(config)
+    if recipe.specialise:
+        model.entropy.context = SpecialisedContext(config, get_schedule(recipe.specialise))
+    return model
+
+
+@torch.no_grad()
+def evaluate(
+    weights: Mapping[str, Tensor], config: ModelConfig, recipe: Recipe, held_out: Pictures, device: torch.device
+) -> dict[str, Any]:
+    """Rate, distortion and ``J = lambda * 255² * MSE + bpp`` on crops of held-out pictures, the same ones every time.
+
+    Returns:
+        ``bpp_zbpp_psnr_J``: for each quality of :data:`QUALITIES` bits per pixel, of these z, dB, J; means over crops.
+        ``mean_log_J``: mean of ln J over the qualities.
+    """
+    model = build_model(config, recipe).to(device)
+    model.load_state_dict(dict(weights))
+    smallest = min(min(shape) for shape in held_out.shapes)
+    size = min(LARGEST, smallest // CROP_MULTIPLE * CROP_MULTIPLE)
+    picture = held_out.cut(draw_crops(held_out.shapes, HELD_OUT, size, np.random.default_rng(0)), device)
+    schedule = get_schedule(recipe.specialise or SCHEDULE)
+    rows: dict[str, Any] = {}
+    total = 0.0
+    for quality in QUALITIES:
+        with autocast(device, recipe):
+            losses = model(picture, torch.full((HELD_OUT,), float(quality), device=device), schedule, hard=True)
+        rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
+        score = float((quality_lambda(config, quality) * 255**2 * mse + rate).mean())
+        total += math.log(score) if score > 0 else math.nan
+        rows[str(quality)] = [
+            round(float(rate.mean()), 4),
+            round(float(losses.z_bpp.mean()), 4),
+            round(float(-10 * mse.log10().mean()), 3),
+            round(score, 4),
+        ]
+    return {"bpp_zbpp_psnr_J": rows, "mean_log_J": round(total / len(QUALITIES), 5)}

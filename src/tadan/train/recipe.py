@@ -1,0 +1,144 @@
+"""Settings of a training run, and what follows from them for each step: batch, crop size, learning rate."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tadan.errors import Corrupt, InvalidInput
+from tadan.models.config import ModelConfig
+
+OPTIMIZERS = ("muon", "adam", "adamw", "soap")
+PRECISIONS = ("bf16", "fp32")
+SWITCHES = ("auto", "on", "off")
+CROP_MULTIPLE = 64  # z stands at 1/64 of the picture
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training run. Times and sizes: steps, pictures, pixels. docs/training.md explains each.
+
+    ``batch`` counts pictures of one process: several processes take that many each, and no learning rate changes by
+    itself. ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
+    ``specialise`` names a schedule: its own context network with a kernel per pattern replaces the any-schedule one.
+    ``finetune`` trains the entropy networks alone, with hard rounding, from weights that already stand.
+
+    Raises:
+        InvalidInput: a value is outside its range; the message names it.
+    """
+
+    steps: int = 24_000
+    batch: int = 8
+    size: int = 128
+    switch: float = 0.7
+    late_batch: int = 5
+    late_size: int = 192
+    lr: float = 1e-3
+    lr_end: float = 1e-5
+    warmup: int = 200
+    clip: float = 1.0  # largest gradient norm
+    z_warmup: int = 4000  # steps over which the price of z rises to 1; 0: full price at once
+    quality_power: float = 0.5  # a picture's J weighs lambda**-this: 0.5 makes one per cent equal, 0 favours quality
+    ema: float = 0.999
+    precision: str = "bf16"
+    optimizer: str = "muon"
+    compile: str = "auto"  # of the transforms; auto: on a GPU
+    threads: int = 0  # of the CPU; 0: OMP_NUM_THREADS, else all cores
+    memory_gb: float = 8.0  # of decoded pictures; what is beyond is left out, with a note
+    seed: int = 1
+    log_every: int = 200
+    save_every: int = 1000
+    finetune: bool = False
+    specialise: str = ""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("compile", SWITCHES)):
+            if getattr(self, name) not in choices:
+                raise InvalidInput(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        for name in ("steps", "batch", "late_batch", "log_every", "save_every", "lr", "clip", "memory_gb"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("warmup", "z_warmup", "threads", "seed", "lr_end"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name} must not be negative, not {getattr(self, name)}")
+        for name in ("size", "late_size"):
+            if getattr(self, name) < CROP_MULTIPLE or getattr(self, name) % CROP_MULTIPLE:
+                raise InvalidInput(f"{name} is a multiple of {CROP_MULTIPLE} pixels, not {getattr(self, name)}")
+        for name, end in (("switch", 1.0), ("quality_power", 1.0), ("ema", 0.999999)):
+            if not 0 <= getattr(self, name) <= end:
+                raise InvalidInput(f"{name} is in 0..{end}, not {getattr(self, name)}")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Inverse of ``dataclasses.asdict``; recipes of older runs are brought up to date.
+
+        Raises:
+            Corrupt: a setting is unknown: the run was started by a newer version.
+        """
+        values = _patch_muon(values)
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise Corrupt(f"recipe with unknown settings {sorted(unknown)}; upgrade tadan")
+        return cls(**values)
+
+    @property
+    def largest_size(self) -> int:
+        """Pixels a side of the largest crop, and so of the smallest usable picture."""
+        return max(self.size, self.late_size)
+
+    @property
+    def switch_step(self) -> int:
+        """First step that takes ``late_batch`` crops of ``late_size``."""
+        return math.ceil(self.switch * self.steps)
+
+    def crops_at(self, step: int) -> tuple[int, int]:
+        """Pictures of one process in a step, and pixels a side of its crops."""
+        late = step >= self.switch * self.steps
+        return (self.late_batch, self.late_size) if late else (self.batch, self.size)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to ``lr_end``."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def price_of_z(self, step: int) -> float:
+        """Factor of z's rate; it rises slowly, or z is given up before h_s can use it ("posterior collapse")."""
+        if self.finetune or step >= self.z_warmup:
+            return 1.0
+        return Z_PRICE_START + (1 - Z_PRICE_START) * step / self.z_warmup
+
+
+Z_PRICE_START = 0.05
+
+
+def _patch_muon(values: dict[str, Any]) -> dict[str, Any]:
+    """Before ``optimizer`` there was a switch between Muon and Adam."""
+    if "muon" not in values:
+        return values
+    rest = {name: value for name, value in values.items() if name != "muon"}
+    return {"optimizer": "muon" if values["muon"] else "adam", **rest}
+
+
+def write_settings(folder: Path, recipe: Recipe, config: ModelConfig) -> None:
+    """Write ``recipe.json``, from which a run goes on with the settings that it had."""
+    text = json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
+    (folder / "recipe.json").write_text(text + "\n")
+
+
+def read_settings(folder: Path) -> tuple[Recipe, ModelConfig]:
+    """Inverse of :func:`write_settings`.
+
+    Raises:
+        Corrupt: the file is missing, damaged or of a newer version.
+    """
+    path = folder / "recipe.json"
+    try:
+        stored = json.loads(path.read_text())
+        return Recipe.from_dict(stored["recipe"]), ModelConfig.from_dict(stored["config"])
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise Corrupt(f"cannot read the settings of the run in {path}: {error}; choose another --run") from error

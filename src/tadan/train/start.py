@@ -1,0 +1,73 @@
+"""Where a run begins: fresh, from given weights, or where it stopped; which settings then hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from tadan.errors import InvalidInput, UnreadableInput
+from tadan.models import load_model
+from tadan.models.config import ModelConfig
+from tadan.train.recipe import Recipe, read_settings
+from tadan.train.restore import initial_weights
+
+
+@dataclass(frozen=True)
+class Start:
+    """Settings and weights of a run; ``weights`` None for a fresh model, and for a run that goes on."""
+
+    recipe: Recipe
+    config: ModelConfig
+    weights: dict[str, Tensor] | None
+    resumed: bool
+
+
+def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Mapping[str, Any]) -> Start:
+    """Settle how a run starts.
+
+    A run that goes on keeps the settings that it had, but for those that ``settings`` name; the sizes of its model are
+    fixed, and so are those of a model that ``init`` names.
+
+    Args:
+        folder: of the run.
+        init: name or path of a model, or another run's ``ema.safetensors``; ignored by a run that goes on.
+        settings: of the recipe.
+        sizes: fields of ModelConfig for a fresh model.
+
+    Raises:
+        InvalidInput: ``sizes`` contradict the model that stands already.
+    """
+    if (folder / "state.safetensors").exists():
+        recipe, config = read_settings(folder)
+        _same(config, sizes, f"the run in {folder}")
+        return Start(replace(recipe, **settings), config, None, True)
+    if init is None:
+        return Start(Recipe(**settings), replace(ModelConfig(), **sizes), None, False)
+    config = _config_of(init)
+    _same(config, sizes, f"the model {init}")
+    return Start(Recipe(**settings), config, initial_weights(init), False)
+
+
+def _config_of(init: str) -> ModelConfig:
+    """Sizes of what :func:`~tadan.train.restore.initial_weights` loads."""
+    path = Path(init)
+    if path.name != "ema.safetensors":
+        return load_model(init).config
+    try:
+        with safe_open(path, "np") as file:
+            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UnreadableInput(f"cannot read averaged weights from {path}: {error}; check the path") from error
+
+
+def _same(config: ModelConfig, sizes: Mapping[str, Any], what: str) -> None:
+    stands = asdict(config)
+    other = sorted(name for name, value in sizes.items() if stands[name] != value)
+    if other:
+        raise InvalidInput(f"{what} has other sizes: {', '.join(other)}; start afresh with another --run and no --init")
