@@ -52,8 +52,9 @@ def rounded_to_half(model):
     out = copy.deepcopy(model)
     with torch.no_grad():
         for part in (out.g_a, out.g_s, out.entropy.h_a):
-            for value in part.parameters():
-                value.copy_(value.half().float())
+            for name, value in part.named_parameters():
+                if ".log_gain" not in name:  # these become rows of the model file, not weights of a graph
+                    value.copy_(value.half().float())
     return out
 
 
@@ -69,7 +70,7 @@ def calibration():
 @cache
 def exported_bytes(bits=16):
     widths = WeightBits(bits, bits, bits, bits, bits, max(bits, 12))
-    tensors = export_tensors(float_model(), calibration(), widths, ScaleTables.gaussian())
+    tensors = export_tensors(float_model(), calibration(), widths, ScaleTables.gaussian(), batch("chelsea"))
     return save_model(CONFIG, tensors, {"name": "small"})
 
 

@@ -238,6 +238,7 @@ class Plane:
         size = model.M // model.G
         for i, j, g in {(i, j, channel // size) for i, j, channel in latents}:
             own = clip(self.y_hat[i, j, g * size : (g + 1) * size], -LATENT, LATENT)
+            own = np.concatenate([own, model.exact("magnitude")[np.minimum(np.abs(own), 16383)]])
             self.embedding[i + model.R, j + model.R, g] = layer(model, f"embed{g}", own, -EMBEDDING, EMBEDDING)
 
 

@@ -55,8 +55,9 @@ class FakeCodec:
     def __init__(self, model=None, threads=None, fallback=True):
         self.calls.append({"model": model, "threads": threads})
 
-    def encode(self, image, quality=75, schedule="balanced", verify=False):
-        self.calls.append({"quality": quality, "schedule": getattr(schedule, "name", schedule), "verify": verify})
+    def encode(self, image, quality=75, schedule="balanced", verify=False, effort=None):
+        name = getattr(schedule, "name", schedule)
+        self.calls.append({"quality": quality, "schedule": name, "verify": verify, "effort": effort})
         buffer = io.BytesIO()
         try:
             picture = image if isinstance(image, Image.Image) else Image.open(image)
@@ -204,8 +205,9 @@ def test_files_that_are_not_good_streams(change, message, stream, tmp_path):
 def test_options_reach_the_codec(photo, fake, monkeypatch):
     fails("encode", photo, "--model", "no-such-model", message="^error: there is no model 'no-such-model'")
     monkeypatch.setattr("tadan.models.load_model", lambda name: None)
-    run("encode", photo, "-q", 7, "--schedule", "best", "--verify", "--threads", 3, "--model", "m", "-Q")
-    assert fake.calls == [{"model": "m", "threads": 3}, {"quality": 7, "schedule": "4x4-opt-8", "verify": True}]
+    run("encode", photo, "-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--threads", 3, "--model", "m", "-Q")
+    encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5}
+    assert fake.calls == [{"model": "m", "threads": 3}, encoded]
     assert photo.with_suffix(".tdn").exists()
 
 

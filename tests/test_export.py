@@ -122,7 +122,7 @@ def test_graphs_compute_what_torch_computes(tmp_path):
     y, z = transforms.analyse(picture, quality)
     y_hat = np.round(y * 16).astype(np.int32)
     shown = transforms.synthesise(y_hat, quality)
-    for float_, tolerance, levels in ((rounded_to_half(float_model()), 1e-4, 1), (float_model(), 5e-3, 2)):
+    for float_, tolerance, levels in ((rounded_to_half(float_model()), 1e-3, 1), (float_model(), 5e-3, 2)):
         with torch.no_grad():
             parts = float_.analyse(batch("astronaut"), torch.tensor([float(quality)]))
             back = float_.synthesise(torch.from_numpy(y_hat[None] / 16).float(), torch.tensor([float(quality)]))
@@ -173,7 +173,8 @@ def test_a_model_file_gives_its_float_network_back(tmp_path):
     for (name, value), trained in zip(network.state_dict().items(), original.state_dict().values(), strict=True):
         if name in FOLDED:
             continue  # sums of two biases are stored; the losses below see them
-        tolerance = COARSE.get(name, 2e-3 * float(trained.abs().max()) + 1e-4)
+        half = 1e-3 if ".log_gain" in name else 1e-4  # their exponentials are stored in half precision
+        tolerance = COARSE.get(name, 4e-3 * float(trained.abs().max()) + half)
         assert float((value - trained).abs().max()) <= tolerance, name
     picture, quality = batch("chelsea"), torch.tensor([70.0])
     with torch.no_grad():

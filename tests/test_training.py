@@ -63,8 +63,9 @@ def test_the_start_is_an_orthogonal_projection():
         model = TadanModel(ModelConfig(latent=latent, analysis_blocks=1, synthesis_blocks=1))
         start(model.g_a, model.g_s, [picture])
         with torch.no_grad():
-            once = model.g_s(model.g_a(picture))
-            twice = model.g_s(model.g_a(once))
+            quality = torch.full((len(picture),), 50.0)
+            once = model.g_s(model.g_a(picture, quality), quality)
+            twice = model.g_s(model.g_a(once, quality), quality)
         assert torch.allclose(once, twice, atol=1e-3)
         sharper.append(psnr(once * 255, picture * 255))
     assert sharper == sorted(sharper)

@@ -61,9 +61,11 @@ class NaiveTwin:
         config, (height, width, _) = self.config, y_hat.shape
         groups, radius, side = config.groups, config.radius, 2 * config.radius + 1
         y = np.clip(y_hat.astype(np.int64), -c.Y_LIMIT, c.Y_LIMIT)
+        magnitude = self.tensors["magnitude"][np.minimum(np.abs(y), c.MAGNITUDE_ENTRIES - 1)]
+        both = zip(np.split(y, groups, axis=2), np.split(magnitude, groups, axis=2), strict=True)
         embedded = [
-            self.layer(f"embed{g}", part, -c.EMBED_LIMIT, c.EMBED_LIMIT)
-            for g, part in enumerate(np.split(y, groups, axis=2))
+            self.layer(f"embed{g}", np.concatenate(pair, axis=2), -c.EMBED_LIMIT, c.EMBED_LIMIT)
+            for g, pair in enumerate(both)
         ]
         padded = np.pad(np.stack(embedded, axis=2), ((radius, radius), (radius, radius), (0, 0), (0, 0)))
         windows = np.stack([padded[i : i + height, j : j + width] for i in range(side) for j in range(side)], axis=2)

@@ -35,6 +35,10 @@ def encode(
         str,
         typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
     ] = "balanced",
+    effort: Annotated[
+        int,
+        typer.Option("--effort", "-e", min=0, max=9, help="0 (fastest) to 9: how long to search for a smaller file."),
+    ] = 3,
     verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare its latents.")] = False,
     fallback: Annotated[
         bool,
@@ -64,7 +68,7 @@ def encode(
         def work(job: files.Job) -> None:
             start = time.perf_counter()
             image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
-            data = codec.encode(image, quality=quality, schedule=chosen, verify=verify)
+            data = codec.encode(image, quality=quality, schedule=chosen, verify=verify, effort=effort)
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
             facts = tadan.inspect(data)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +23,18 @@ from tadan.bitstream import (
     read_stream,
     write_stream,
 )
+from tadan.codec.effort import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS, refine
 from tadan.codec.fallback import better_form
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
+from tadan.codec.schedule_field import schedule_field, schedule_of
 from tadan.codec.stored import form_of, read_tile, tile_of
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnsupportedVersion
+from tadan.errors import Corrupt, InvalidInput, LimitExceeded
 from tadan.exact.linear import MatMul
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
-from tadan.schedule import PatternSchedule, Schedule, get_schedule, parse_schedule, schedule_names
+from tadan.schedule import Schedule, parse_schedule
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,12 @@ class Codec:
         return self._named if isinstance(self._named, Model) else load_model(self._named)
 
     def encode(
-        self, image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
+        self,
+        image: Picture,
+        quality: int = 75,
+        schedule: str | Schedule = "balanced",
+        verify: bool = False,
+        effort: int = DEFAULT_EFFORT,
     ) -> bytes:
         """Encode a picture.
 
@@ -113,6 +119,8 @@ class Codec:
             schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
                 :class:`~tadan.schedule.Schedule`.
             verify: decode the latents again and compare before returning.
+            effort: 0 (fastest) to 9: how long to search for latents that cost less (docs/effort.md). Decoding takes
+                the same time.
 
         Raises:
             InvalidInput: an argument out of range, or a picture that cannot be converted.
@@ -120,16 +128,19 @@ class Codec:
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist.
         """
-        return self.encode_with_estimate(image, quality, schedule, verify).data
+        return self.encode_with_estimate(image, quality, schedule, verify, effort).data
 
     def encode_with_estimate(
-        self, image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False
+        self,
+        image: Picture,
+        quality: int = 75,
+        schedule: str | Schedule = "balanced",
+        verify: bool = False,
+        effort: int = DEFAULT_EFFORT,
     ) -> Encoded:
         """As :meth:`encode`, with the estimated bits."""
-        if isinstance(quality, bool) or not isinstance(quality, int | np.integer):
-            raise InvalidInput(f"quality is a whole number from {QUALITY_MIN} to {QUALITY_MAX}, not {quality!r}")
-        if not QUALITY_MIN <= quality <= QUALITY_MAX:
-            raise InvalidInput(f"quality goes from {QUALITY_MIN} to {QUALITY_MAX}, not {quality}")
+        quality = _whole("quality", quality, QUALITY_MIN, QUALITY_MAX)
+        steps = STEPS[_whole("effort", effort, EFFORT_MIN, EFFORT_MAX)]
         plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
         model = self.model
         planes = read_picture(image, self.limits.max_pixels)
@@ -140,13 +151,14 @@ class Codec:
                 f"{self.limits.max_metadata_bytes:,}; remove some or raise Limits.max_metadata_bytes"
             )
         height, width = planes.rgb.shape[:2]
-        quality = int(quality)
         with self._threads():
-            y, z = self._transforms_of(model).analyse(planes.rgb, quality)
+            transforms = self._transforms_of(model)
+            y, z = transforms.analyse(planes.rgb, quality)
+            y = refine(model, transforms, planes.rgb, (y, z), quality, plan, steps, self._matmul)
             payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul, self._observe)
             stored = self._stored_instead(planes, payload, latents, model, quality)
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
-        header = Header(width, height, planes.mode, quality, model.id, _schedule_field(plan))
+        header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan))
         tile = Tile(latents.checksum(), payload, alpha)
         if stored is not None:
             form, payload = stored
@@ -217,7 +229,7 @@ class Codec:
 
         weight = quality_lambda(model.config, quality)
         pixels = planes.rgb[:, :, 0] if grey else planes.rgb
-        return better_form(pixels, payload, quality, decoded, weight, insist=not self.fallback)
+        return better_form(pixels, payload, decoded, weight, insist=not self.fallback)
 
     def _shown(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], NDArray[np.uint8]]]:
         """Tile by tile: what the file holds, its box (x, y, width, height), RGB of at least that size."""
@@ -235,7 +247,7 @@ class Codec:
         """Tile by tile: what the file holds, its box (x, y, width, height), its latents after their checksum."""
         header = stream.header
         model = self._model_of(header)
-        schedule = _schedule_of(header.schedule, model)
+        schedule = schedule_of(header.schedule, model)
         for tile, box in zip(stream.tiles, header.tile_boxes(), strict=True):
             shape = plane_shape(box[2], box[3], Y_STRIDE)
             latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
@@ -268,30 +280,12 @@ class Codec:
             yield
 
 
-def _schedule_field(schedule: Schedule) -> ScheduleField:
-    if schedule.name is not None and schedule.name in schedule_names() and get_schedule(schedule.name) == schedule:
-        return ScheduleField(name=schedule.name)
-    if not isinstance(schedule, PatternSchedule):
-        raise InvalidInput(f"the schedule {schedule!r} is neither in the catalogue nor a pattern; it cannot be written")
-    rows: Any = schedule.pattern.tolist()
-    return ScheduleField(pattern=tuple(tuple(tuple(row) for row in group) for group in rows))
-
-
-def _schedule_of(field: ScheduleField, model: Model) -> Schedule:
-    if field.pattern is not None:
-        groups = len(field.pattern)
-        if groups not in (1, model.config.groups):
-            raise UnsupportedVersion(
-                f"the stream tells {groups} channel groups apart, its model 1 or {model.config.groups}; "
-                "encode the picture again with another schedule"
-            )
-        return PatternSchedule(field.pattern)
-    if field.name not in schedule_names():
-        raise UnsupportedVersion(
-            f"the stream uses the schedule {field.name!r}, which this version does not know; "
-            "run: pip install --upgrade tadan"
-        )
-    return get_schedule(field.name)
+def _whole(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidInput(f"{name} is a whole number from {low} to {high}, not {value!r}")
+    if not low <= value <= high:
+        raise InvalidInput(f"{name} goes from {low} to {high}, not {value}")
+    return int(value)
 
 
 @cache
@@ -299,9 +293,15 @@ def _default() -> Codec:
     return Codec()
 
 
-def encode(image: Picture, quality: int = 75, schedule: str | Schedule = "balanced", verify: bool = False) -> bytes:
+def encode(
+    image: Picture,
+    quality: int = 75,
+    schedule: str | Schedule = "balanced",
+    verify: bool = False,
+    effort: int = DEFAULT_EFFORT,
+) -> bytes:
     """Encode with the bundled model; see :meth:`Codec.encode`."""
-    return _default().encode(image, quality, schedule, verify)
+    return _default().encode(image, quality, schedule, verify, effort)
 
 
 def decode(data: bytes) -> Image.Image:

@@ -173,19 +173,18 @@ def _mse(a: Pixels, b: Pixels) -> float:
 
 
 def better_form(
-    pixels: Pixels, payload: bytes, quality: int, decoded: Callable[[], Pixels], weight: float, insist: bool
+    pixels: Pixels, payload: bytes, decoded: Callable[[], Pixels], weight: float, insist: bool
 ) -> tuple[str, bytes] | None:
     """Format and file to store an unusual picture as; None to keep the neural stream.
 
     Args:
         pixels: the picture, (H, W) if it is grey.
         payload: of the neural stream.
-        quality: it was coded with.
         decoded: what the payload decodes to, called only if it is needed.
-        weight: lambda of the quality.
+        weight: lambda of the quality that it was coded with.
         insist: always keep the neural stream; a warning then says what it costs.
     """
-    if not is_unusual(pixels, len(payload), quality):
+    if not is_unusual(pixels, len(payload), weight):
         return None
     comparison = Comparison(pixels, payload, decoded, weight)
     best = comparison.best()

@@ -78,6 +78,65 @@ def walk(
     return plane.y_hat.reshape(batch, *shape, -1)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What plain rounding of ``y`` gives under the true context model; nothing is coded.
+
+    Attributes:
+        y_hat: int32 (h, w, latent), Q4.
+        mean: int32 (h, w, latent), Q4, predicted from the latents of earlier stages.
+        index: uint8 (h, w, latent), scale indices.
+        bits: ideal code length of y.
+    """
+
+    y_hat: NDArray[np.int32]
+    mean: NDArray[np.int32]
+    index: NDArray[np.uint8]
+    bits: float
+
+
+def round_z(model: Model, z: NDArray[np.float32], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Symbols of z, and z_hat (Q4), both int32 of its shape."""
+    mean = model.twin.z_mean[quality - 1]
+    symbols = residual_symbols(z, mean)
+    return symbols, symbols * UNIT + mean
+
+
+def try_latents(
+    model: Model,
+    y: NDArray[np.float32],
+    z_hat: NDArray[np.int32],
+    quality: int,
+    schedule: Schedule,
+    matmul: MatMul = np.matmul,
+) -> Trial:
+    """Round ``y`` stage by stage as :func:`encode_latents` does; arguments as there, z_hat from :func:`round_z`."""
+    shape, radius = (y.shape[0], y.shape[1]), model.config.radius
+    rows = y.reshape(-1, y.shape[2])
+    all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
+    stages = iter(schedule.plan(*shape, radius))
+    size = y.shape[2] // schedule.groups
+    bits = 0.0
+
+    def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        nonlocal bits
+        stage = next(stages)
+        symbols = residual_symbols(_targets(rows, stage, schedule.groups), mean[0])
+        bits += float(model.tables.bits(symbols, index[0]).sum())
+        start = 0
+        for cell in stage:
+            end = start + len(cell.positions) * size
+            own = slice(cell.group * size, (cell.group + 1) * size)
+            all_mean[cell.positions, own] = mean[0, start:end].reshape(-1, size)
+            all_index[cell.positions, own] = index[0, start:end].reshape(-1, size)
+            start = end
+        return symbols[None]
+
+    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
+    y_hat = walk(plane, schedule, shape, radius, code)[0]
+    return Trial(y_hat, all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
+
+
 def encode_latents(
     model: Model,
     y: NDArray[np.float32],
@@ -101,9 +160,8 @@ def encode_latents(
     Returns:
         the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
     """
-    z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
-    z_symbols = residual_symbols(z, z_mean)
-    z_hat = z_symbols * UNIT + z_mean
+    z_symbols, z_hat = round_z(model, z, quality)
+    z_index = model.twin.z_index[quality - 1]
     encoder = StageEncoder(model.tables)
     bits = 0.0
 

@@ -8,6 +8,7 @@ from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
+    from tadan.models.config import ModelConfig
 
 EFFORTS = range(0, 10)
 
@@ -62,6 +63,11 @@ class TadanCodec:
     def model_id(self) -> str:
         """Content id of the model, hexadecimal; loads the model."""
         return self._loaded().model.id.hex()
+
+    @property
+    def config(self) -> "ModelConfig":
+        """Sizes and lambdas of the model; loads it."""
+        return self._loaded().model.config
 
     def encode(self, image: Image.Image, quality: int) -> bytes:
         """Return the `.tdn` file of ``image``; errors of :func:`tadan.encode`."""

@@ -6,6 +6,7 @@
 quantity           format      range
 =================  ==========  ======================================================================
 y_hat, z_hat       Q4          saturated to +-Y_LIMIT, +-Z_LIMIT where a network reads them
+log magnitude      Q8          0..MAGNITUDE_LIMIT; log(1 + abs(y_hat)), from a table of the model file
 embedding          per chan.   +-EMBED_LIMIT
 activations        per chan.   0..ACTIVATION_LIMIT (after ReLU)
 pre-activation     per chan.   +-PRE_LIMIT; k is PRE_EXTRA above that of the activation
@@ -18,6 +19,10 @@ scale index        Q0          0..N_SCALES - 1
 LATENT_FRACTION = 4
 Y_LIMIT = 2**17 - 1
 Z_LIMIT = 2**12 - 1
+MAGNITUDE_FRACTION = 8
+MAGNITUDE_ENTRIES = 2**14  # of the table; magnitudes beyond count as the last
+MAGNITUDE_CLIP = (MAGNITUDE_ENTRIES - 1) / 2**LATENT_FRACTION  # in quantisation steps
+MAGNITUDE_LIMIT = 2**11 - 1
 EMBED_LIMIT = 2**11 - 1
 ACTIVATION_LIMIT = 2**11 - 1  # 11 bits: also an exact TF32 operand
 MASK_LIMIT = 2**16 - 1

@@ -22,6 +22,8 @@ from tadan.exact.constants import (
     COEFFICIENT_FRACTION,
     COEFFICIENT_LIMIT,
     EMBED_LIMIT,
+    MAGNITUDE_ENTRIES,
+    MAGNITUDE_LIMIT,
     MASK_LIMIT,
     PRE_EXTRA,
     PRE_LIMIT,
@@ -114,6 +116,7 @@ class EntropyTwin:
         self.conv2 = layer("conv2", ACTIVATION_LIMIT, *relu)
         self.up2 = layer("up2", ACTIVATION_LIMIT, *relu)
         self.conv3 = layer("conv3", ACTIVATION_LIMIT, -PRE_LIMIT, PRE_LIMIT)
+        self._magnitude = arrays["magnitude"].astype(np.float64)
         self.embeds = [layer(f"embed{group}", Y_LIMIT, -EMBED_LIMIT, EMBED_LIMIT) for group in range(sizes.groups)]
         self.mask_in = layer("mask_in", 1, 0, MASK_LIMIT)
         self.mask_mix = layer("mask_mix", MASK_LIMIT, -COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
@@ -143,6 +146,7 @@ class EntropyTwin:
         bits = sizes.window * sizes.groups
         expected: list[tuple[Any, tuple[int, ...]]] = [
             (self._base_weight, (sizes.bases, bits, sizes.embed, sizes.hidden)),
+            (self._magnitude, (MAGNITUDE_ENTRIES,)),
             (self._base_shift, (sizes.hidden,)),
             (self._hidden_bias, (QUALITIES, sizes.hidden)),
             (self._outlet_bias, (QUALITIES, 2 * sizes.latent)),
@@ -158,12 +162,13 @@ class EntropyTwin:
             self.mask_bias: (self.mask_mix.product.inputs, sizes.hidden),
             self.hidden: (sizes.hidden, sizes.hidden),
             self.layers["outlet"]: (sizes.hidden, 2 * sizes.latent),
-            **{layer: (sizes.latent // sizes.groups, sizes.embed) for layer in self.embeds},
+            **{layer: (2 * sizes.latent // sizes.groups, sizes.embed) for layer in self.embeds},
         }
         fits = all(value.shape == shape for value, shape in expected) and all(
             (layer.product.inputs, layer.product.outputs) == shape for layer, shape in products.items()
         )
         in_range = self._base_shift.min() >= 0 and self._base_shift.max() <= MAX_SHIFT and self.z_index.max() < N_SCALES
+        in_range &= self._magnitude.min() >= 0 and self._magnitude.max() <= MAGNITUDE_LIMIT
         if not fits or not in_range:
             raise Corrupt("the tensors of the model file do not fit its configuration; fetch or export it again")
 
@@ -244,7 +249,9 @@ class EntropyTwin:
         """y_hat int32 (n, latent / groups), Q4, of schedule group ``group`` -> float32 (n, own groups, embed)."""
         own = self.sizes.groups // groups
         parts = np.split(np.clip(y_hat, -Y_LIMIT, Y_LIMIT), own, axis=1)
-        embedded = [self.embeds[group * own + i](part.astype(np.float64), matmul) for i, part in enumerate(parts)]
+        magnitudes = [self._magnitude[np.minimum(np.abs(part), MAGNITUDE_ENTRIES - 1)] for part in parts]
+        both = [np.concatenate(pair, axis=1, dtype=np.float64) for pair in zip(parts, magnitudes, strict=True)]
+        embedded = [self.embeds[group * own + i](one, matmul) for i, one in enumerate(both)]
         return np.stack(embedded, axis=1).astype(np.float32)
 
     def parameters(

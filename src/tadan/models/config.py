@@ -22,6 +22,7 @@ class ModelConfig:
     analysis_blocks: int = 6
     synthesis_blocks: int = 4
     expansion: int = 4
+    kernel: int = 5  # side of the depthwise convolutions of g_a and g_s
     z_channels: int = 128
     hyper_widths: tuple[int, int, int] = (256, 160, 128)  # h_s at 1/64, 1/32, 1/16
     groups: int = 4  # channel groups that a schedule may tell apart
@@ -31,7 +32,7 @@ class ModelConfig:
     mask_hidden: int = 64  # network that reads the visibility pattern
     bases: int = 2  # base kernels that a visibility pattern mixes
     knots: int = 9  # supporting points of everything that depends on quality
-    lambda_min: float = 0.0008  # of quality 1, for J = lambda * 255² * MSE + bpp
+    lambda_min: float = 0.0002  # of quality 1, for J = lambda * 255² * MSE + bpp
     lambda_max: float = 0.5  # of quality 100
 
     @property

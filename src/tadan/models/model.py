@@ -21,7 +21,7 @@ from tadan.models.config import QUALITY_MAX, ModelConfig
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
 ID_BYTES = 8
-GRAPHS = ("g_a", "h_a", "g_s")
+GRAPHS = ("g_a", "h_a", "g_s", "g_s_gradient")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Model:
         return EntropyTwin(self._below("exact."), sizes)
 
     def graph(self, name: str) -> bytes:
-        """ONNX graph ``g_a``, ``h_a`` or ``g_s``."""
+        """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
         return self.tensors[f"graph.{name}"].tobytes()
 
     def gain(self, quality: int) -> NDArray[np.float32]:
@@ -83,6 +83,17 @@ class Model:
         """Factor of each latent before g_s, float32 (latent,)."""
         row: NDArray[np.float32] = self.tensors["quality.inverse_gain"][quality - 1]
         return row
+
+    def block_gains(self, graph: str, quality: int) -> NDArray[np.float32]:
+        """Input ``gains`` of graph ``g_a`` or ``g_s`` at a quality, float32 (1, n, 1, 1)."""
+        row: NDArray[np.float32] = self.tensors[f"quality.{graph}"][quality - 1].astype(np.float32)
+        return row[None, :, None, None]
+
+    @property
+    def curvature(self) -> NDArray[np.float32]:
+        """Squared levels that a unit of each latent before g_s is worth, float32 (latent,); encoders search with it."""
+        values: NDArray[np.float32] = self.tensors["search.curvature"]
+        return values
 
     def describe(self) -> dict[str, Any]:
         """Facts for people and for ``tadan info --model``."""
@@ -159,8 +170,16 @@ def read_model(path: Path) -> Model:
     model = Model(config, tensors, header)
     if model.id_hex != stated:
         raise Corrupt(f"model file {path} does not match its own id {stated}; fetch or export it again")
-    gains = [tensors.get(f"quality.{name}") for name in ("gain", "inverse_gain")]
-    whole = all(gain is not None and gain.shape == (QUALITY_MAX, config.latent) for gain in gains)
+    widths = {
+        "gain": config.latent,
+        "inverse_gain": config.latent,
+        "g_a": 2 * config.analysis_blocks * config.width,
+        "g_s": 2 * config.synthesis_blocks * config.width,
+    }
+    gains = {name: tensors.get(f"quality.{name}") for name in widths}
+    whole = all(gain is not None and gain.shape == (QUALITY_MAX, widths[name]) for name, gain in gains.items())
+    curvature = tensors.get("search.curvature")
+    whole &= curvature is not None and curvature.shape == (config.latent,)
     if not whole or any(f"graph.{name}" not in tensors for name in GRAPHS):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
     return model

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadan.errors import InvalidInput
+from tadan.exact.constants import MAGNITUDE_CLIP
 from tadan.models.config import ModelConfig
 from tadan.schedule import Schedule
 
@@ -76,12 +77,16 @@ class _WindowContext(nn.Module, ABC):
         self.config = config
         group = config.latent // config.groups
         self.embed = nn.Parameter(torch.randn(config.groups, group, config.embed) / math.sqrt(group))
+        self.embed_magnitude = nn.Parameter(torch.zeros(config.groups, group, config.embed))
 
     def embedding(self, y_hat: Tensor) -> Tensor:
-        """(B, h, w, latent) -> (B, h, w, groups, embed), linear within each channel group."""
+        """(B, h, w, latent) -> (B, h, w, groups, embed), linear in values and log magnitudes of each channel group."""
         b, h, w, _ = y_hat.shape
         with torch.autocast(y_hat.device.type, enabled=False):
-            return torch.einsum("bhwgc,gce->bhwge", y_hat.float().reshape(b, h, w, self.config.groups, -1), self.embed)
+            grouped = y_hat.float().reshape(b, h, w, self.config.groups, -1)
+            magnitude = torch.log1p(grouped.abs().clamp_max(MAGNITUDE_CLIP))
+            both, weights = torch.cat([grouped, magnitude], -1), torch.cat([self.embed, self.embed_magnitude], 1)
+            return torch.einsum("bhwgc,gce->bhwge", both, weights)
 
     @abstractmethod
     def mixed(self, schedule: Schedule, group: int) -> tuple[Sequence[Tensor], Tensor]:
@@ -178,6 +183,7 @@ class SpecialisedContext(_WindowContext):
     def start_from(self, network: AnyScheduleContext) -> None:
         """Take over embedding and mixed kernels: from then on both compute the same under this schedule."""
         self.embed.copy_(network.embed)
+        self.embed_magnitude.copy_(network.embed_magnitude)
         for group in range(self.schedule.groups):
             kernels, bias = network.mixed(self.schedule, group)
             first, end = self._first[group : group + 2]

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from tadan.entropy.constants import SCALE_MAX, SCALE_MIN
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig
+from tadan.models.config import ModelConfig
+from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext, SpecialisedContext
 from tadan.nn.transforms import Conv, depth_to_space, space_to_depth
 from tadan.schedule import Schedule
@@ -64,21 +65,6 @@ def gaussian_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     upper = torch.special.erfc((residual - 0.5) * inverse)
     lower = torch.special.erfc((residual + 0.5) * inverse)
     return -torch.log2(0.5 * (upper - lower) + 2.0**-16 / (1 + residual))
-
-
-class ByQuality(nn.Module):
-    """A vector for each quality, interpolated linearly between learned knots."""
-
-    def __init__(self, knots: int, size: int) -> None:
-        super().__init__()
-        self.values = nn.Parameter(torch.zeros(knots, size))
-
-    def forward(self, quality: Tensor) -> Tensor:
-        """quality float (B,) in 1..100 -> (B, 1, 1, size)."""
-        knots = self.values.shape[0]
-        position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN) * (knots - 1)
-        weights = (1 - (position[:, None] - torch.arange(knots, device=position.device)).abs()).clamp_min(0)
-        return (weights @ self.values.float())[:, None, None]
 
 
 class HyperAnalysis(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,22 @@ from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
 from tadan.nn.entropy_model import HyperAnalysis
-from tadan.nn.transforms import PIXELS, Analysis, Synthesis
+from tadan.nn.transforms import PIXELS, Analysis, Block, Blocks, Synthesis
 
 OPSET = 17
 IR_VERSION = 8
+GAINS = "gains"
+Port = tuple[str, int, list[Any]]
 
 
-class _Graph:
+class Graph:
     """Grows a chain of nodes; ``tip`` is the name of the latest result."""
 
     def __init__(self, name: str, source: str) -> None:
         self.name, self.tip = name, source
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
+        self._pointwise: dict[nn.Linear, str] = {}
         self._count = 0
 
     def constant(self, values: NDArray[Any]) -> str:
@@ -38,6 +42,20 @@ class _Graph:
         self._nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
         return name
 
+    def scalar(self, value: float) -> str:
+        """Store a number, exactly."""
+        self._count += 1
+        name = f"c{self._count}"
+        self._constants.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        return name
+
+    def transposed(self, layer: nn.Linear) -> str:
+        """Weight of the adjoint of :meth:`pointwise`; the half-precision tensor is shared with it."""
+        self._count += 1
+        name = f"c{self._count}"
+        self._nodes.append(helper.make_node("Transpose", [self._pointwise[layer]], [name], perm=[1, 0, 2, 3]))
+        return name
+
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node that takes the tip and ``inputs``; its output becomes the tip."""
         self._count += 1
@@ -46,17 +64,19 @@ class _Graph:
         self.tip = out
         return out
 
-    def convolve(self, weight: NDArray[np.float32], bias: Tensor | None, **attributes: Any) -> None:
-        """Append a convolution with weights (out, in, rows, cols)."""
-        self.add("Conv", self.constant(weight), self.constant(_numpy(bias)), **attributes)
+    def convolve(self, weight: NDArray[np.float32], bias: Tensor | None, **attributes: Any) -> str:
+        """Append a convolution with weights (out, in, rows, cols); returns the name of the stored weights."""
+        name = self.constant(weight)
+        self.add("Conv", name, self.constant(_numpy(bias)), **attributes)
+        return name
 
     def pointwise(self, layer: nn.Linear) -> None:
         """Append a linear layer as a 1x1 convolution."""
-        self.convolve(_numpy(layer.weight)[:, :, None, None], layer.bias)
+        self._pointwise[layer] = self.convolve(_numpy(layer.weight)[:, :, None, None], layer.bias)
 
     def depthwise(self, layer: nn.Conv2d) -> None:
-        """Append a depthwise 3x3 convolution with zero padding."""
-        self.convolve(_numpy(layer.weight), layer.bias, group=layer.groups, pads=[1, 1, 1, 1])
+        """Append a depthwise convolution with zero padding."""
+        self.convolve(_numpy(layer.weight), layer.bias, group=layer.groups, pads=[layer.kernel_size[0] // 2] * 4)
 
     def gather_blocks(self, layer: nn.Linear, size: int) -> None:
         """Append space_to_depth(size) and a linear layer as one strided convolution."""
@@ -64,23 +84,40 @@ class _Graph:
         weight = _numpy(layer.weight).reshape(outputs, size, size, inputs // size**2).transpose(0, 3, 1, 2)
         self.convolve(np.ascontiguousarray(weight), layer.bias, strides=[size, size])
 
-    def block(self, block: Any) -> None:
-        """Append a residual :class:`~tadan.nn.transforms.Block`."""
+    def split_gains(self, blocks: Blocks) -> list[str]:
+        """Split the input ``gains`` into two vectors a block: behind its first and behind its last layer."""
+        gains = [f"gain{i}" for i in range(2 * len(blocks))]
+        if gains:
+            self._nodes.append(helper.make_node("Split", [GAINS], gains, axis=1))
+        return gains
+
+    def block(self, block: Block, gain_in: str, gain_out: str) -> str:
+        """Append a residual block; returns the output of its ReLU."""
         shortcut = self.tip
         self.depthwise(block.spatial)
+        self.add("Mul", gain_in)
         self.pointwise(block.expand)
-        self.add("Relu")
+        active = self.add("Relu")
         self.pointwise(block.project)
+        self.add("Mul", gain_out)
         self.add("Add", shortcut)
+        return active
 
-    def finish(self, source: tuple[str, int, list[Any]], result: tuple[str, int, list[Any]]) -> bytes:
-        """Serialise; source and result are (name, element type, shape)."""
-        self._nodes.append(helper.make_node("Identity", [self.tip], [result[0]]))
+    def blocks(self, blocks: Blocks) -> None:
+        """Append all residual blocks of a transform."""
+        gains = self.split_gains(blocks)
+        for number, block in enumerate(blocks):
+            self.block(block, gains[2 * number], gains[2 * number + 1])
+
+    def finish(self, inputs: Sequence[Port], results: Sequence[tuple[str, str, int, list[Any]]]) -> bytes:
+        """Serialise; an input is (name, element type, shape), a result (node output, name, element type, shape)."""
+        for source, name, _, _ in results:
+            self._nodes.append(helper.make_node("Identity", [source], [name]))
         graph = helper.make_graph(
             self._nodes,
             self.name,
-            [helper.make_tensor_value_info(*source)],
-            [helper.make_tensor_value_info(*result)],
+            [helper.make_tensor_value_info(*one) for one in inputs],
+            [helper.make_tensor_value_info(*one[1:]) for one in results],
             self._constants,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -94,26 +131,32 @@ def _numpy(value: Tensor | None) -> NDArray[np.float32]:
     return value.detach().float().numpy()
 
 
+def gains_port(blocks: Blocks) -> Port:
+    """The input ``gains`` (1, n, 1, 1): of the first block behind its first layer, behind its last, and so on."""
+    length = sum(block.log_gain_in.values.shape[1] + block.log_gain_out.values.shape[1] for block in blocks)
+    return GAINS, TensorProto.FLOAT, [1, length, 1, 1]
+
+
 def analysis_graph(g_a: Analysis) -> bytes:
-    """picture uint8 (B, H, W, 3), H and W multiples of 16 -> y float32 (B, latent, H/16, W/16), gain not applied."""
-    graph = _Graph("g_a", "picture")
+    """picture uint8 (B, H, W, 3), sides multiples of 16; gains -> y float32 (B, latent, H/16, W/16), unscaled."""
+    graph = Graph("g_a", "picture")
     graph.add("Cast", to=TensorProto.FLOAT)
     graph.add("Transpose", perm=[0, 3, 1, 2])
-    graph.add("Div", graph.constant(np.array(255.0, np.float32)))
-    graph.add("Sub", graph.constant(np.array(0.5, np.float32)))
+    graph.add("Div", graph.scalar(255.0))
+    graph.add("Sub", graph.scalar(0.5))
     graph.gather_blocks(g_a.inlet, PIXELS)
-    for block in g_a.blocks:
-        graph.block(block)
+    graph.blocks(g_a.blocks)
     graph.gather_blocks(g_a.outlet, 2)
     latent = g_a.outlet.out_features
     return graph.finish(
-        ("picture", TensorProto.UINT8, ["B", "H", "W", 3]), ("y", TensorProto.FLOAT, ["B", latent, "h", "w"])
+        [("picture", TensorProto.UINT8, ["B", "H", "W", 3]), gains_port(g_a.blocks)],
+        [(graph.tip, "y", TensorProto.FLOAT, ["B", latent, "h", "w"])],
     )
 
 
 def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
     """y float32 (B, latent, h, w) in quantisation steps, h and w multiples of 4 -> z (B, z_channels, h/4, w/4)."""
-    graph = _Graph("h_a", "y")
+    graph = Graph("h_a", "y")
     graph.pointwise(h_a.first)
     graph.depthwise(h_a.first_spatial)
     graph.add("Relu")
@@ -122,26 +165,25 @@ def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
     graph.add("Relu")
     graph.gather_blocks(h_a.third, 2)
     return graph.finish(
-        ("y", TensorProto.FLOAT, ["B", h_a.first.in_features, "h", "w"]),
-        ("z", TensorProto.FLOAT, ["B", h_a.third.out_features, "hz", "wz"]),
+        [("y", TensorProto.FLOAT, ["B", h_a.first.in_features, "h", "w"])],
+        [(graph.tip, "z", TensorProto.FLOAT, ["B", h_a.third.out_features, "hz", "wz"])],
     )
 
 
 def synthesis_graph(g_s: Synthesis) -> bytes:
-    """y_hat float32 (B, latent, h, w), inverse gain applied -> picture uint8 (B, 16 h, 16 w, 3), rounded."""
-    graph = _Graph("g_s", "y_hat")
+    """y_hat float32 (B, latent, h, w), inverse gain applied; gains -> picture uint8 (B, 16 h, 16 w, 3), rounded."""
+    graph = Graph("g_s", "y_hat")
     graph.pointwise(g_s.inlet)
     graph.add("DepthToSpace", blocksize=2, mode="DCR")
-    for block in g_s.blocks:
-        graph.block(block)
+    graph.blocks(g_s.blocks)
     graph.pointwise(g_s.outlet)
     graph.add("DepthToSpace", blocksize=PIXELS, mode="DCR")
-    graph.add("Mul", graph.constant(np.array(255.0, np.float32)))
-    graph.add("Add", graph.constant(np.array(128.0, np.float32)))  # 0.5 * 255 and half a level: floor then rounds
-    graph.add("Clip", graph.constant(np.array(0.0, np.float32)), graph.constant(np.array(255.0, np.float32)))
+    graph.add("Mul", graph.scalar(255.0))
+    graph.add("Add", graph.scalar(128.0))  # 0.5 * 255 and half a level: floor then rounds
+    graph.add("Clip", graph.scalar(0.0), graph.scalar(255.0))
     graph.add("Transpose", perm=[0, 2, 3, 1])
     graph.add("Cast", to=TensorProto.UINT8)
     return graph.finish(
-        ("y_hat", TensorProto.FLOAT, ["B", g_s.inlet.in_features, "h", "w"]),
-        ("picture", TensorProto.UINT8, ["B", "H", "W", 3]),
+        [("y_hat", TensorProto.FLOAT, ["B", g_s.inlet.in_features, "h", "w"]), gains_port(g_s.blocks)],
+        [(graph.tip, "picture", TensorProto.UINT8, ["B", "H", "W", 3])],
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from tadan.models.config import ModelConfig, quality_lambda
-from tadan.nn.entropy_model import ByQuality, EntropyModel, bound_log_scale, gaussian_bits
+from tadan.nn.by_quality import ByQuality
+from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.schedule import Schedule
+
+if TYPE_CHECKING:
+    from tadan.nn.search import Search
 
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 
@@ -58,24 +62,34 @@ class TadanModel(nn.Module):
 
     def analyse(self, picture: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Picture (B, H, W, 3) in 0..1, H and W multiples of 64 -> y in quantisation steps, z."""
-        y = self.g_a(picture).float() * torch.exp(self.log_gain(quality))
+        y = self.g_a(picture, quality).float() * torch.exp(self.log_gain(quality))
         return y, self.entropy.h_a(y).float()
 
     def synthesise(self, y_hat: Tensor, quality: Tensor) -> Tensor:
         """y_hat (B, h, w, latent) in quantisation steps -> picture (B, 16 h, 16 w, 3), not clipped."""
-        return self.g_s(y_hat * torch.exp(self.log_inverse_gain(quality))).float()
+        return self.g_s(y_hat * torch.exp(self.log_inverse_gain(quality)), quality).float()
 
-    def forward(self, picture: Tensor, quality: Tensor, schedule: Schedule, hard: bool = False) -> Losses:
+    def forward(
+        self,
+        picture: Tensor,
+        quality: Tensor,
+        schedule: Schedule,
+        hard: bool = False,
+        search: Search | None = None,
+    ) -> Losses:
         """Rate and distortion of a batch.
 
         Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
         rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
         ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
-        spends, up to the coder's overhead and one pass of mean refinement.
+        spends, up to the coder's overhead and one pass of mean refinement. ``search`` moves the latents first, as an
+        encoder with effort does; nothing is then learned by g_a.
         """
         y, z = self.analyse(picture, quality)
         z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
         z_hat = round_through(z - z_mean) + z_mean
+        if search is not None:
+            y = search(self, picture, quality, schedule, y, z_hat.detach())
         if hard:
             z_residual = torch.round(z - z_mean)
             predicted = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality)

@@ -6,10 +6,13 @@ runs several times faster on a CPU than the convolution.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from tadan.models.config import ModelConfig
+from tadan.nn.by_quality import ByQuality
 
 PIXELS = 8  # side of a pixel block that becomes one position at 1/8
 
@@ -46,23 +49,48 @@ class Conv(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Residual block: depthwise 3x3, then two pointwise layers with a ReLU between; zero at the start."""
+    """Residual block: depthwise convolution, then two pointwise layers with a ReLU between; zero at the start.
 
-    def __init__(self, width: int, expansion: int) -> None:
+    Every quality has its own gain of each channel behind the first and behind the last layer: details that a high
+    quality needs are noise to a low one, and the weights are shared by all.
+    """
+
+    def __init__(self, width: int, expansion: int, kernel: int, knots: int) -> None:
         super().__init__()
-        self.spatial = Conv(width, width, 3, groups=width)
+        self.spatial = Conv(width, width, kernel, groups=width)
+        self.log_gain_in = ByQuality(knots, width)
+        self.log_gain_out = ByQuality(knots, width)
         self.expand = nn.Linear(width, width * expansion)
         self.project = nn.Linear(width * expansion, width)
         with torch.no_grad():
             self.spatial.weight.mul_(0.5)
-            self.spatial.weight[:, :, 1, 1] += 0.7
+            self.spatial.weight[:, :, kernel // 2, kernel // 2] += 0.7
             nn.init.kaiming_normal_(self.expand.weight, nonlinearity="relu")
             self.project.weight.zero_()
             self.project.bias.zero_()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) -> same shape."""
-        return x + self.project(torch.relu(self.expand(self.spatial(x))))
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """(B, H, W, C), quality (B,) -> same shape."""
+        inside = self.spatial(x) * torch.exp(self.log_gain_in(quality)).to(x.dtype)
+        outside = self.project(torch.relu(self.expand(inside)))
+        return x + outside * torch.exp(self.log_gain_out(quality)).to(x.dtype)
+
+
+class Blocks(nn.ModuleList):
+    """Residual blocks one after the other."""
+
+    def __init__(self, config: ModelConfig, count: int) -> None:
+        super().__init__(Block(config.width, config.expansion, config.kernel, config.knots) for _ in range(count))
+
+    def __iter__(self) -> Iterator[Block]:
+        """The blocks in order."""
+        return (block for block in super().__iter__() if isinstance(block, Block))
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """(B, H, W, C), quality (B,) -> same shape."""
+        for block in self:
+            x = block(x, quality)
+        return x
 
 
 class Analysis(nn.Module):
@@ -71,13 +99,13 @@ class Analysis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.inlet = nn.Linear(3 * PIXELS * PIXELS, config.width)
-        self.blocks = nn.Sequential(*(Block(config.width, config.expansion) for _ in range(config.analysis_blocks)))
+        self.blocks = Blocks(config, config.analysis_blocks)
         self.outlet = nn.Linear(4 * config.width, config.latent)
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """(B, H, W, 3) with H, W multiples of 16 -> (B, H/16, W/16, latent)."""
+    def forward(self, picture: Tensor, quality: Tensor) -> Tensor:
+        """(B, H, W, 3) with H, W multiples of 16, quality (B,) -> (B, H/16, W/16, latent)."""
         x = precise(self.inlet, space_to_depth(picture, PIXELS) - 0.5)
-        return precise(self.outlet, space_to_depth(self.blocks(x), 2))
+        return precise(self.outlet, space_to_depth(self.blocks(x, quality), 2))
 
 
 class Synthesis(nn.Module):
@@ -86,10 +114,10 @@ class Synthesis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.inlet = nn.Linear(config.latent, 4 * config.width)
-        self.blocks = nn.Sequential(*(Block(config.width, config.expansion) for _ in range(config.synthesis_blocks)))
+        self.blocks = Blocks(config, config.synthesis_blocks)
         self.outlet = nn.Linear(config.width, 3 * PIXELS * PIXELS)
 
-    def forward(self, y_hat: Tensor) -> Tensor:
-        """(B, h, w, latent) -> picture (B, 16 h, 16 w, 3), nominally 0..1, not clipped."""
-        x = self.blocks(depth_to_space(precise(self.inlet, y_hat), 2))
+    def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        """(B, h, w, latent), quality (B,) -> picture (B, 16 h, 16 w, 3), nominally 0..1, not clipped."""
+        x = self.blocks(depth_to_space(precise(self.inlet, y_hat), 2), quality)
         return depth_to_space(precise(self.outlet, x), PIXELS) + 0.5

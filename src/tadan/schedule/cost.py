@@ -39,6 +39,8 @@ class Sizes(Protocol):
     @property
     def expansion(self) -> int: ...  # noqa: D102
     @property
+    def kernel(self) -> int: ...  # noqa: D102
+    @property
     def z_channels(self) -> int: ...  # noqa: D102
     @property
     def hyper_widths(self) -> tuple[int, int, int]: ...  # noqa: D102
@@ -166,9 +168,9 @@ def depthwise_macs_per_position(channels: int, kernel: int = 3) -> int:
     return kernel**2 * channels
 
 
-def block_macs_per_position(width: int, expansion: int) -> int:
-    """Residual block of the transforms: depthwise 3x3, then width -> expansion * width -> width."""
-    return depthwise_macs_per_position(width) + 2 * conv_macs_per_position(width, expansion * width)
+def block_macs_per_position(width: int, expansion: int, kernel: int) -> int:
+    """Residual block of the transforms: depthwise, then width -> expansion * width -> width."""
+    return depthwise_macs_per_position(width, kernel) + 2 * conv_macs_per_position(width, expansion * width)
 
 
 def context_macs_per_position(sizes: Sizes, visible: float) -> float:
@@ -201,8 +203,8 @@ def h_s_macs_per_pixel(sizes: Sizes) -> float:
 
 
 def embedding_macs_per_pixel(sizes: Sizes) -> float:
-    """Embedding of decoded latents, each group on its own: ``latent * embed / 256``."""
-    return sizes.latent * sizes.embed / PIXELS_AT_16
+    """Embedding of decoded latents and their log magnitudes, each group on its own: ``2 * latent * embed / 256``."""
+    return 2 * sizes.latent * sizes.embed / PIXELS_AT_16
 
 
 def context_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
@@ -225,15 +227,15 @@ def parameter_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
 
 
 def g_s_macs_per_pixel(sizes: Sizes) -> float:
-    """Synthesis: ``latent * 4 width / 256 + (blocks * (9 width + 2 expansion width²) + width * 192) / 64``."""
-    blocks = sizes.synthesis_blocks * block_macs_per_position(sizes.width, sizes.expansion)
+    """Synthesis: ``latent * 4 width / 256 + (blocks * (kernel² width + 2 expansion width²) + width * 192) / 64``."""
+    blocks = sizes.synthesis_blocks * block_macs_per_position(sizes.width, sizes.expansion, sizes.kernel)
     at_8 = blocks + conv_macs_per_position(sizes.width, BLOCK_INPUTS)
     return conv_macs_per_position(sizes.latent, 4 * sizes.width) / PIXELS_AT_16 + at_8 / PIXELS_AT_8
 
 
 def g_a_macs_per_pixel(sizes: Sizes) -> float:
-    """Analysis: ``(192 * width + blocks * (9 width + 2 expansion width²)) / 64 + 4 width * latent / 256``."""
-    blocks = sizes.analysis_blocks * block_macs_per_position(sizes.width, sizes.expansion)
+    """Analysis: ``(192 * width + blocks * (kernel² width + 2 expansion width²)) / 64 + 4 width * latent / 256``."""
+    blocks = sizes.analysis_blocks * block_macs_per_position(sizes.width, sizes.expansion, sizes.kernel)
     at_8 = conv_macs_per_position(BLOCK_INPUTS, sizes.width) + blocks
     return at_8 / PIXELS_AT_8 + conv_macs_per_position(4 * sizes.width, sizes.latent) / PIXELS_AT_16
 

@@ -68,9 +68,8 @@ class TrainingLatents:
 def _frozen(
     model: Model, transforms: Transforms, rgb: NDArray[np.uint8], qualities: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.int16], NDArray[np.int16], float]]:
-    latents = transforms.unscaled(rgb)
     for quality in qualities:
-        y, z = transforms.at_quality(latents, quality)
+        y, z = transforms.analyse(rgb, quality)
         y_hat = np.clip(np.rint(y), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int16)
         mean, index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
         symbols = residual_symbols(z, mean)

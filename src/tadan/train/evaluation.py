@@ -13,6 +13,7 @@ from torch import Tensor
 from tadan.models.config import ModelConfig, quality_lambda
 from tadan.nn.context import SpecialisedContext
 from tadan.nn.model import TadanModel
+from tadan.nn.search import Search
 from tadan.schedule import get_schedule
 from tadan.train.data import HELD_OUT, Pictures, draw_crops
 from tadan.train.device import autocast
@@ -33,9 +34,16 @@ def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
 
 @torch.no_grad()
 def evaluate(
-    weights: Mapping[str, Tensor], config: ModelConfig, recipe: Recipe, held_out: Pictures, device: torch.device
+    weights: Mapping[str, Tensor],
+    config: ModelConfig,
+    recipe: Recipe,
+    held_out: Pictures,
+    device: torch.device,
+    search: Search | None = None,
 ) -> dict[str, Any]:
     """Rate, distortion and ``J = lambda * 255² * MSE + bpp`` on crops of held-out pictures, the same ones every time.
+
+    ``search`` as in :meth:`TadanModel.forward`.
 
     Returns:
         ``bpp_zbpp_psnr_J``: for each quality of :data:`QUALITIES` bits per pixel, of these z, dB, J; means over crops.
@@ -51,7 +59,8 @@ def evaluate(
     total = 0.0
     for quality in QUALITIES:
         with autocast(device, recipe):
-            losses = model(picture, torch.full((HELD_OUT,), float(quality), device=device), schedule, hard=True)
+            at = torch.full((HELD_OUT,), float(quality), device=device)
+            losses = model(picture, at, schedule, hard=True, search=search)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
         score = float((quality_lambda(config, quality) * 255**2 * mse + rate).mean())
         total += math.log(score) if score > 0 else math.nan

@@ -22,15 +22,20 @@ from tadan.exact.constants import (
     COEFFICIENT_FRACTION,
     EMBED_LIMIT,
     LATENT_FRACTION,
+    MAGNITUDE_ENTRIES,
+    MAGNITUDE_FRACTION,
     PRE_EXTRA,
 )
 from tadan.exact.convert import by_quality, fractions_for, to_integer
 from tadan.models import Model, save_model
 from tadan.models.config import QUALITY_MAX, ModelConfig
+from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext
+from tadan.nn.gradient_graph import gradient_graph
 from tadan.nn.graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from tadan.nn.model import TadanModel
-from tadan.nn.transforms import depth_to_space
+from tadan.nn.search import curvature
+from tadan.nn.transforms import Blocks, depth_to_space
 from tadan.schedule import get_schedule
 from tadan.train.data import crops, load_pictures
 from tadan.train.loop import load_weights
@@ -135,9 +140,12 @@ def _context(
         raise InvalidInput("only the any-schedule context network has an integer twin; train without specialise")
     k_embed = fractions_for(maxima["embed"], EMBED_LIMIT).reshape(config.groups, config.embed)
     out: Arrays = {}
-    for group, weight in enumerate(_array(context.embed)):
-        zero = np.zeros(config.embed)
-        out |= to_integer(weight, zero, LATENT_FRACTION, k_embed[group], bits.embed).arrays(f"embed{group}")
+    weights = np.concatenate([_array(context.embed), _array(context.embed_magnitude)], axis=1)
+    k_in = np.repeat([LATENT_FRACTION, MAGNITUDE_FRACTION], config.latent // config.groups)
+    for group, weight in enumerate(weights):
+        out |= to_integer(weight, np.zeros(config.embed), k_in, k_embed[group], bits.embed).arrays(f"embed{group}")
+    steps = np.arange(MAGNITUDE_ENTRIES) / 2**LATENT_FRACTION
+    out["magnitude"] = np.rint(np.log1p(steps) * 2**MAGNITUDE_FRACTION).astype(np.int16)
     shape = (config.hidden, config.bases, config.visibility_bits, config.embed)
     bases = _array(context.bases.weight).reshape(shape).transpose(1, 2, 3, 0)
     k_in = np.tile(k_embed.ravel(), config.bases * config.window)
@@ -181,24 +189,39 @@ def _by_quality(model: TadanModel, k_pre: NDArray[np.int64]) -> Arrays:
 
 
 def export_tensors(
-    model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits, tables: ScaleTables
+    model: TadanModel,
+    maxima: Mapping[str, NDArray[np.float64]],
+    bits: WeightBits,
+    tables: ScaleTables,
+    pictures: Tensor,
 ) -> Arrays:
-    """All tensors of a model file."""
-    config: ModelConfig = model.config
+    """All tensors of a model file; ``pictures`` as for :func:`curvature`."""
     out = integer_tensors(model, maxima, bits)
     out |= {f"tables.{name}": value for name, value in tables.to_arrays().items()}
     graphs = {
         "g_a": analysis_graph(model.g_a),
         "h_a": hyper_analysis_graph(model.entropy.h_a),
         "g_s": synthesis_graph(model.g_s),
+        "g_s_gradient": gradient_graph(model.g_s),
     }
     out |= {f"graph.{name}": np.frombuffer(data, np.uint8) for name, data in graphs.items()}
-    for name, by in (("gain", model.log_gain), ("inverse_gain", model.log_inverse_gain)):
-        rows = np.exp(by_quality(_array(by.values), QUALITY_MAX)).astype(np.float32)
-        if rows.shape != (QUALITY_MAX, config.latent) or not np.isfinite(rows).all():
+    for name, parts, kind in (
+        ("gain", [model.log_gain], np.float32),
+        ("inverse_gain", [model.log_inverse_gain], np.float32),
+        ("g_a", _gains(model.g_a.blocks), np.float16),
+        ("g_s", _gains(model.g_s.blocks), np.float16),
+    ):
+        rows = np.concatenate([by_quality(_array(by.values), QUALITY_MAX) for by in parts], axis=1)
+        rows = np.exp(rows).astype(kind)
+        if not np.isfinite(rows).all():
             raise InvalidInput(f"the {name} of the network to export is not finite; train it again")
         out[f"quality.{name}"] = rows
+    out["search.curvature"] = curvature(model, pictures)
     return out
+
+
+def _gains(blocks: Blocks) -> list[ByQuality]:
+    return [by for block in blocks for by in (block.log_gain_in, block.log_gain_out)]
 
 
 def _array(value: Tensor) -> NDArray[np.float64]:
@@ -228,8 +251,9 @@ def export_run(run: Path, data: Path, name: str, pictures: int) -> tuple[bytes, 
     model.load_state_dict(load_weights(weights))
     rng = np.random.default_rng(0)
     photographs = load_pictures(data, 256)
-    maxima = calibrate(model, [crops(photographs, 4, 256, rng) for _ in range(max(1, pictures // 4))])
-    tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian())
+    batches = [crops(photographs, 4, 256, rng) for _ in range(max(1, pictures // 4))]
+    maxima = calibrate(model, batches)
+    tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian(), batches[0])
     draft = Model(config, tensors, {})
     tables = fit_tables(draft, photographs, pictures, rng)
     tensors |= {f"tables.{key}": value for key, value in tables.to_arrays().items()}

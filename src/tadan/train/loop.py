@@ -18,6 +18,7 @@ from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
 from tadan.models.config import ModelConfig, quality_lambda
 from tadan.nn.model import LAMBDA_REFERENCE
+from tadan.nn.search import Search, curvature
 from tadan.schedule import Schedule, get_schedule
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
 from tadan.train.checkpoint import load_weights as load_weights  # where other modules look for it
@@ -34,6 +35,8 @@ from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
 from tadan.train.stopping import StopRequest, TimeLimit
 from tadan.train.world import World, local_rank
+
+DECODING = ("g_s.", "log_inverse_gain.", "entropy.")  # parts that a decoder has; and h_a, which is left as it is
 
 
 class Trainer:
@@ -90,11 +93,12 @@ class Trainer:
         self.trained = {
             name: value
             for name, value in self.model.named_parameters()
-            if not recipe.finetune or (name.startswith("entropy.") and not name.startswith("entropy.h_a."))
+            if not recipe.finetune or (name.startswith(DECODING) and not name.startswith("entropy.h_a."))
         }
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
         self.optimizers = make_optimizers(self.trained, recipe)
+        self.search = self._search() if recipe.search else None
         self.step, self.health = 0, Health()
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if not self._fresh:
@@ -163,12 +167,11 @@ class Trainer:
         picture, quality, schedule = self._batch()
         lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()], device=self.device)
         with autocast(self.device, recipe):
-            losses = self.model(picture, quality.to(self.device), schedule, hard=recipe.finetune)
+            losses = self.model(picture, quality.to(self.device), schedule, recipe.finetune, self.search)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
-        distortion = 0 if recipe.finetune else lam * 255**2 * losses.mse
-        loss = (weight * (distortion + rate)).mean()
+        loss = (weight * (lam * 255**2 * losses.mse + rate)).mean()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate()
@@ -208,13 +211,17 @@ class Trainer:
         schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
         return picture, quality[world.rank * batch : (world.rank + 1) * batch], schedule
 
+    def _search(self) -> Search:
+        draw = draw_crops(self.held_out.shapes, min(8, len(self.held_out)), self.recipe.size, np.random.default_rng(0))
+        return Search(self.recipe.search, torch.from_numpy(curvature(self.model, self.held_out.cut(draw, self.device))))
+
     def learning_rate(self) -> float:
         """Of the next step: the recipe's, lowered by what went wrong."""
         return self.recipe.learning_rate(self.step) * self.health.lr_factor
 
     def evaluate(self) -> dict[str, Any]:
         """Rate, PSNR and J of the average on the held-out pictures (:func:`tadan.train.evaluation.evaluate`)."""
-        return evaluate(self.average, self.config, self.recipe, self.held_out, self.device)
+        return evaluate(self.average, self.config, self.recipe, self.held_out, self.device, self.search)
 
     def set_length(self, steps: int, warmup: int) -> None:
         """Change the schedule of a run that has not begun."""

@@ -24,7 +24,8 @@ class Recipe:
     ``batch`` counts pictures of one process: several processes take that many each, and no learning rate changes by
     itself. ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
     ``specialise`` names a schedule: its own context network with a kernel per pattern replaces the any-schedule one.
-    ``finetune`` trains the entropy networks alone, with hard rounding, from weights that already stand.
+    ``finetune`` trains what decodes (g_s, h_s, context and parameter networks) with hard rounding, from weights that
+    already stand, on the latents that an encoder finds in ``search`` steps.
 
     Raises:
         InvalidInput: a value is outside its range; the message names it.
@@ -52,6 +53,7 @@ class Recipe:
     log_every: int = 200
     save_every: int = 1000
     finetune: bool = False
+    search: int = 0
     specialise: str = ""
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Recipe:
         for name in ("steps", "batch", "late_batch", "log_every", "save_every", "lr", "clip", "memory_gb"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("warmup", "z_warmup", "threads", "seed", "lr_end"):
+        for name in ("warmup", "z_warmup", "threads", "seed", "lr_end", "search"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must not be negative, not {getattr(self, name)}")
         for name in ("size", "late_size"):

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from tadan.entropy import SCALE_MIN
 from tadan.errors import InvalidInput
-from tadan.exact.constants import COEFFICIENT_FRACTION, LATENT_FRACTION, PRE_EXTRA
+from tadan.exact.constants import COEFFICIENT_FRACTION, LATENT_FRACTION, MAGNITUDE_FRACTION, PRE_EXTRA
 from tadan.exact.convert import by_quality
 from tadan.models import Model, load_model
 from tadan.models.config import QUALITY_MAX
+from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext
-from tadan.nn.entropy_model import ByQuality
 from tadan.nn.model import TadanModel
+from tadan.nn.transforms import Blocks
 from tadan.train.export import LOG_STEP
 from tadan.train.loop import load_weights
 
@@ -46,6 +47,8 @@ def restore(model: Model) -> TadanModel:
     _Entropy(model, network).fill()
     for by, name in ((network.log_gain, "gain"), (network.log_inverse_gain, "inverse_gain")):
         _knots(by, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
+    for blocks, name in ((network.g_a.blocks, "g_a"), (network.g_s.blocks, "g_s")):
+        _fill_gains(blocks, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
     return network
 
 
@@ -69,6 +72,13 @@ def _fill_from_graph(part: nn.Module, data: bytes) -> None:
         layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
         if layer.bias is not None:
             layer.bias.copy_(torch.from_numpy(stored[bias_name].astype(np.float32)))
+
+
+def _fill_gains(blocks: Blocks, rows: Floats) -> None:
+    """``rows`` (qualities, gains): logarithms, two vectors a block."""
+    vectors = [by for block in blocks for by in (block.log_gain_in, block.log_gain_out)]
+    for by, part in zip(vectors, np.split(rows, max(1, len(vectors)), axis=1), strict=True):
+        _knots(by, part)
 
 
 def _layers(part: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:
@@ -125,9 +135,12 @@ class _Entropy:
         if not isinstance(context, AnyScheduleContext):
             raise InvalidInput("only the any-schedule context network can be restored")
         k_embed = self._k["embed"].reshape(config.groups, config.embed)
+        formats = np.repeat([LATENT_FRACTION, MAGNITUDE_FRACTION], config.latent // config.groups)
         for group in range(config.groups):
-            weight, _ = self._float(f"embed{group}", LATENT_FRACTION, k_embed[group])
-            context.embed[group].copy_(torch.from_numpy(weight))
+            weight, _ = self._float(f"embed{group}", formats, k_embed[group])
+            values, magnitudes = np.split(weight, 2)
+            context.embed[group].copy_(torch.from_numpy(values))
+            context.embed_magnitude[group].copy_(torch.from_numpy(magnitudes))
         unit = np.ldexp(1.0, -(k_pre + self._arrays["bases.shift"]))
         k_in = np.tile(k_embed, (config.window, 1))
         bases = self._arrays["bases.weight"] * unit * np.ldexp(1.0, k_in)[None, :, :, None]

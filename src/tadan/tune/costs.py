@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tadan.bitstream import Limits
-from tadan.codec.latents import Y_STRIDE, Latents, encode_latents, residual_symbols
+from tadan.codec.latents import Y_STRIDE, Latents, encode_latents, plane_shape, residual_symbols
 from tadan.codec.pictures import Picture, read_picture
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
@@ -122,10 +122,9 @@ class TwinCosts:
             rgb = read_picture(picture, Limits().max_pixels).rgb
             self._check_size(rgb.shape[:2], picture)
             with threadpool_limits(threads, user_api="blas"):
-                unscaled = transforms.unscaled(rgb)
-                halves = _halves(rng, unscaled.shape[1:], model.config.radius)
+                halves = _halves(rng, plane_shape(rgb.shape[1], rgb.shape[0], Y_STRIDE), model.config.radius)
                 for quality in qualities:
-                    y, z = transforms.at_quality(unscaled, quality)
+                    y, z = transforms.analyse(rgb, quality)
                     coded = encode_latents(self._model, y, z, quality, get_schedule("balanced"))[1]
                     for held, half in enumerate(halves):
                         chosen = rng.choice(half, min(samples // (2 * pairs), len(half)), replace=False)

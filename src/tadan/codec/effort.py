@@ -1,0 +1,99 @@
+"""Encoder effort: search for latents that cost less, J = lambda * 255² * MSE + bpp, for the same decoder.
+
+g_a answers in one pass; for a given picture better latents exist. The search keeps real-valued latents ``y`` whose
+rounding ``y_hat`` is what would be coded, and lets them drift against the gradient of a model of J around y_hat::
+
+    J(y) ~ J(y_hat) + g (y - y_hat) + w (y - y_hat)²  +  b(y)
+
+g is the true gradient of the distortion through g_s (an ONNX graph, no torch), w the curvature of each channel, and b
+the code length under the true context model, taken linearly between the two integers around y. That is a proximal
+gradient method on a lattice: without the curvature term latents oscillate between two symbols, and with the
+gradient of a smooth rate instead of b, zeros never stay zeros. Every trial is rounded and priced exactly as the coder
+does; the best one is returned, so no effort gives a higher J than plain rounding.
+
+Compare: Yang, Bamler, Mandt, *Improving Inference for Neural Image Compression* (NeurIPS 2020), which anneals a
+stochastic rounding by Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.codec.latents import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
+from tadan.codec.transforms import Transforms
+from tadan.exact.linear import MatMul
+from tadan.models import Model
+from tadan.models.config import quality_lambda
+from tadan.schedule import Schedule
+
+#: trials of each effort; each costs about two decodes
+STEPS = (0, 1, 2, 3, 4, 6, 9, 13, 18, 25)
+EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 3
+CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
+FIRST_SIZE = 0.11  # of a Newton step of the diagonal model; at 0.2 the first trial of every other picture overshoots
+BACKTRACK = 0.5  # of the step after a trial that is not better
+RATE_FORCE = 1.2  # above 1, as a latent that costs less also makes its neighbours cheaper
+FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent across several symbols
+
+Floats = NDArray[np.float32]
+
+
+def refine(
+    model: Model,
+    transforms: Transforms,
+    rgb: NDArray[np.uint8],
+    latents: tuple[Floats, Floats],
+    quality: int,
+    schedule: Schedule,
+    steps: int,
+    matmul: MatMul = np.matmul,
+    observe: Callable[[float], None] = lambda cost: None,
+) -> Floats:
+    """Latents that, rounded, cost no more than those of g_a.
+
+    Args:
+        model: networks and tables.
+        transforms: of the same model.
+        rgb: uint8 (H, W, 3), the picture.
+        latents: y and z of :meth:`Transforms.analyse`.
+        quality: 1..100.
+        schedule: decoding order that y will be coded under.
+        steps: trials; 0 returns y as it is.
+        matmul: backend of the integer products.
+        observe: called with J * pixels (bits) of every trial, plain rounding first.
+
+    Returns:
+        float32 (h, w, latent): rounded by :func:`~tadan.codec.latents.encode_latents` it is the best trial.
+    """
+    y, z = latents
+    if steps == 0:
+        return y
+    weight = quality_lambda(model.config, quality) / 3  # bits per squared level of one sample
+    curvature = weight * model.curvature * model.inverse_gain(quality) ** 2
+    curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
+    _, z_hat = round_z(model, z, quality)
+    best, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
+    for step in range(steps + 1):
+        trial = try_latents(model, y, z_hat, quality, schedule, matmul)
+        error, gradient = transforms.error_gradient(trial.y_hat, quality, rgb)
+        cost = weight * error + trial.bits
+        observe(cost)
+        if cost < lowest:
+            best, lowest = y, cost
+            pull = np.clip(weight * gradient + RATE_FORCE * rate_slope(model, y, trial), -FORCE_LIMIT, FORCE_LIMIT)
+            move = pull / (2 * curvature) + (y - trial.y_hat / np.float32(UNIT))
+        elif step < steps:  # overshot: from the best again, with a smaller step
+            size *= BACKTRACK
+        y = best - np.float32(size) * move
+    return best
+
+
+def rate_slope(model: Model, y: Floats, trial: Trial) -> Floats:
+    """Derivative of the code length, linear between integers, by y: float32 of its shape, bits per step."""
+    below = np.floor(y - trial.mean / np.float32(UNIT))
+    below = np.clip(below, -SYMBOL_LIMIT, SYMBOL_LIMIT - 1).astype(np.int32)
+    slope = model.tables.bits(below + 1, trial.index) - model.tables.bits(below, trial.index)
+    return slope.astype(np.float32)

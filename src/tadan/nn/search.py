@@ -1,0 +1,88 @@
+"""The encoder's search for cheaper latents (:mod:`tadan.codec.effort`) inside training, for decoders that know it.
+
+Differences to the encoder: latents of the last trial stand for the context, and no step is taken back; each picture
+keeps the best of its trials.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tadan.codec.effort import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
+from tadan.models.config import quality_lambda
+from tadan.nn.entropy_model import gaussian_bits
+from tadan.nn.model import TadanModel
+from tadan.schedule import Schedule
+
+CURVATURE_QUALITIES = (10, 50, 90)
+
+
+def curvature(model: TadanModel, pictures: Tensor) -> NDArray[np.float32]:
+    """How much one latent changes the picture, float32 (latent,): squared levels per squared unit before g_s.
+
+    Mean squared columns of the Jacobian J of g_s, by random projections: E (J^T v)² = diag(J^T J) for random signs v.
+
+    Args:
+        model: float model.
+        pictures: (B, H, W, 3) in 0..1, H and W multiples of 64; never evaluation pictures.
+    """
+    total = torch.zeros(model.config.latent, dtype=torch.float64)
+    count = 0
+    for value in CURVATURE_QUALITIES:
+        quality = torch.full((len(pictures),), float(value), device=pictures.device)
+        with torch.no_grad():
+            y_hat = torch.round(model.analyse(pictures, quality)[0]) * torch.exp(model.log_inverse_gain(quality))
+        y_hat.requires_grad_()
+        with torch.enable_grad():
+            shown = model.g_s(y_hat, quality) * 255
+            generator = torch.Generator().manual_seed(value)
+            signs = torch.randint(0, 2, shown.shape, generator=generator).to(shown) * 2.0 - 1
+            (gradient,) = torch.autograd.grad((shown * signs).sum(), y_hat)
+        total += gradient.double().square().sum((0, 1, 2)).cpu()
+        count += gradient[..., 0].numel()
+    return (total / count).float().numpy()
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of a search: number of steps, and what :func:`curvature` gave."""
+
+    steps: int
+    curvature: Tensor
+
+    @torch.no_grad()
+    def __call__(
+        self, model: TadanModel, picture: Tensor, quality: Tensor, schedule: Schedule, y: Tensor, z_hat: Tensor
+    ) -> Tensor:
+        """y (B, h, w, latent) of g_a -> y whose rounding costs less, same shape, without gradient."""
+        lam = torch.tensor([quality_lambda(model.config, q) for q in quality.tolist()], device=y.device)
+        weight = (lam * 255**2 / 3)[:, None, None, None]
+        per_unit = self.curvature.to(y.device) / 255**2
+        curved = (weight * per_unit * torch.exp(2 * model.log_inverse_gain(quality))).clamp_min(CURVATURE_FLOOR)
+        best, lowest, seen = y, torch.full((len(y),), math.inf, device=y.device), torch.round(y)
+        for step in range(self.steps + 1):
+            predicted = model.entropy.parameters_for(seen, z_hat, schedule, quality)
+            offset = y - predicted.mean
+            with torch.enable_grad():
+                y_hat = (torch.round(offset) + predicted.mean).requires_grad_()
+                shown = model.synthesise(y_hat, quality).clamp(0, 1)
+                error = (weight * (shown - picture).square()).sum((1, 2, 3))
+                (gradient,) = torch.autograd.grad(error.sum(), y_hat)
+            bits = gaussian_bits(torch.round(offset), predicted.log_scale).sum((1, 2, 3))
+            cost = error.detach() + bits
+            better = (cost < lowest)[:, None, None, None]
+            best, lowest = torch.where(better, y, best), torch.minimum(cost, lowest)
+            if step == self.steps:
+                break
+            below = torch.floor(offset)
+            slope = gaussian_bits(below + 1, predicted.log_scale) - gaussian_bits(below, predicted.log_scale)
+            pull = (gradient + RATE_FORCE * slope).clamp(-FORCE_LIMIT, FORCE_LIMIT)
+            seen = y_hat.detach()
+            y = y - FIRST_SIZE * (pull / (2 * curved) + (y - seen))
+        return best
