@@ -1,13 +1,18 @@
 """Encoder effort: the gradient it follows, that no effort costs more than plain rounding, and what the stream keeps."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
 import tadan
 from codec_examples import CODEC
 from float_examples import CONFIG, batch, exported, float_model, rounded_to_half
 from photo_examples import photo, psnr
+from tadan.cli.main import app
 from tadan.codec.effort import EFFORT_MAX, STEPS, rate_slope, refine
 from tadan.codec.latents import Trial, encode_latents, residual_symbols, round_z, try_latents
 from tadan.codec.transforms import Transforms
@@ -177,3 +182,23 @@ def test_the_search_of_the_training_lowers_the_loss_and_teaches_nothing_to_the_e
     assert all(value.grad is None or not value.grad.any() for value in model.g_a.parameters())
     assert all(value.grad is not None and value.grad.any() for value in model.g_s.outlet.parameters())
     model.zero_grad(set_to_none=True)
+
+
+# --- the benchmark ----------------------------------------------------------------------------------------------------
+
+
+def test_bench_effort_compares_with_the_first_effort(tmp_path):
+    for name in ("chelsea", "coffee"):
+        Image.fromarray(photo(name, 96, 112)).save(tmp_path / f"{name}.png")
+    out = tmp_path / "effort.json"
+    arguments = ["bench", "effort", str(tmp_path), "--efforts", "0,4", "-q", "20,40,60,80", "--threads", "1"]
+    shown = CliRunner().invoke(app, [*arguments, "--out", str(out)])
+    assert shown.exit_code == 0, shown.output
+    first, second = json.loads(out.read_text())["rows"]
+    assert first["bd_rate"]["percent"] == pytest.approx(0, abs=1e-9)
+    assert first["cost_percent"] == 0
+    assert second["bd_rate"]["percent"] < -1
+    assert second["cost_percent"] < -1
+    assert second["curve"]["meta"]["quality"] == [20, 40, 60, 80]
+    for wrong in ("0,10", "fast", ""):
+        assert CliRunner().invoke(app, [*arguments[:3], "--efforts", wrong]).exit_code == 2

@@ -75,9 +75,10 @@ def refine(
     curvature = weight * model.curvature * model.inverse_gain(quality) ** 2
     curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
     _, z_hat = round_z(model, z, quality)
+    hyper = model.twin.hyper(z_hat[None], quality, matmul)
     best, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
     for step in range(steps + 1):
-        trial = try_latents(model, y, z_hat, quality, schedule, matmul)
+        trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
         error, gradient = transforms.error_gradient(trial.y_hat, quality, rgb)
         cost = weight * error + trial.bits
         observe(cost)

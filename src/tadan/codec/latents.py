@@ -109,8 +109,12 @@ def try_latents(
     quality: int,
     schedule: Schedule,
     matmul: MatMul = np.matmul,
+    hyper: NDArray[np.float64] | None = None,
 ) -> Trial:
-    """Round ``y`` stage by stage as :func:`encode_latents` does; arguments as there, z_hat from :func:`round_z`."""
+    """Round ``y`` stage by stage as :func:`encode_latents` does.
+
+    Arguments as there, z_hat from :func:`round_z`, ``hyper`` as for :class:`~tadan.exact.plane.LatentPlane`.
+    """
     shape, radius = (y.shape[0], y.shape[1]), model.config.radius
     rows = y.reshape(-1, y.shape[2])
     all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
@@ -132,7 +136,7 @@ def try_latents(
             start = end
         return symbols[None]
 
-    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
+    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul, hyper)
     y_hat = walk(plane, schedule, shape, radius, code)[0]
     return Trial(y_hat, all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
 

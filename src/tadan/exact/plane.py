@@ -21,6 +21,7 @@ class LatentPlane:
         groups: channel groups of the schedule.
         quality: 1..100.
         matmul: backend of the matrix products; exact ones give identical results.
+        hyper: what :meth:`EntropyTwin.hyper` gives for z_hat and quality, if it is known already.
 
     Raises:
         InvalidInput: the model cannot tell that many channel groups apart.
@@ -34,6 +35,7 @@ class LatentPlane:
         groups: int,
         quality: int,
         matmul: MatMul = np.matmul,
+        hyper: NDArray[np.float64] | None = None,
     ) -> None:
         self._twin, self._groups, self._quality, self._matmul = twin, groups, quality, matmul
         self._batch = len(z_hat)
@@ -44,8 +46,9 @@ class LatentPlane:
                 f"this model decodes 1 or {sizes.groups} channel groups, not the {groups} of the schedule; "
                 "choose another schedule"
             )
-        hyper = twin.hyper(z_hat, quality, matmul)[:, : self._height, : self._width]
-        self._hyper = hyper.reshape(self._batch, self._height * self._width, -1)
+        if hyper is None:
+            hyper = twin.hyper(z_hat, quality, matmul)
+        self._hyper = hyper[:, : self._height, : self._width].reshape(self._batch, self._height * self._width, -1)
         radius = sizes.radius
         self._pitch = self._width + 2 * radius
         # A margin of `radius` zeros stands for the neighbours outside the plane.
