@@ -13,8 +13,9 @@ from codec_examples import CODEC
 from float_examples import CONFIG, batch, exported, float_model, rounded_to_half
 from photo_examples import photo, psnr
 from tadan.cli.main import app
-from tadan.codec.effort import EFFORT_MAX, STEPS, rate_slope, refine
+from tadan.codec.effort import rate_slope, refine
 from tadan.codec.latents import Trial, encode_latents, residual_symbols, round_z, try_latents
+from tadan.codec.levels import EFFORT_MAX, STEPS
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.models import load_model
@@ -127,9 +128,7 @@ def test_more_effort_never_costs_more(name, quality):
     assert best[-1] < 0.995 * costs[0]
     weight = quality_lambda(MODEL.config, quality)
     for steps in (0, 2, 6):
-        found = refine(MODEL, TRANSFORMS, picture, (y, z), quality, BALANCED, steps)
-        _, z_hat = round_z(MODEL, z, quality)
-        trial = try_latents(MODEL, found, z_hat, quality, BALANCED)
+        trial = refine(MODEL, TRANSFORMS, picture, (y, z), quality, BALANCED, steps)
         error, _ = TRANSFORMS.error_gradient(trial.y_hat, quality, picture)
         assert weight * error / 3 + trial.bits == pytest.approx(best[steps], rel=1e-6)
 

@@ -18,8 +18,8 @@ from tadan.models import ModelConfig, read_model
 from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
 from tadan.train import health, linear_start, loop
+from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
-from tadan.train.loop import load_weights
 from tadan.train.start import begin
 from tadan.train.stopping import TimeLimit
 from training_examples import CONFIG, RECIPE, poison, trainer, write_pictures

@@ -107,7 +107,7 @@ def monotone(
     from tadan.evaluate.monotone import check_monotone, monotone_document, monotone_summary
     from tadan.evaluate.pictures import list_pictures
     from tadan.evaluate.report import progress_bar
-    from tadan.evaluate.text import plain
+    from tadan.text import plain
 
     codec = TadanCodec(schedule, model, threads, effort)
     paths = list_pictures(pictures, limit)

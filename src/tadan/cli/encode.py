@@ -11,6 +11,7 @@ import typer
 
 from tadan.cli import files
 from tadan.cli.report import Report
+from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN
 from tadan.errors import UnreadableInput
 
 if TYPE_CHECKING:
@@ -37,8 +38,14 @@ def encode(
     ] = "balanced",
     effort: Annotated[
         int,
-        typer.Option("--effort", "-e", min=0, max=9, help="0 (fastest) to 9: how long to search for a smaller file."),
-    ] = 3,
+        typer.Option(
+            "--effort",
+            "-e",
+            min=EFFORT_MIN,
+            max=EFFORT_MAX,
+            help=f"{EFFORT_MIN} (fastest) to {EFFORT_MAX}: how long to search for a smaller file.",
+        ),
+    ] = DEFAULT_EFFORT,
     verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare its latents.")] = False,
     fallback: Annotated[
         bool,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tadan.errors import TadanError
+from tadan.text import plain
 
 EXIT_FAILURE = 2
 _PATIENCE = 1.0  # seconds without a word before the progress bar appears
@@ -24,9 +25,7 @@ Item = TypeVar("Item")
 
 def printable(text: str) -> str:
     """Escape what a terminal would obey or cannot show: control characters and undecodable bytes in file names."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
-    )
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def print_error(message: str) -> None:

@@ -23,9 +23,10 @@ from tadan.bitstream import (
     read_stream,
     write_stream,
 )
-from tadan.codec.effort import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS, refine
+from tadan.codec.effort import refine
 from tadan.codec.fallback import better_form
-from tadan.codec.latents import Y_STRIDE, Latents, Observer, decode_latents, encode_latents, plane_shape
+from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents, decode_latents, plane_shape
+from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
 from tadan.codec.schedule_field import schedule_field, schedule_of
 from tadan.codec.stored import form_of, read_tile, tile_of
@@ -154,8 +155,8 @@ class Codec:
         with self._threads():
             transforms = self._transforms_of(model)
             y, z = transforms.analyse(planes.rgb, quality)
-            y = refine(model, transforms, planes.rgb, (y, z), quality, plan, steps, self._matmul)
-            payload, latents, bits = encode_latents(model, y, z, quality, plan, self._matmul, self._observe)
+            trial = refine(model, transforms, planes.rgb, (y, z), quality, plan, steps, self._matmul)
+            payload, latents, bits = code_latents(model, trial, z, quality, plan, self._observe)
             stored = self._stored_instead(planes, payload, latents, model, quality)
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
         header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan))

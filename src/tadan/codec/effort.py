@@ -29,9 +29,6 @@ from tadan.models import Model
 from tadan.models.config import quality_lambda
 from tadan.schedule import Schedule
 
-#: trials of each effort; each costs about two decodes
-STEPS = (0, 1, 2, 3, 4, 6, 9, 13, 18, 25)
-EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 3
 CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
 FIRST_SIZE = 0.11  # of a Newton step of the diagonal model; at 0.2 the first trial of every other picture overshoots
 BACKTRACK = 0.5  # of the step after a trial that is not better
@@ -51,8 +48,8 @@ def refine(
     steps: int,
     matmul: MatMul = np.matmul,
     observe: Callable[[float], None] = lambda cost: None,
-) -> Floats:
-    """Latents that, rounded, cost no more than those of g_a.
+) -> Trial:
+    """Rounded latents that cost no more than those of g_a.
 
     Args:
         model: networks and tables.
@@ -61,34 +58,36 @@ def refine(
         latents: y and z of :meth:`Transforms.analyse`.
         quality: 1..100.
         schedule: decoding order that y will be coded under.
-        steps: trials; 0 returns y as it is.
+        steps: trials after plain rounding; each costs about two decodes.
         matmul: backend of the integer products.
-        observe: called with J * pixels (bits) of every trial, plain rounding first.
+        observe: called with J * pixels (bits) of every trial, plain rounding first; not at all without steps.
 
     Returns:
-        float32 (h, w, latent): rounded by :func:`~tadan.codec.latents.encode_latents` it is the best trial.
+        the best trial, for :func:`~tadan.codec.latents.code_latents`.
     """
     y, z = latents
+    _, z_hat = round_z(model, z, quality)
+    hyper = model.twin.hyper(z_hat[None], quality, matmul)
+    best = trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
     if steps == 0:
-        return y
+        return best
     weight = quality_lambda(model.config, quality) / 3  # bits per squared level of one sample
     curvature = weight * model.curvature * model.inverse_gain(quality) ** 2
     curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
-    _, z_hat = round_z(model, z, quality)
-    hyper = model.twin.hyper(z_hat[None], quality, matmul)
-    best, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
+    start, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
     for step in range(steps + 1):
-        trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
         error, gradient = transforms.error_gradient(trial.y_hat, quality, rgb)
         cost = weight * error + trial.bits
         observe(cost)
         if cost < lowest:
-            best, lowest = y, cost
+            best, start, lowest = trial, y, cost
             pull = np.clip(weight * gradient + RATE_FORCE * rate_slope(model, y, trial), -FORCE_LIMIT, FORCE_LIMIT)
             move = pull / (2 * curvature) + (y - trial.y_hat / np.float32(UNIT))
-        elif step < steps:  # overshot: from the best again, with a smaller step
+        else:  # overshot: from the best again, with a smaller step
             size *= BACKTRACK
-        y = best - np.float32(size) * move
+        if step < steps:
+            y = start - np.float32(size) * move
+            trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
     return best
 
 

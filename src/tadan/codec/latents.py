@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from tadan.schedule import Cell, Schedule
 Y_STRIDE = 16
 SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
 UNIT = 1 << LATENT_FRACTION
+Sample = TypeVar("Sample", bound="np.generic[Any]")
 
 #: (mean Q4, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
 StageCoder = Callable[[NDArray[np.int32], NDArray[np.uint8]], NDArray[np.int32]]
@@ -111,9 +113,10 @@ def try_latents(
     matmul: MatMul = np.matmul,
     hyper: NDArray[np.float64] | None = None,
 ) -> Trial:
-    """Round ``y`` stage by stage as :func:`encode_latents` does.
+    """Round ``y`` stage by stage, each stage around the means that the rounded latents before it predict.
 
-    Arguments as there, z_hat from :func:`round_z`, ``hyper`` as for :class:`~tadan.exact.plane.LatentPlane`.
+    Arguments as for :func:`encode_latents`, z_hat from :func:`round_z`, ``hyper`` as for
+    :class:`~tadan.exact.plane.LatentPlane`.
     """
     shape, radius = (y.shape[0], y.shape[1]), model.config.radius
     rows = y.reshape(-1, y.shape[2])
@@ -125,7 +128,7 @@ def try_latents(
     def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
         nonlocal bits
         stage = next(stages)
-        symbols = residual_symbols(_targets(rows, stage, schedule.groups), mean[0])
+        symbols = residual_symbols(_in_order(rows, stage, schedule.groups), mean[0])
         bits += float(model.tables.bits(symbols, index[0]).sum())
         start = 0
         for cell in stage:
@@ -139,6 +142,35 @@ def try_latents(
     plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul, hyper)
     y_hat = walk(plane, schedule, shape, radius, code)[0]
     return Trial(y_hat, all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
+
+
+def code_latents(
+    model: Model,
+    trial: Trial,
+    z: NDArray[np.float32],
+    quality: int,
+    schedule: Schedule,
+    observe: Observer | None = None,
+) -> tuple[bytes, Latents, float]:
+    """Code what :func:`try_latents` settled; no network runs. Arguments and result as of :func:`encode_latents`."""
+    z_symbols, z_hat = round_z(model, z, quality)
+    encoder = StageEncoder(model.tables)
+    bits = 0.0
+
+    def push(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
+        nonlocal bits
+        encoder.push(symbols, index)
+        bits += float(model.tables.bits(symbols, index).sum())
+        if observe is not None:
+            observe(symbols, index)
+
+    push(z_symbols.ravel(), np.broadcast_to(model.twin.z_index[quality - 1], z.shape).ravel())
+    height, width, latent = trial.y_hat.shape
+    symbols = ((trial.y_hat - trial.mean) // UNIT).reshape(-1, latent)
+    index = trial.index.reshape(-1, latent)
+    for stage in schedule.plan(height, width, model.config.radius):
+        push(_in_order(symbols, stage, schedule.groups), _in_order(index, stage, schedule.groups))
+    return encoder.finish(), Latents(trial.y_hat, z_hat), bits
 
 
 def encode_latents(
@@ -164,32 +196,8 @@ def encode_latents(
     Returns:
         the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
     """
-    z_symbols, z_hat = round_z(model, z, quality)
-    z_index = model.twin.z_index[quality - 1]
-    encoder = StageEncoder(model.tables)
-    bits = 0.0
-
-    def push(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
-        nonlocal bits
-        encoder.push(symbols, index)
-        bits += float(model.tables.bits(symbols, index).sum())
-        if observe is not None:
-            observe(symbols, index)
-
-    push(z_symbols.ravel(), np.broadcast_to(z_index, z.shape).ravel())
-    shape = y.shape[0], y.shape[1]
-    rows = y.reshape(-1, y.shape[2])
-    radius = model.config.radius
-    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul)
-    targets = iter([_targets(rows, stage, schedule.groups) for stage in schedule.plan(*shape, radius)])
-
-    def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        symbols = residual_symbols(next(targets), mean[0])
-        push(symbols, index[0])
-        return symbols[None]
-
-    y_hat = walk(plane, schedule, shape, radius, code)
-    return encoder.finish(), Latents(y_hat[0], z_hat), bits
+    trial = try_latents(model, y, round_z(model, z, quality)[1], quality, schedule, matmul)
+    return code_latents(model, trial, z, quality, schedule, observe)
 
 
 def decode_latents(
@@ -229,12 +237,9 @@ def decode_latents(
     return [Latents(y, z) for y, z in zip(y_hat, z_hat, strict=True)]
 
 
-def _targets(rows: NDArray[np.float32], stage: Sequence[Cell], groups: int) -> NDArray[np.float32]:
-    parts = []
-    for cell in stage:
-        own = np.split(rows[cell.positions], groups, axis=1)[cell.group]
-        parts.append(own.ravel())
-    return np.concatenate(parts)
+def _in_order(rows: NDArray[Sample], stage: Sequence[Cell], groups: int) -> NDArray[Sample]:
+    """Values of a stage's latents in the order of coding, from rows (positions, latent)."""
+    return np.concatenate([np.split(rows[cell.positions], groups, axis=1)[cell.group].ravel() for cell in stage])
 
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:

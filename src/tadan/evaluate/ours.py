@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from tadan.codec.levels import EFFORT_MAX, EFFORT_MIN
 from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
     from tadan.models.config import ModelConfig
 
-EFFORTS = range(0, 10)
+EFFORTS = range(EFFORT_MIN, EFFORT_MAX + 1)
 
 
 class TadanCodec:

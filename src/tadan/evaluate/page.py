@@ -5,7 +5,7 @@ import hashlib
 import html
 from collections.abc import Sequence
 
-from tadan.evaluate.text import plain
+from tadan.text import plain
 
 
 def text(value: object) -> str:

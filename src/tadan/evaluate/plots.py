@@ -8,7 +8,7 @@ from typing import Any
 from tadan.evaluate.curve import Curve, Point, curve_points
 from tadan.evaluate.extras import require
 from tadan.evaluate.metrics import similarity_db
-from tadan.evaluate.text import plain
+from tadan.text import plain
 
 _PANELS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
     ("PSNR, RGB (dB)", lambda point: point.psnr),

@@ -19,7 +19,7 @@ from tadan.evaluate.pictures import open_rgb
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
-from tadan.train.loop import load_weights
+from tadan.train.checkpoint import load_weights
 from tadan.train.restore import restore
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tadan.evaluate.bdrate import BDRate, Comparison
 from tadan.evaluate.curve import Curve, curve_points
-from tadan.evaluate.text import plain
+from tadan.text import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

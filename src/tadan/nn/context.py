@@ -207,5 +207,5 @@ class SpecialisedContext(_WindowContext):
                 pattern.reshape(self.config.window, -1)[offsets].flatten().repeat_interleave(self.config.embed)
                 for pattern, offsets in zip(plan.patterns, plan.offsets, strict=True)
             ]
-            kernels = [kernel * seen[:, None] for kernel, seen in zip(kernels, shown, strict=True)]
+            kernels = [kernel * seen[:, None].to(kernel) for kernel, seen in zip(kernels, shown, strict=True)]
         return kernels, self.bias[first:end]

@@ -133,7 +133,7 @@ def _numpy(value: Tensor | None) -> NDArray[np.float32]:
 
 def gains_port(blocks: Blocks) -> Port:
     """The input ``gains`` (1, n, 1, 1): of the first block behind its first layer, behind its last, and so on."""
-    length = sum(block.log_gain_in.values.shape[1] + block.log_gain_out.values.shape[1] for block in blocks)
+    length = sum(by.values.shape[1] for by in blocks.log_gains())
     return GAINS, TensorProto.FLOAT, [1, length, 1, 1]
 
 

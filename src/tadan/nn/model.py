@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tadan.models.config import ModelConfig, quality_lambda
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.transforms import Analysis, Synthesis
@@ -26,6 +26,12 @@ class Losses(NamedTuple):
     y_bpp: Tensor
     z_bpp: Tensor
     mse: Tensor
+
+
+def lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
+    """:func:`~tadan.models.config.quality_lambda` of every picture, float32 (B,), without waiting for the device."""
+    position = (quality.double() - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
+    return (config.lambda_min * (config.lambda_max / config.lambda_min) ** position).float()
 
 
 def round_through(x: Tensor) -> Tensor:

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.codec.effort import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
-from tadan.models.config import quality_lambda
 from tadan.nn.entropy_model import gaussian_bits
-from tadan.nn.model import TadanModel
+from tadan.nn.model import TadanModel, lambdas
 from tadan.schedule import Schedule
 
 CURVATURE_QUALITIES = (10, 50, 90)
@@ -61,8 +60,7 @@ class Search:
         self, model: TadanModel, picture: Tensor, quality: Tensor, schedule: Schedule, y: Tensor, z_hat: Tensor
     ) -> Tensor:
         """y (B, h, w, latent) of g_a -> y whose rounding costs less, same shape, without gradient."""
-        lam = torch.tensor([quality_lambda(model.config, q) for q in quality.tolist()], device=y.device)
-        weight = (lam * 255**2 / 3)[:, None, None, None]
+        weight = (lambdas(model.config, quality) * 255**2 / 3)[:, None, None, None]
         per_unit = self.curvature.to(y.device) / 255**2
         curved = (weight * per_unit * torch.exp(2 * model.log_inverse_gain(quality))).clamp_min(CURVATURE_FLOOR)
         best, lowest, seen = y, torch.full((len(y),), math.inf, device=y.device), torch.round(y)

@@ -36,8 +36,8 @@ from tadan.study.costs import NetworkCosts
 from tadan.study.latents import Picture, TrainingLatents, cache_pictures, cache_training, load_pictures, picture_facts
 from tadan.study.practice import LISTED, STAGES, coded_rates, found_patterns, timed
 from tadan.study.training import Fit, evaluate, parameter_count, save_weights, specialise, train
-from tadan.train.data import SUFFIXES
-from tadan.train.loop import HELD_OUT, load_weights
+from tadan.train.checkpoint import load_weights
+from tadan.train.data import HELD_OUT, SUFFIXES
 from tadan.train.restore import restore
 
 Say = Callable[[str], None]

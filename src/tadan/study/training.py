@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.models.config import quality_lambda
 from tadan.nn.context import AnyScheduleContext, SpecialisedContext
 from tadan.nn.entropy_model import EntropyModel, gaussian_bits
+from tadan.nn.model import lambdas
 from tadan.schedule import PatternSchedule, Schedule
 from tadan.study.latents import Picture, TrainingLatents
 
@@ -77,7 +77,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         for _ in range(fit.draws):
             y, z, quality = _batch(latents, fit.batch, rng)
-            lam = torch.tensor([quality_lambda(network.config, q) for q in quality.tolist()])
+            lam = lambdas(network.config, quality)
             with torch.autocast("cpu", torch.bfloat16):
                 predicted = network.parameters_for(y, z, draw(rng), quality)
             bits = gaussian_bits(y - predicted.mean, predicted.log_scale).sum((1, 2, 3)) / (y.shape[1] * y.shape[2])

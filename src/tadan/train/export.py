@@ -29,16 +29,15 @@ from tadan.exact.constants import (
 from tadan.exact.convert import by_quality, fractions_for, to_integer
 from tadan.models import Model, save_model
 from tadan.models.config import QUALITY_MAX, ModelConfig
-from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext
 from tadan.nn.gradient_graph import gradient_graph
 from tadan.nn.graphs import analysis_graph, hyper_analysis_graph, synthesis_graph
 from tadan.nn.model import TadanModel
 from tadan.nn.search import curvature
-from tadan.nn.transforms import Blocks, depth_to_space
+from tadan.nn.transforms import depth_to_space
 from tadan.schedule import get_schedule
+from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
-from tadan.train.loop import load_weights
 
 Arrays = dict[str, NDArray[Any]]
 CALIBRATION_SCHEDULES = ("checkerboard", "2x2", "4x4", "raster", "hyper", "2x2-rotated")
@@ -208,8 +207,8 @@ def export_tensors(
     for name, parts, kind in (
         ("gain", [model.log_gain], np.float32),
         ("inverse_gain", [model.log_inverse_gain], np.float32),
-        ("g_a", _gains(model.g_a.blocks), np.float16),
-        ("g_s", _gains(model.g_s.blocks), np.float16),
+        ("g_a", model.g_a.blocks.log_gains(), np.float16),
+        ("g_s", model.g_s.blocks.log_gains(), np.float16),
     ):
         rows = np.concatenate([by_quality(_array(by.values), QUALITY_MAX) for by in parts], axis=1)
         rows = np.exp(rows).astype(kind)
@@ -218,10 +217,6 @@ def export_tensors(
         out[f"quality.{name}"] = rows
     out["search.curvature"] = curvature(model, pictures)
     return out
-
-
-def _gains(blocks: Blocks) -> list[ByQuality]:
-    return [by for block in blocks for by in (block.log_gain_in, block.log_gain_out)]
 
 
 def _array(value: Tensor) -> NDArray[np.float64]:

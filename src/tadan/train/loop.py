@@ -16,13 +16,11 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
-from tadan.models.config import ModelConfig, quality_lambda
-from tadan.nn.model import LAMBDA_REFERENCE
+from tadan.models.config import ModelConfig
+from tadan.nn.model import LAMBDA_REFERENCE, lambdas
 from tadan.nn.search import Search, curvature
 from tadan.schedule import Schedule, get_schedule
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
-from tadan.train.checkpoint import load_weights as load_weights  # where other modules look for it
-from tadan.train.data import HELD_OUT as HELD_OUT
 from tadan.train.data import draw_crops, held_out_count, load
 from tadan.train.device import autocast, choose_device, compile_transforms, settle
 from tadan.train.evaluation import build_model, evaluate
@@ -165,9 +163,10 @@ class Trainer:
         """
         recipe, world = self.recipe, self.world
         picture, quality, schedule = self._batch()
-        lam = torch.tensor([quality_lambda(self.config, q) for q in quality.tolist()], device=self.device)
+        quality = quality.to(self.device)
+        lam = lambdas(self.config, quality)
         with autocast(self.device, recipe):
-            losses = self.model(picture, quality.to(self.device), schedule, recipe.finetune, self.search)
+            losses = self.model(picture, quality, schedule, recipe.finetune, self.search)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput
+from tadan.files import write_atomically
 from tadan.models.config import ModelConfig
 
 OPTIMIZERS = ("muon", "adam", "adamw", "soap")
@@ -129,7 +130,7 @@ def _patch_muon(values: dict[str, Any]) -> dict[str, Any]:
 def write_settings(folder: Path, recipe: Recipe, config: ModelConfig) -> None:
     """Write ``recipe.json``, from which a run goes on with the settings that it had."""
     text = json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
-    (folder / "recipe.json").write_text(text + "\n")
+    write_atomically(folder / "recipe.json", text.encode() + b"\n")
 
 
 def read_settings(folder: Path) -> tuple[Recipe, ModelConfig]:

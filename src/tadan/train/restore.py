@@ -28,8 +28,8 @@ from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext
 from tadan.nn.model import TadanModel
 from tadan.nn.transforms import Blocks
+from tadan.train.checkpoint import load_weights
 from tadan.train.export import LOG_STEP
-from tadan.train.loop import load_weights
 
 Floats = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def _fill_from_graph(part: nn.Module, data: bytes) -> None:
 
 def _fill_gains(blocks: Blocks, rows: Floats) -> None:
     """``rows`` (qualities, gains): logarithms, two vectors a block."""
-    vectors = [by for block in blocks for by in (block.log_gain_in, block.log_gain_out)]
+    vectors = blocks.log_gains()
     for by, part in zip(vectors, np.split(rows, max(1, len(vectors)), axis=1), strict=True):
         _knots(by, part)
 
