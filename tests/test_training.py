@@ -141,6 +141,15 @@ def test_a_run_goes_on_with_its_settings_and_sizes(folder, tmp_path):
         trainer(tmp_path, folder)
 
 
+def test_a_search_goes_on_with_the_curvature_that_it_began_with(folder, tmp_path):
+    recipe = replace(RECIPE, finetune=True, search=1)
+    one = trainer(tmp_path, folder, recipe)
+    began = one.search.curvature
+    one.run(0)
+    again = trainer(tmp_path, folder, recipe)
+    assert torch.equal(again.search.curvature, began)
+
+
 def test_another_optimizer_starts_without_the_moments_of_the_first(folder, tmp_path):
     trainer(tmp_path, folder).run(0)
     one = trainer(tmp_path, folder, replace(RECIPE, optimizer="adam"))

@@ -96,11 +96,13 @@ class Trainer:
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
         self.optimizers = make_optimizers(self.trained, recipe)
-        self.search = self._search() if recipe.search else None
+        self.search: Search | None = None
         self.step, self.health = 0, Health()
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if not self._fresh:
             self._load(state)
+        if recipe.search and self.search is None:  # of the weights that it starts from, never of those before loading
+            self.search = self._search()
         if self.world.leads:
             write_settings(folder, recipe, config)
 
@@ -257,6 +259,8 @@ class Trainer:
         if not self.world.leads or self.health.doubtful:
             return
         facts = {"step": self.step, "health": self.health.to_dict(), "optimizer": self.recipe.optimizer}
+        if self.search is not None:
+            facts["curvature"] = self.search.curvature.tolist()
         state = State(dict(self.model.state_dict()), self.average, facts)
         save_state(self.folder / "state.safetensors", state, self.trained, self.optimizers)
         metadata = {"config": json.dumps(self.config.to_dict())}
@@ -268,3 +272,5 @@ class Trainer:
         self.average = {name: value.to(self.device) for name, value in state.average.items()}
         self.step = int(state.facts["step"])
         self.health = Health(**state.facts.get("health", {}))
+        if self.recipe.search and "curvature" in state.facts:
+            self.search = Search(self.recipe.search, torch.tensor(state.facts["curvature"]))
