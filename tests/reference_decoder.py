@@ -29,7 +29,7 @@ PATTERNS = {
     "4x4-opt-16": [[[0, 10, 2, 7], [9, 4, 13, 5], [1, 11, 3, 12], [14, 8, 15, 6]]],
     "2x2-rotated": [[[0, 2], [3, 1]], [[1, 3], [0, 2]], [[2, 0], [1, 3]], [[3, 1], [2, 0]]],
 }
-LATENT, PRE, ACTIVATION, EMBEDDING, SYMBOL = 131071, 8388607, 2047, 2047, 8191
+LATENT, PRE, ACTIVATION, EMBEDDING, SYMBOL = 524287, 8388607, 8191, 8191, 8191
 
 
 class Invalid(Exception):
@@ -97,6 +97,11 @@ def parse(data):
         groups, rows, cols = fields.u8(), fields.u8(), fields.u8()
         schedule = [[[fields.varint() for _ in range(cols)] for _ in range(rows)] for _ in range(groups)]
     check(fields.at == len(fields.data), "header length")
+    sizes = [
+        (min(side or height, height - y), min(side or width, width - x))
+        for y in range(0, height, side or height)
+        for x in range(0, width, side or width)
+    ]
     tiles = []
     while reader.at < len(data):
         start = reader.at
@@ -105,14 +110,10 @@ def parse(data):
         end = reader.at
         check(reader.u32() == crc32c(data[start:end]), "section CRC")
         if tag == b"T":
+            check(len(sizes) == 1 or payload.varint() == len(tiles), "number of the tile")
             latents_crc = payload.u32()
             alpha = payload.take(payload.varint()) if mode >= 2 else None
             tiles.append({"crc": latents_crc, "alpha": alpha, "words": payload.take(len(payload.data) - payload.at)})
-    sizes = [
-        (min(side or height, height - y), min(side or width, width - x))
-        for y in range(0, height, side or height)
-        for x in range(0, width, side or width)
-    ]
     check(len(tiles) == len(sizes), "number of tiles")
     for tile, size in zip(tiles, sizes, strict=True):
         tile["size"] = size
@@ -182,7 +183,7 @@ def d2s(x):
 
 def hyper_synthesis(model, z_hat, quality):
     """9.3"""
-    x = clip(z_hat, -4095, 4095)
+    x = clip(z_hat, -16383, 16383)
     x = conv3x3(model, "conv1", x, 0, ACTIVATION)
     x = d2s(layer(model, "up1", x, 0, ACTIVATION))
     x = conv3x3(model, "conv2", x, 0, ACTIVATION)
@@ -238,7 +239,7 @@ class Plane:
         size = model.M // model.G
         for i, j, g in {(i, j, channel // size) for i, j, channel in latents}:
             own = clip(self.y_hat[i, j, g * size : (g + 1) * size], -LATENT, LATENT)
-            own = np.concatenate([own, model.exact("magnitude")[np.minimum(np.abs(own), 16383)]])
+            own = np.concatenate([own, model.exact("magnitude")[np.minimum(np.abs(own), 65535)]])
             self.embedding[i + model.R, j + model.R, g] = layer(model, f"embed{g}", own, -EMBEDDING, EMBEDDING)
 
 
@@ -351,7 +352,7 @@ def decode_tile(model, tile, quality, field):
     check(schedule.groups in (1, model.G), "number of groups")
     rans = Rans(model.tables, tile["words"])
     symbols = in_range(rans.stage(model.exact("quality.z_index")[quality - 1].tolist() * (z_rows * z_cols)))
-    z_hat = 16 * np.array(symbols, np.int64).reshape(z_rows, z_cols, -1) + model.exact("quality.z_mean")[quality - 1]
+    z_hat = 64 * np.array(symbols, np.int64).reshape(z_rows, z_cols, -1) + model.exact("quality.z_mean")[quality - 1]
     plane = Plane(model, z_hat, rows, cols, quality)
     size = model.M // schedule.groups
     for stage in stages(schedule, rows, cols):
@@ -365,7 +366,7 @@ def decode_tile(model, tile, quality, field):
             means += predicted[g, phase][0][i, j, own].tolist()
             index += predicted[g, phase][1][i, j, own].tolist()
         symbols = in_range(rans.stage(index))
-        values = [16 * symbol + mean for symbol, mean in zip(symbols, means, strict=True)]
+        values = [64 * symbol + mean for symbol, mean in zip(symbols, means, strict=True)]
         plane.reveal(latents, values, schedule.groups)
     rans.finish()
     crc = zlib.crc32(z_hat.astype("<i4").tobytes() + plane.y_hat.astype("<i4").tobytes())

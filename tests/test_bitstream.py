@@ -99,7 +99,7 @@ def test_largest_header_fits_the_announced_prefix():
     pattern = tuple(tuple(tuple(next(stages) for _ in range(16)) for _ in range(16)) for _ in range(16))
     header = Header(2**31 - 1, 2**31 - 1, "RGBA", 100, MODEL_ID, ScheduleField(pattern=pattern), 2**31 - 64)
     assert len(with_header(encode_fields(header))) < HEADER_PREFIX_BYTES
-    assert read_header(with_header(encode_fields(header)), Limits(max_pixels=2**62)) == header
+    assert read_header(with_header(encode_fields(header)), Limits(max_pixels=2**62, max_tile_pixels=2**62)) == header
 
 
 def test_metadata_is_written_in_file_order():

@@ -104,14 +104,23 @@ def test_hostile_sections(body, message):
 
 def test_missing_tile():
     with pytest.raises(Truncated, match="before tile 2 of 2"):
-        read_stream(with_header(encode_fields(GOLDEN[1].header), section(b"T", b"crc.\x00")))
+        read_stream(with_header(encode_fields(GOLDEN[1].header), section(b"T", b"\x00crc.\x00")))
 
 
 @pytest.mark.parametrize(
     ("payload", "message"),
-    [(b"crc.", "before its alpha length"), (b"crc.\x03ab", "claims 3 bytes of 2"), (b"crc.\x80\x00", "shortest form")],
+    [
+        (b"", "before its words"),
+        (b"\0crc", "shorter than its latents checksum"),
+        (b"\0crc.", "before its words"),
+        (b"\0crc.\x03ab", "claims 3 bytes of 2"),
+        (b"\0crc.\x80\x00", "shortest form"),
+        (b"\2crc.\0", "claims to be tile 3"),
+        (b"\1crc.\0", "is that of tile 2"),
+        (b"\x80\0crc.\0", "shortest form"),
+    ],
 )
-def test_hostile_alpha(payload, message):
+def test_hostile_tiles(payload, message):
     with pytest.raises(Corrupt, match=message):
         read_stream(with_header(encode_fields(GOLDEN[1].header), section(b"T", payload)))
 
@@ -120,7 +129,7 @@ def test_hostile_alpha(payload, message):
 
 
 def test_limits_hold_exactly():
-    exact = Limits(max_pixels=6400, max_metadata_bytes=4, max_tiles=2, max_tile_bytes=13)
+    exact = Limits(max_pixels=6400, max_metadata_bytes=4, max_tiles=2, max_tile_bytes=14)
     assert read_stream(GOLDEN_BYTES[1], exact) == GOLDEN[1]
 
 
@@ -130,7 +139,7 @@ def test_limits_hold_exactly():
         (Limits(max_pixels=6399), "100 x 64 = 6400 pixels, the limit is 6399; raise Limits.max_pixels"),
         (Limits(max_tiles=1), "2 tiles, the limit is 1; raise Limits.max_tiles"),
         (Limits(max_metadata_bytes=3), "Metadata exif claims 4 bytes where 3 .* raise Limits.max_metadata_bytes"),
-        (Limits(max_tile_bytes=12), "Tile 1 of 2 claims 13 bytes where 12 .* raise Limits.max_tile_bytes"),
+        (Limits(max_tile_bytes=13), "Tile 1 of 2 claims 14 bytes where 13 .* raise Limits.max_tile_bytes"),
     ],
 )
 def test_limits(limits, message):

@@ -15,13 +15,14 @@ from PIL import Image, ImageCms
 from skimage import data as pictures
 from typer.testing import CliRunner
 
+import icc_examples
 import tadan
 from tadan.bitstream import MAGIC, Header, ScheduleField, Stream, Tile, read_stream, write_stream
 from tadan.cli.main import app
 from tadan.errors import TadanError, UnreadableInput
 
 WIDTH, HEIGHT = 96, 80
-HEAVY = ("numpy", "PIL", "onnxruntime", "constriction", "torch", "matplotlib")
+HEAVY = ("numpy", "PIL.ImageFile", "onnxruntime", "constriction", "torch", "matplotlib")
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,17 @@ class FakeCodec:
     def __init__(self, model=None, threads=None, fallback=True):
         self.calls.append({"model": model, "threads": threads})
 
-    def encode(self, image, quality=75, schedule="balanced", verify=False, effort=None):
+    def encode(self, image, quality=75, schedule="balanced", verify=False, effort=None, tile=None, strip=False):
         name = getattr(schedule, "name", schedule)
-        self.calls.append({"quality": quality, "schedule": name, "verify": verify, "effort": effort})
+        options = {
+            "quality": quality,
+            "schedule": name,
+            "verify": verify,
+            "effort": effort,
+            "tile": tile,
+            "strip": strip,
+        }
+        self.calls.append(options)
         buffer = io.BytesIO()
         try:
             picture = image if isinstance(image, Image.Image) else Image.open(image)
@@ -67,7 +76,7 @@ class FakeCodec:
         header = Header(picture.width, picture.height, "RGB", quality, b"anything", ScheduleField("2x2"))
         return write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),)))
 
-    def decode(self, data):
+    def decode(self, data, region=None, stages=None):
         return Image.open(io.BytesIO(read_stream(data).tiles[0].payload))
 
 
@@ -124,6 +133,14 @@ def test_profile_exif_and_xmp_are_passed_on(chelsea, tmp_path):
             assert out.info["icc_profile"] == profile, suffix
             assert out.info["xmp"] == xmp, suffix
             assert out.getexif()[0x010E] == "a cat", suffix
+
+
+def test_strip_leaves_metadata_out(chelsea, tmp_path):
+    chelsea.save(tmp_path / "in.jpg", icc_profile=icc_examples.adobe_rgb(), xmp=b"<x:xmpmeta/>")
+    run("encode", tmp_path / "in.jpg", tmp_path / "kept.tdn", "-e", 0)
+    run("encode", tmp_path / "in.jpg", tmp_path / "stripped.tdn", "-e", 0, "--strip")
+    assert set(read_stream((tmp_path / "kept.tdn").read_bytes()).metadata) == {"icc", "xmp"}
+    assert read_stream((tmp_path / "stripped.tdn").read_bytes()).metadata == {}
 
 
 def test_pipes_carry_files_and_nothing_else(photo):
@@ -205,8 +222,9 @@ def test_files_that_are_not_good_streams(change, message, stream, tmp_path):
 def test_options_reach_the_codec(photo, fake, monkeypatch):
     fails("encode", photo, "--model", "no-such-model", message="^error: there is no model 'no-such-model'")
     monkeypatch.setattr("tadan.models.load_model", lambda name: None)
-    run("encode", photo, "-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--threads", 3, "--model", "m", "-Q")
-    encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5}
+    options = ["-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--tile", 64, "--strip"]
+    run("encode", photo, *options, "--threads", 3, "--model", "m", "-Q")
+    encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5, "tile": 64, "strip": True}
     assert fake.calls == [{"model": "m", "threads": 3}, encoded]
     assert photo.with_suffix(".tdn").exists()
 
@@ -285,7 +303,7 @@ def test_a_full_disk_is_an_error_with_a_message(photo, fake):
 def test_formats_that_pillow_cannot_write(photo, tmp_path, fake, monkeypatch):
     run("encode", photo)
     fails("decode", tmp_path / "photo.tdn", tmp_path / "x.docx", message=r"'\.docx'; use \.png")
-    monkeypatch.setattr(FakeCodec, "decode", lambda self, data: Image.new("RGBA", (4, 4)))
+    monkeypatch.setattr(FakeCodec, "decode", lambda self, *arguments: Image.new("RGBA", (4, 4)))
     fails("decode", tmp_path / "photo.tdn", tmp_path / "x.jpg", message=r"JPEG cannot hold .* RGBA .*\.png")
     assert not (tmp_path / "x.jpg").exists()
 

@@ -176,9 +176,9 @@ def test_pixel_limits_hold_before_any_work(monkeypatch, tmp_path):
     exactly, less = (Codec(threads=1, limits=Limits(max_pixels=96 * 80 - by)) for by in (0, 1))
     assert exactly.encode(picture) == data
     assert exactly.decode(data).size == (96, 80)
-    for work in ("analyse", "synthesise"):
+    for work in ("latents_of", "synthesise"):
         monkeypatch.setattr(f"tadan.codec.transforms.Transforms.{work}", lambda *_: pytest.fail("work was done"))
-    monkeypatch.setattr("tadan.codec.codec.decode_latents", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("tadan.codec.decoder.decode_latents", lambda *_: pytest.fail("work was done"))
     for call in (lambda: less.encode(picture), lambda: less.decode(data), lambda: less.verify(data)):
         with pytest.raises(LimitExceeded, match="max_pixels"):
             call()

@@ -145,26 +145,18 @@ def test_a_huge_header_on_a_small_payload_costs_no_time():
     with pytest.raises(LimitExceeded, match="max_pixels"):
         CODEC.decode(with_header(DATA, width=2**31 - 1, height=2**31 - 1))
     with pytest.raises(Corrupt):
-        CODEC.decode(with_header(DATA, width=8000, height=6000))
+        CODEC.decode(with_header(DATA, width=4000, height=4000))
 
 
-def test_tiles_are_decoded_one_by_one():
-    """The grid is part of the format from version 1, though this encoder writes one tile."""
+def test_tiles_stay_in_their_place():
     picture = photo("astronaut", 100, 130)
-    boxes = [(0, 0), (64, 0), (128, 0), (0, 64), (64, 64), (128, 64)]
-    coded = [CODEC.encode(picture[y : y + 64, x : x + 64], 70) for x, y in boxes]
-    whole = read_stream(CODEC.encode(picture, 70))
-    header = replace(whole.header, tile_size=64)
-    tiles = tuple(read_stream(data).tiles[0] for data in coded)
-    data = write_stream(replace(whole, header=header, tiles=tiles))
-    decoded = np.asarray(CODEC.decode(data))
-    for (x, y), part in zip(boxes, coded, strict=True):
-        np.testing.assert_array_equal(decoded[y : y + 64, x : x + 64], np.asarray(CODEC.decode(part)))
+    data = CODEC.encode(picture, 70, tile=64)
+    stream = read_stream(data)
     assert len(CODEC.verify(data).tiles) == 6
-    swapped = write_stream(replace(whole, header=header, tiles=(tiles[1], tiles[0], *tiles[2:])))
-    assert pixels(swapped) != pixels(data)  # a valid file: tiles are independent
-    with pytest.raises(Corrupt):
-        CODEC.decode(write_stream(replace(whole, header=header, tiles=(*tiles[:2], tiles[0], *tiles[3:]))))
+    swapped = (stream.tiles[1], stream.tiles[0], *stream.tiles[2:])
+    assert pixels(write_stream(replace(stream, tiles=swapped))) != pixels(data)  # a valid file: tiles are independent
+    with pytest.raises(Corrupt):  # a tile of 64 x 64 where one of 2 x 64 belongs
+        CODEC.decode(write_stream(replace(stream, tiles=(*stream.tiles[:2], stream.tiles[0], *stream.tiles[3:]))))
     with pytest.raises(LimitExceeded, match="max_tiles"):
         Codec(limits=Limits(max_tiles=5)).decode(data)
 

@@ -9,6 +9,7 @@ import torch
 from float_examples import CONFIG, NAMES, batch, exported, float_model, rounded_to_half
 from photo_examples import photo, psnr
 from tadan.codec.codec import Codec
+from tadan.codec.latents import UNIT
 from tadan.codec.transforms import Transforms
 from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.exact.plane import LatentPlane
@@ -90,12 +91,12 @@ def test_gathering_what_is_visible_equals_the_masked_window(name):
 @pytest.mark.parametrize(("bits", "mean_error", "index_error"), [(16, 0.1, 1), (8, 1.0, 6)])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_twin_is_near_the_float_network(tmp_path, name, bits, mean_error, index_error):
-    """Each stage is predicted from the same latents. 16 bits: half a unit of Q4 and the rounding of activations."""
+    """Each stage is predicted from the same latents. 16 bits: half a unit of Q6 and the rounding of activations."""
     model, schedule, quality = exported(tmp_path, bits), get_schedule(name), 60
     with torch.no_grad():
         y, z = float_model().analyse(batch("chelsea"), torch.tensor([float(quality)]))
-    y, z_hat = torch.round(y), torch.round(z * 16).int().numpy()
-    expected = predict(y, torch.from_numpy(z_hat / 16).float(), name, float(quality))
+    y, z_hat = torch.round(y), torch.round(z * UNIT).int().numpy()
+    expected = predict(y, torch.from_numpy(z_hat / UNIT).float(), name, float(quality))
     plane = LatentPlane(model.twin, z_hat, PLANE, schedule.groups, quality)
     mean = np.zeros((PLANE[0] * PLANE[1], CONFIG.latent))
     index = np.zeros_like(mean)
@@ -104,9 +105,9 @@ def test_the_twin_is_near_the_float_network(tmp_path, name, bits, mean_error, in
         for cell in stage:
             where = np.ix_(cell.positions, np.arange(cell.group * size, (cell.group + 1) * size))
             one_mean, one_index = plane.predict(cell)
-            mean[where], index[where] = one_mean[0] / 16, one_index[0]
+            mean[where], index[where] = one_mean[0] / UNIT, one_index[0]
         for cell in stage:
-            rows = (y[0].numpy() * 16).astype(np.int32).reshape(-1, CONFIG.latent)[cell.positions]
+            rows = (y[0].numpy() * UNIT).astype(np.int32).reshape(-1, CONFIG.latent)[cell.positions]
             plane.reveal(cell, rows[None, :, cell.group * size : (cell.group + 1) * size])
     float_mean = expected.mean[0].numpy().reshape(mean.shape)
     steps = (expected.log_scale[0].numpy().reshape(mean.shape) - math.log(SCALE_MIN)) / LOG_STEP
@@ -120,12 +121,12 @@ def test_graphs_compute_what_torch_computes(tmp_path):
     model, quality = exported(tmp_path), 60
     transforms, picture = Transforms(model, 1), photo("astronaut", 64, 128)
     y, z = transforms.analyse(picture, quality)
-    y_hat = np.round(y * 16).astype(np.int32)
+    y_hat = np.round(y * UNIT).astype(np.int32)
     shown = transforms.synthesise(y_hat, quality)
     for float_, tolerance, levels in ((rounded_to_half(float_model()), 1e-3, 1), (float_model(), 5e-3, 2)):
         with torch.no_grad():
             parts = float_.analyse(batch("astronaut"), torch.tensor([float(quality)]))
-            back = float_.synthesise(torch.from_numpy(y_hat[None] / 16).float(), torch.tensor([float(quality)]))
+            back = float_.synthesise(torch.from_numpy(y_hat[None] / UNIT).float(), torch.tensor([float(quality)]))
         for got, expected in zip((y, z), parts, strict=True):
             scale = expected.abs().max().item()
             assert np.abs(got - expected[0].numpy()).max() <= tolerance * scale

@@ -92,11 +92,11 @@ def channels_of(cell, schedule, latent):
 
 
 def random_latents(rng, config, height, width):
-    """y_hat and z_hat in Q4 like those of a picture, and a few beyond every limit."""
+    """y_hat and z_hat in Q6 like those of a picture, and a few beyond every limit."""
 
     def draw(shape, spread):
-        values = np.round(rng.standard_cauchy(shape) * spread * 16)
-        return np.clip(values, -(2**18), 2**18).astype(np.int32)
+        values = np.round(rng.standard_cauchy(shape) * spread * 64)
+        return np.clip(values, -(2**20), 2**20).astype(np.int32)
 
     z_shape = -(-height // 4), -(-width // 4), config.z_channels
     return draw((height, width, config.latent), 1.5), draw(z_shape, 1.0)

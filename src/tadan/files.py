@@ -3,10 +3,14 @@
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tadan.errors import UnreadableInput, UnwritableOutput
+
+Writer = Callable[[IO[bytes]], None]
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -17,13 +21,14 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise UnreadableInput(f"Cannot read {os.fspath(path)}: {_reason(error)}. Check the name and rights.") from error
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes | Writer) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old content or the new one, never a part.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name in one step; an
-    existing file keeps its permission bits, a symbolic link keeps pointing to the file that is replaced. Devices and
-    pipes (``/dev/stdout``) are written directly. UnwritableOutput if any of this fails: the old file, if there was
-    one, is then unchanged and no temporary file is left.
+    ``data`` is bytes, or a function that writes them to the binary file that it is given. The bytes go to a temporary
+    file in the same folder, are flushed to the disk, and take the name in one step; an existing file keeps its
+    permission bits, a symbolic link keeps pointing to the file that is replaced. Devices and pipes (``/dev/stdout``)
+    are written directly. UnwritableOutput if any of this fails: the old file, if there was one, is then unchanged and
+    no temporary file is left.
     """
     shown = os.fspath(path)
     target = Path(os.path.realpath(path))
@@ -32,7 +37,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         if old_mode is not None and stat.S_ISDIR(old_mode):
             raise IsADirectoryError("it is a folder")
         if old_mode is not None and not stat.S_ISREG(old_mode):
-            Path(path).write_bytes(data)
+            with open(path, "wb") as file:
+                _fill(file, data)
         else:
             _replace(target, data, old_mode)
     except OSError as error:
@@ -54,12 +60,12 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _replace(target: Path, data: bytes, old_mode: int | None) -> None:
+def _replace(target: Path, data: bytes | Writer, old_mode: int | None) -> None:
     temporary = target.with_name(f".tadan-{secrets.token_hex(8)}.part")  # short: a long target name must still fit
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            _fill(file, data)
             file.flush()
             os.fsync(file.fileno())
         if old_mode is not None:
@@ -69,6 +75,13 @@ def _replace(target: Path, data: bytes, old_mode: int | None) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _fill(file: IO[bytes], data: bytes | Writer) -> None:
+    if callable(data):
+        data(file)
+    else:
+        file.write(data)
 
 
 def _mode(path: Path) -> int | None:

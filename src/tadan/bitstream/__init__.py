@@ -5,10 +5,11 @@ does not decode latents: that is the business of ``tadan.codec``.
 """
 
 from tadan.bitstream.constants import HEADER_PREFIX_BYTES, MAGIC, STORED_FORMS, STORED_MODEL_ID, VERSION
-from tadan.bitstream.container import Stream, Tile, read_header, read_stream, write_stream
+from tadan.bitstream.container import Stream, Tile, read_header, read_metadata, read_stream, read_tiles, write_stream
 from tadan.bitstream.crc32c import crc32c
 from tadan.bitstream.header import Header, ScheduleField
 from tadan.bitstream.limits import Limits
+from tadan.bitstream.recover import Recovered, recover
 from tadan.bitstream.sniff import is_tdn
 
 __all__ = [
@@ -19,12 +20,16 @@ __all__ = [
     "VERSION",
     "Header",
     "Limits",
+    "Recovered",
     "ScheduleField",
     "Stream",
     "Tile",
     "crc32c",
     "is_tdn",
     "read_header",
+    "read_metadata",
     "read_stream",
+    "read_tiles",
+    "recover",
     "write_stream",
 ]

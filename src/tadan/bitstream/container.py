@@ -1,5 +1,6 @@
 """Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32C."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from tadan.bitstream.constants import (
@@ -65,9 +66,9 @@ def write_stream(stream: Stream) -> bytes:
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     """Read and verify the header; ``data`` may end anywhere after it (HEADER_PREFIX_BYTES bytes always suffice).
 
-    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles).
+    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles, pixels of a tile).
     """
-    return _read_header(_as_bytes(data), limits)[0]
+    return _read_header(as_bytes(data), limits)[0]
 
 
 def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
@@ -76,22 +77,47 @@ def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
     Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded; never another exception. Latents,
     words and alpha are not decoded here.
     """
-    data = _as_bytes(data)
+    header, metadata, tiles = read_tiles(data, limits)
+    return Stream(header, metadata, tuple(tiles.values()))
+
+
+def read_tiles(
+    data: bytes, limits: Limits = _DEFAULT_LIMITS, wanted: Set[int] | None = None
+) -> tuple[Header, dict[str, bytes], dict[int, Tile]]:
+    """As :func:`read_stream`, but only the ``wanted`` tiles (by number, row by row) are read and checked.
+
+    Of the others only tag and length are looked at, and nothing that follows the last one wanted: what is damaged or
+    missing there does not matter.
+    """
+    data = as_bytes(data)
     header, offset = _read_header(data, limits)
     metadata, offset = _read_metadata(data, offset, limits.max_metadata_bytes)
-    tiles = []
+    tiles = {}
     for index in range(header.tile_count):
         what = f"tile {index + 1} of {header.tile_count}"
         if data[offset : offset + 1] not in (TILE_TAG, b""):
             raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
-        payload, offset = _read_section(data, offset, limits.max_tile_bytes, what, "max_tile_bytes")
-        tiles.append(_parse_tile(header, payload, what))
+        start, end = _section_bounds(data, offset, limits.max_tile_bytes, what, "max_tile_bytes")
+        if wanted is None or index in wanted:
+            number, tiles[index] = parse_tile(header, _checked_payload(data, offset, start, end, what), what)
+            if number != index:
+                raise Corrupt(f"The section of {what} is that of tile {number + 1}; {_OTHER_COPY}.")
+            if wanted is not None and len(tiles) == len(wanted):
+                return header, metadata, tiles
+        offset = end + CRC_BYTES
     if offset != len(data):
         raise Corrupt(f"{len(data) - offset} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
-    return Stream(header, metadata, tuple(tiles))
+    return header, metadata, tiles
 
 
-def _as_bytes(data: object) -> bytes:
+def read_metadata(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> dict[str, bytes]:
+    """Metadata sections alone; no tile need have arrived. Raises as :func:`read_stream`."""
+    data = as_bytes(data)
+    return _read_metadata(data, _read_header(data, limits)[1], limits.max_metadata_bytes)[0]
+
+
+def as_bytes(data: object) -> bytes:
+    """``data`` as bytes; InvalidInput if it is no sequence of them."""
     if not isinstance(data, bytes | bytearray | memoryview):
         raise InvalidInput(f"A stream is bytes, not {type(data).__name__}; read the file in binary mode.")
     return bytes(data)
@@ -118,7 +144,8 @@ def _tile_payload(header: Header, tile: Tile, index: int) -> bytes:
     if (tile.alpha is not None) != header.has_alpha:
         has = "has no" if tile.alpha is None else "has an"
         raise InvalidInput(f"Tile {index} {has} alpha plane but the mode is {header.mode}; make them agree.")
-    parts = [_crc_bytes(tile.latents_crc)]
+    parts = [encode_varint(index)] if header.tile_count > 1 else []
+    parts.append(_crc_bytes(tile.latents_crc))
     if tile.alpha is not None:
         alpha = _checked_bytes(tile.alpha, f"alpha plane of tile {index}")
         parts += [encode_varint(len(alpha)), alpha]
@@ -156,6 +183,11 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
             f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}; raise Limits.max_tiles if "
             "you trust the file."
         )
+    if not header.is_stored and header.tile_pixels > limits.max_tile_pixels:
+        raise LimitExceeded(
+            f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; raise "
+            "Limits.max_tile_pixels if you trust the file and have about 100 bytes of memory for each."
+        )
     return header, end + CRC_BYTES
 
 
@@ -176,6 +208,12 @@ def _read_metadata(data: bytes, offset: int, budget: int) -> tuple[dict[str, byt
 
 def _read_section(data: bytes, offset: int, limit: int, what: str, limit_name: str) -> tuple[bytes, int]:
     """Return the payload of the section whose tag is at ``offset``, and the offset after the section."""
+    start, end = _section_bounds(data, offset, limit, what, limit_name)
+    return _checked_payload(data, offset, start, end, what), end + CRC_BYTES
+
+
+def _section_bounds(data: bytes, offset: int, limit: int, what: str, limit_name: str) -> tuple[int, int]:
+    """Start and end of the payload of the section whose tag is at ``offset``."""
     if offset >= len(data):
         raise Truncated(f"The file ends at byte {len(data)}, before {what}; {_AGAIN}.")
     length, start = decode_varint(data, offset + 1)
@@ -187,24 +225,36 @@ def _read_section(data: bytes, offset: int, limit: int, what: str, limit_name: s
     end = start + length
     if len(data) < end + CRC_BYTES:
         raise Truncated(f"The file ends at byte {len(data)}, inside {what}; {_AGAIN}.")
+    return start, end
+
+
+def _checked_payload(data: bytes, offset: int, start: int, end: int, what: str) -> bytes:
     payload = data[start:end]
     if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(payload, crc32c(data[offset:start]))):
         raise Corrupt(f"The checksum of {what} does not match; {_OTHER_COPY}.")
-    return payload, end + CRC_BYTES
+    return payload
 
 
-def _parse_tile(header: Header, payload: bytes, what: str) -> Tile:
-    """Split a tile payload whose checksum has been verified."""
-    if len(payload) < CRC_BYTES:
-        raise Corrupt(f"The payload of {what} is shorter than its latents checksum; {_OTHER_COPY}.")
-    latents_crc = int.from_bytes(payload[:CRC_BYTES], "little")
-    if not header.has_alpha:
-        return Tile(latents_crc, payload[CRC_BYTES:])
+def parse_tile(header: Header, payload: bytes, what: str) -> tuple[int, Tile]:
+    """Number and parts of a tile payload, which may end early inside the words.
+
+    Raises:
+        Corrupt: it is too short, or its number is not one of the grid.
+    """
+    number, position = 0, 0
     try:
-        length, start = decode_varint(payload, CRC_BYTES)
+        if header.tile_count > 1:
+            number, position = decode_varint(payload, 0)
+        crc_end = position + CRC_BYTES
+        if len(payload) < crc_end:
+            raise Truncated(f"The payload of {what} is shorter than its latents checksum.")
+        length, start = decode_varint(payload, crc_end) if header.has_alpha else (0, crc_end)
     except Truncated as error:
-        raise Corrupt(f"The payload of {what} ends before its alpha length; {_OTHER_COPY}.") from error
+        raise Corrupt(f"The payload of {what} ends before its words; {_OTHER_COPY}. {error}") from error
+    if number >= header.tile_count:
+        raise Corrupt(f"The payload of {what} claims to be tile {number + 1}; {_OTHER_COPY}.")
     if length > len(payload) - start:
         raise Corrupt(f"The alpha plane of {what} claims {length} bytes of {len(payload) - start}; {_OTHER_COPY}.")
     end = start + length
-    return Tile(latents_crc, payload[end:], payload[start:end])
+    alpha = payload[start:end] if header.has_alpha else None
+    return number, Tile(int.from_bytes(payload[position:crc_end], "little"), payload[end:], alpha)

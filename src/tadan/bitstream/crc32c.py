@@ -39,7 +39,7 @@ def _planes() -> tuple[bytes, bytes, bytes, bytes]:
 @cache
 def _skip_tables() -> tuple[tuple[int, ...], ...]:
     """Tables whose XOR advances a register over one lane of zero bytes, one table per register byte."""
-    bits = [_advance(bytes(_LANE), 1 << bit) for bit in range(32)]
+    bits = [advance(bytes(_LANE), 1 << bit) for bit in range(32)]
     tables = []
     for first in range(0, 32, 8):
         entries = [0]
@@ -49,7 +49,7 @@ def _skip_tables() -> tuple[tuple[int, ...], ...]:
     return tuple(tables)
 
 
-def _advance(data: bytes, register: int) -> int:
+def advance(data: bytes, register: int) -> int:
     """The textbook loop: one table look-up per byte."""
     table = _table()
     for byte in data:
@@ -89,4 +89,4 @@ def crc32c(data: bytes | memoryview, value: int = 0) -> int:
             chunk = bytes(view[position : min(position + _CHUNK, whole)])
             register = _advance_lanes(chunk, register)
             position += len(chunk)
-    return _advance(bytes(view[position:]), register) ^ 0xFFFFFFFF
+    return advance(bytes(view[position:]), register) ^ 0xFFFFFFFF

@@ -134,6 +134,11 @@ class Header:
         rows, cols = self.tile_grid
         return rows * cols
 
+    @property
+    def tile_pixels(self) -> int:
+        """Pixels of the largest tile."""
+        return min(self.width, self.tile_size or self.width) * min(self.height, self.tile_size or self.height)
+
     def tile_boxes(self) -> Iterator[tuple[int, int, int, int]]:
         """Yield (x, y, width, height) of each tile in pixels, row by row; tiles at the right and bottom are cut off."""
         step_x, step_y = self.tile_size or self.width, self.tile_size or self.height

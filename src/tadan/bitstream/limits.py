@@ -11,13 +11,15 @@ class Limits:
 
     ``max_pixels``: width x height; the default is the size from which Pillow raises DecompressionBombError.
     ``max_metadata_bytes``: ICC, EXIF and XMP together. ``max_tiles``: tiles of the grid.
-    ``max_tile_bytes``: payload of one tile section.
+    ``max_tile_bytes``: payload of one tile section. ``max_tile_pixels``: of one tile with latents, whose decoding takes
+    about 100 bytes a pixel; encoders choose tiles of at most 1.5 megapixels. Stored pictures have no such limit.
     """
 
     max_pixels: int = 178_956_970
     max_metadata_bytes: int = 16 * 2**20
     max_tiles: int = 65_536
     max_tile_bytes: int = 2**30
+    max_tile_pixels: int = 2**24
 
     def __post_init__(self) -> None:
         """Raise InvalidInput unless every limit is an int >= 0."""

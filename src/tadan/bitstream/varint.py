@@ -18,7 +18,7 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def decode_varint(data: bytes, offset: int) -> tuple[int, int]:
+def decode_varint(data: bytes | memoryview, offset: int) -> tuple[int, int]:
     """Return the value at ``offset`` (bytes) and the offset after it.
 
     Raises Truncated if ``data`` ends inside it, Corrupt if it is longer than 63 bits or not the shortest encoding.

@@ -54,6 +54,17 @@ def encode(
             help="Store screenshots, drawings and the like as WebP, PNG or JPEG where that is better / only warn.",
         ),
     ] = True,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip",
+            help="Leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.",
+        ),
+    ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Pixels a side of the tiles, a multiple of 64; 0: one tile.", show_default="by size"),
+    ] = None,
     force: files.ForceOption = None,
     threads: files.ThreadsOption = None,
     model: files.ModelOption = None,
@@ -75,7 +86,7 @@ def encode(
         def work(job: files.Job) -> None:
             start = time.perf_counter()
             image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
-            data = codec.encode(image, quality=quality, schedule=chosen, verify=verify, effort=effort)
+            data = codec.encode(image, quality, chosen, verify, effort, tile, strip)
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
             facts = tadan.inspect(data)
@@ -93,10 +104,8 @@ def _standard_input() -> Image:
 
     data = files.read_source(files.STANDARD_STREAM)
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
+        return Image.open(io.BytesIO(data))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableInput(
             f"standard input is not a picture that Pillow can open ({error}); pipe a JPEG, PNG or other picture."
         ) from error
-    return image

@@ -10,6 +10,7 @@ The rules are those of cwebp, avifenc and cjxl, extended to many files:
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import typer
 
 from tadan.cli.report import Report
 from tadan.errors import InvalidInput, TadanError, UnreadableInput, UnwritableOutput
-from tadan.files import read_bytes, write_atomically
+from tadan.files import Writer, read_bytes, write_atomically
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
@@ -214,11 +215,18 @@ def read_source(path: Path) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def write_target(path: Path, data: bytes, out_dir: Path | None = None) -> None:
-    """Write a whole file (folders below ``out_dir`` are created) or standard output; UnwritableOutput if that fails."""
+def write_target(path: Path, data: bytes | Writer, out_dir: Path | None = None) -> None:
+    """Write bytes, or what a function writes to a file, as a whole file or to standard output.
+
+    Folders below ``out_dir`` are created; UnwritableOutput if any of this fails.
+    """
     if path == STANDARD_STREAM:
         if sys.stdout.isatty():
             raise UnwritableOutput("standard output is a terminal; redirect it to a file or give -o FILE.")
+        if callable(data):
+            whole = io.BytesIO()  # formats that seek cannot go to a pipe, and half a picture should not
+            data(whole)
+            data = whole.getvalue()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return

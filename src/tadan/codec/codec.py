@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,22 +19,36 @@ from tadan.bitstream import (
     ScheduleField,
     Stream,
     Tile,
+    read_header,
     read_stream,
+    read_tiles,
+    recover,
     write_stream,
 )
-from tadan.codec.effort import refine
+from tadan.codec.canvas import Canvas
+from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
+from tadan.codec.encoder import Coded, Job, encode_tiles
 from tadan.codec.fallback import better_form
-from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents, decode_latents, plane_shape
+from tadan.codec.latents import Latents, Observer
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
-from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, to_image, unpack_alpha
-from tadan.codec.schedule_field import schedule_field, schedule_of
+from tadan.codec.parallel import MEMORY, Workers
+from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, unpack_alpha
+from tadan.codec.salvage import Rescue, Salvaged
+from tadan.codec.schedule_field import schedule_field
 from tadan.codec.stored import form_of, read_tile, tile_of
+from tadan.codec.tiling import Box, check_region, tile_size
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt, InvalidInput, LimitExceeded
+from tadan.errors import InvalidInput, LimitExceeded
 from tadan.exact.linear import MatMul
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
 from tadan.schedule import Schedule, parse_schedule
+
+# Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.
+DECODE_BYTES = 240
+ENCODE_BYTES = 290
+SEARCH_BYTES = 560
+PICTURE_BYTES = 5
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,8 @@ class Codec:
         limits: sizes above which streams and pictures are refused.
         matmul: backend of the integer products, for exactness checks; results do not depend on it.
         observe: called with the symbols and scale indices of every stage that is encoded, for statistics.
+        memory: bytes that the process should stay below; it bounds how many tiles are worked on at a time. The pixels
+            of the picture and the work on one tile are always needed.
         fallback: store pictures unlike photographs as WebP, PNG or JPEG where that is better (docs/fallback.md); if
             False, only warn. Off without a warning when ``observe`` is given.
     """
@@ -88,15 +103,16 @@ class Codec:
         matmul: MatMul = np.matmul,
         observe: Observer | None = None,
         fallback: bool = True,
+        memory: int = MEMORY,
     ) -> None:
         if threads is not None and threads < 1:
             raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
         self._named = model
-        self.threads = threads
+        self.threads, self.memory = threads, memory
         self.limits = limits
         self.fallback = fallback
         self._matmul, self._observe = matmul, observe
-        self._transforms: dict[bytes, Transforms] = {}
+        self._transforms: dict[tuple[bytes, int], Transforms] = {}
         self._lock = threading.Lock()
 
     @property
@@ -111,17 +127,21 @@ class Codec:
         schedule: str | Schedule = "balanced",
         verify: bool = False,
         effort: int = DEFAULT_EFFORT,
+        tile: int | None = None,
+        strip: bool = False,
     ) -> bytes:
         """Encode a picture.
 
         Args:
-            image: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path.
+            image: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path; see docs/pictures.md for others.
             quality: 1 (smallest) to 100.
             schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
                 :class:`~tadan.schedule.Schedule`.
             verify: decode the latents again and compare before returning.
             effort: 0 (fastest) to 9: how long to search for latents that cost less (docs/effort.md). Decoding takes
                 the same time.
+            tile: pixels a side of the tiles, a multiple of 64; 0: one tile; None: chosen by size (docs/tiles.md).
+            strip: leave metadata out.
 
         Raises:
             InvalidInput: an argument out of range, or a picture that cannot be converted.
@@ -129,7 +149,7 @@ class Codec:
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist.
         """
-        return self.encode_with_estimate(image, quality, schedule, verify, effort).data
+        return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip).data
 
     def encode_with_estimate(
         self,
@@ -138,13 +158,15 @@ class Codec:
         schedule: str | Schedule = "balanced",
         verify: bool = False,
         effort: int = DEFAULT_EFFORT,
+        tile: int | None = None,
+        strip: bool = False,
     ) -> Encoded:
         """As :meth:`encode`, with the estimated bits."""
         quality = _whole("quality", quality, QUALITY_MIN, QUALITY_MAX)
         steps = STEPS[_whole("effort", effort, EFFORT_MIN, EFFORT_MAX)]
         plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
         model = self.model
-        planes = read_picture(image, self.limits.max_pixels)
+        planes = read_picture(image, self.limits.max_pixels, strip)
         metadata = sum(map(len, planes.metadata.values()))
         if metadata > self.limits.max_metadata_bytes:
             raise LimitExceeded(
@@ -152,41 +174,89 @@ class Codec:
                 f"{self.limits.max_metadata_bytes:,}; remove some or raise Limits.max_metadata_bytes"
             )
         height, width = planes.rgb.shape[:2]
-        with self._threads():
-            transforms = self._transforms_of(model)
-            y, z = transforms.analyse(planes.rgb, quality)
-            trial = refine(model, transforms, planes.rgb, (y, z), quality, plan, steps, self._matmul)
-            payload, latents, bits = code_latents(model, trial, z, quality, plan, self._observe)
-            stored = self._stored_instead(planes, payload, latents, model, quality)
-        alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
-        header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan))
-        tile = Tile(latents.checksum(), payload, alpha)
+        side = tile_size(tile, width, height)
+        header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan), side)
+        if header.tile_count > self.limits.max_tiles:
+            raise LimitExceeded(f"tiles of {side} pixels make {header.tile_count} of them; choose larger ones")
+        if header.tile_pixels > self.limits.max_tile_pixels:
+            raise LimitExceeded(f"a tile of {header.tile_pixels} pixels is too large for readers; choose smaller ones")
+        boxes = list(header.tile_boxes())
+        with self._workers(boxes, SEARCH_BYTES if steps else ENCODE_BYTES).open() as workers:
+            job = Job(
+                model, self._transforms_of(model, workers.inner), quality, plan, steps, self._matmul, self._observe
+            )
+            coded = encode_tiles(job, planes, boxes, workers, keep=len(boxes) == 1)
+        stream = Stream(header, dict(planes.metadata), tuple(one.tile for one in coded))
+        stored = self._stored_instead(planes, stream, coded)
+        bits = sum(one.bits for one in coded)
         if stored is not None:
             form, payload = stored
-            header = replace(header, model_id=STORED_MODEL_ID, schedule=ScheduleField(form))
-            tile = tile_of(form, payload, planes.rgb, alpha)
+            alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
+            header = replace(header, model_id=STORED_MODEL_ID, schedule=ScheduleField(form), tile_size=0)
+            stream = replace(stream, header=header, tiles=(tile_of(form, payload, planes.rgb, alpha),))
             bits = 8.0 * len(payload)
-        data = write_stream(Stream(header, dict(planes.metadata), (tile,)))
+        data = write_stream(stream)
         if verify:
             self.verify(data)
         return Encoded(data, bits, stored[0] if stored else None)
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
         """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
+
+        Args:
+            data: a whole ``.tdn`` file.
+            region: x, y, width, height in pixels: only this part is decoded, from the tiles that it needs; damage in
+                others does not matter.
+            stages: a preview from the first stages of y (0: from z alone); all other latents take their predicted
+                means. Stored pictures have no stages and are shown whole.
 
         Raises:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: as their names say.
+            InvalidInput: the region has no pixel of the picture, or ``stages`` is negative.
         """
-        stream = read_stream(data, self.limits)
-        header = stream.header
-        rgb = np.empty((header.height, header.width, 3), np.uint8)
-        alpha = np.empty((header.height, header.width), np.uint8) if header.has_alpha else None
-        with self._threads():
-            for tile, (x, y, width, height), shown in self._shown(stream):
-                rgb[y : y + height, x : x + width] = shown[:height, :width]
-                if alpha is not None and tile.alpha is not None:
-                    alpha[y : y + height, x : x + width] = unpack_alpha(tile.alpha, width, height)
-        return to_image(Planes(rgb, header.mode, alpha, stream.metadata))
+        if stages is not None:
+            stages = _whole("stages", stages, 0, _MANY)
+        header = read_header(data, self.limits)
+        box = (0, 0, header.width, header.height)
+        if region is not None:
+            box = check_region(region, header.width, header.height)
+        decoder = None if header.is_stored else self._decoder(header)
+        wanted = None if region is None else tiles_for(header, None if decoder is None else decoder.model, box)
+        header, metadata, tiles = read_tiles(data, self.limits, wanted)
+        canvas, boxes = Canvas(header, box), list(header.tile_boxes())
+        for number, tile in tiles.items():
+            canvas.put_alpha(boxes[number], tile.alpha)
+        if decoder is None:
+            for number, tile in tiles.items():
+                canvas.put(boxes[number], self._stored(header, tile, boxes[number]))
+            return canvas.image(metadata)
+
+        def source(number: int) -> NDArray[np.int32]:
+            if stages is None:
+                return decoder.latents(tiles[number], boxes[number]).y_hat
+            return decoder.first_stages(tiles[number], boxes[number], stages)[0].y_hat
+
+        self._paint(decoder, canvas, source)
+        return canvas.image(metadata)
+
+    def salvage(self, data: bytes) -> Salvaged:
+        """Decode what is left of a damaged or truncated file.
+
+        Tiles whose latents are proven right are shown, and the tile in which a truncated file ends as far as its stages
+        arrived. Of all others nothing is known and nothing shown but grey.
+
+        Raises:
+            NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: not even the header can be
+                read.
+        """
+        found = recover(data, self.limits)
+        header = found.header
+        decoder = None if header.is_stored else self._decoder(header)
+        canvas = Canvas(header, (0, 0, header.width, header.height))
+        rescue = Rescue(found, decoder, canvas)
+        if decoder is not None:
+            self._paint(decoder, canvas, rescue.latents)
+        return rescue.result()
 
     def decode_latents(self, data: bytes) -> list[Latents]:
         """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`.
@@ -200,85 +270,87 @@ class Codec:
                 f"the picture is stored as {form_of(stream.header).upper()} and has no latents; "
                 "encode it without fallback to get some"
             )
-        with self._threads():
-            return [latents for _, _, latents in self._decoded(stream)]
+        decoder, boxes = self._decoder(stream.header), list(stream.header.tile_boxes())
+        with self._workers(boxes, DECODE_BYTES).open() as workers:
+            return workers.map(lambda pair: decoder.latents(*pair), zip(stream.tiles, boxes, strict=True))
 
     def verify(self, data: bytes) -> Verification:
         """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
         stream = read_stream(data, self.limits)
-        stored = form_of(stream.header) if stream.header.is_stored else None
-        checksums = []
-        with self._threads():
-            for tile, (_, _, width, height), _ in self._decoded(stream) if stored is None else self._shown(stream):
-                if tile.alpha is not None:
-                    unpack_alpha(tile.alpha, width, height)
-                checksums.append(f"{tile.latents_crc:08x}")
+        header, boxes = stream.header, list(stream.header.tile_boxes())
+        decoder = None if header.is_stored else self._decoder(header)
+
+        def check(pair: tuple[Tile, Box]) -> str:
+            tile, box = pair
+            if decoder is None:
+                self._stored(header, tile, box)
+            else:
+                decoder.latents(tile, box)
+            if tile.alpha is not None:
+                unpack_alpha(tile.alpha, box[2], box[3])
+            return f"{tile.latents_crc:08x}"
+
+        with self._workers(boxes, DECODE_BYTES).open() as workers:
+            checksums = workers.map(check, zip(stream.tiles, boxes, strict=True))
+        stored = form_of(header) if decoder is None else None
         return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), stored)
 
-    def _stored_instead(
-        self, planes: Planes, payload: bytes, latents: Latents, model: Model, quality: int
-    ) -> tuple[str, bytes] | None:
+    def _stored_instead(self, planes: Planes, stream: Stream, coded: Sequence[Coded]) -> tuple[str, bytes] | None:
         """Format and file to write instead of the latents, if the picture is better stored."""
         if self._observe is not None:
             return None
-        height, width = planes.rgb.shape[:2]
-        grey = planes.mode.startswith("L")
+        grey, header = planes.mode.startswith("L"), stream.header
 
         def decoded() -> NDArray[np.uint8]:
-            shown = self._transforms_of(model).synthesise(latents.y_hat, quality)[:height, :width]
-            return np.asarray(to_image(Planes(shown, planes.mode, None)))
+            canvas = Canvas(replace(header, mode=header.mode.removesuffix("A")), (0, 0, header.width, header.height))
+            decoder, boxes = self._decoder(header), list(header.tile_boxes())
 
-        weight = quality_lambda(model.config, quality)
+            def source(number: int) -> NDArray[np.int32]:
+                held = coded[number].latents
+                return held.y_hat if held is not None else decoder.latents(coded[number].tile, boxes[number]).y_hat
+
+            self._paint(decoder, canvas, source)
+            return np.asarray(canvas.image({}))
+
+        weight = quality_lambda(self.model.config, header.quality)
         pixels = planes.rgb[:, :, 0] if grey else planes.rgb
+        payload = b"".join(tile.payload for tile in stream.tiles)
         return better_form(pixels, payload, decoded, weight, insist=not self.fallback)
 
-    def _shown(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], NDArray[np.uint8]]]:
-        """Tile by tile: what the file holds, its box (x, y, width, height), RGB of at least that size."""
-        header = stream.header
-        if header.is_stored:
-            form, grey = form_of(header), header.mode.startswith("L")
-            for tile, box in zip(stream.tiles, header.tile_boxes(), strict=True):
-                yield tile, box, read_tile(form, tile, grey, box[2], box[3])
-            return
-        transforms = self._transforms_of(self._model_of(header))
-        for tile, box, latents in self._decoded(stream):
-            yield tile, box, transforms.synthesise(latents.y_hat, header.quality)
+    @staticmethod
+    def _stored(header: Header, tile: Tile, box: Box) -> NDArray[np.uint8]:
+        return read_tile(form_of(header), tile, header.mode.startswith("L"), box[2], box[3])
 
-    def _decoded(self, stream: Stream) -> Iterator[tuple[Tile, tuple[int, int, int, int], Latents]]:
-        """Tile by tile: what the file holds, its box (x, y, width, height), its latents after their checksum."""
-        header = stream.header
-        model = self._model_of(header)
-        schedule = schedule_of(header.schedule, model)
-        for tile, box in zip(stream.tiles, header.tile_boxes(), strict=True):
-            shape = plane_shape(box[2], box[3], Y_STRIDE)
-            latents = decode_latents(model, [tile.payload], shape, header.quality, schedule, self._matmul)[0]
-            if latents.checksum() != tile.latents_crc:
-                raise Corrupt(
-                    "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
-                    "wrongly (please report it); nothing was written"
-                )
-            yield tile, box, latents
+    def _paint(self, decoder: TileDecoder, canvas: Canvas, source: Source) -> None:
+        """Show the region of ``canvas`` from the latents that ``source`` gives."""
+        header = decoder.header
+        needed = tiles_for(header, decoder.model, canvas.region)
+        boxes = [box for number, box in enumerate(header.tile_boxes()) if number in needed]
+        with self._workers(boxes, DECODE_BYTES).open() as workers:
+            transforms = self._transforms_of(decoder.model, workers.inner)
+            paint(header, transforms, canvas.region, source, workers, canvas.put)
+
+    def _workers(self, boxes: Sequence[Box], pixel_bytes: int) -> Workers:
+        areas = [box[2] * box[3] for box in boxes]
+        return Workers(self.threads, len(boxes), pixel_bytes * max(areas), PICTURE_BYTES * sum(areas), self.memory)
+
+    def _decoder(self, header: Header) -> TileDecoder:
+        return TileDecoder(header, self._model_of(header), self._matmul)
 
     def _model_of(self, header: Header) -> Model:
         if self._named is not None and self.model.id == header.model_id:
             return self.model
         return find_model(header.model_id)
 
-    def _transforms_of(self, model: Model) -> Transforms:
+    def _transforms_of(self, model: Model, threads: int) -> Transforms:
         with self._lock:
-            if model.id not in self._transforms:
-                self._transforms[model.id] = Transforms(model, self.threads)
-            return self._transforms[model.id]
+            key = model.id, threads
+            if key not in self._transforms:
+                self._transforms[key] = Transforms(model, threads)
+            return self._transforms[key]
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        if self.threads is None:
-            yield
-            return
-        from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(self.threads, user_api="blas"):
-            yield
+_MANY = 2**31
 
 
 def _whole(name: str, value: object, low: int, high: int) -> int:
@@ -300,11 +372,18 @@ def encode(
     schedule: str | Schedule = "balanced",
     verify: bool = False,
     effort: int = DEFAULT_EFFORT,
+    tile: int | None = None,
+    strip: bool = False,
 ) -> bytes:
     """Encode with the bundled model; see :meth:`Codec.encode`."""
-    return _default().encode(image, quality, schedule, verify, effort)
+    return _default().encode(image, quality, schedule, verify, effort, tile, strip)
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
     """Decode a stream; see :meth:`Codec.decode`."""
-    return _default().decode(data)
+    return _default().decode(data, region, stages)
+
+
+def salvage(data: bytes) -> Salvaged:
+    """Decode what is left of a damaged or truncated stream; see :meth:`Codec.salvage`."""
+    return _default().salvage(data)

@@ -18,11 +18,13 @@ stochastic rounding by Adam.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.codec.latents import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
+from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
 from tadan.models import Model
@@ -38,10 +40,36 @@ FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent ac
 Floats = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What the search looks at: a tile, and as much around it as the tile's latents can change.
+
+    Attributes:
+        rgb: uint8 (H, W, 3), the picture under the tile and its margin.
+        around: float32 (h, w, latent), y of g_a there; None if there is no margin. It stands for what the decoder will
+            have of the neighbours.
+        window: where the tile is in ``around``.
+    """
+
+    rgb: NDArray[np.uint8]
+    around: Floats | None = None
+    window: Window | None = None
+
+    def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:
+        """As :meth:`Transforms.error_gradient`, of the picture with its margin by the latents of the tile."""
+        if self.around is None or self.window is None or self.around.shape == y_hat.shape:
+            return transforms.error_gradient(y_hat, quality, self.rgb)
+        inside = self.window.inside
+        filled = np.rint(self.around * np.float32(UNIT)).astype(np.int32)
+        filled[inside] = y_hat
+        error, gradient = transforms.error_gradient(filled, quality, self.rgb)
+        return error, gradient[inside]
+
+
 def refine(
     model: Model,
     transforms: Transforms,
-    rgb: NDArray[np.uint8],
+    scene: Scene,
     latents: tuple[Floats, Floats],
     quality: int,
     schedule: Schedule,
@@ -54,8 +82,8 @@ def refine(
     Args:
         model: networks and tables.
         transforms: of the same model.
-        rgb: uint8 (H, W, 3), the picture.
-        latents: y and z of :meth:`Transforms.analyse`.
+        scene: the picture.
+        latents: y and z of the tile, of :meth:`Transforms.latents_of` and :meth:`Transforms.hyper_of`.
         quality: 1..100.
         schedule: decoding order that y will be coded under.
         steps: trials after plain rounding; each costs about two decodes.
@@ -76,7 +104,7 @@ def refine(
     curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
     start, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
     for step in range(steps + 1):
-        error, gradient = transforms.error_gradient(trial.y_hat, quality, rgb)
+        error, gradient = scene.error_gradient(transforms, trial.y_hat, quality)
         cost = weight * error + trial.bits
         observe(cost)
         if cost < lowest:

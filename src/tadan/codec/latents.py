@@ -1,13 +1,14 @@
 """Coding of latents: one walk over the stages of a schedule, shared by encoder and decoder.
 
 ``z`` is coded first with fixed probabilities of the quality, then ``y`` stage by stage: predict mean and scale index
-of the stage's latents from what is decoded, code the residual symbols, take in ``y_hat = 16 * symbol + mean`` (Q4).
+of the stage's latents from what is decoded, code the residual symbols, take in ``y_hat = 64 * symbol + mean`` (Q6).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
 UNIT = 1 << LATENT_FRACTION
 Sample = TypeVar("Sample", bound="np.generic[Any]")
 
-#: (mean Q4, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
+#: (mean Q6, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
 StageCoder = Callable[[NDArray[np.int32], NDArray[np.uint8]], NDArray[np.int32]]
 #: (symbols, scale index) of one coded stage, flat
 Observer = Callable[[NDArray[np.int32], NDArray[np.uint8]], None]
@@ -38,8 +39,8 @@ class Latents:
     """Decoded latents of one tile.
 
     Attributes:
-        y_hat: int32 (h, w, latent), Q4, in quantisation steps of the quality.
-        z_hat: int32 (ceil(h/4), ceil(w/4), z_channels), Q4.
+        y_hat: int32 (h, w, latent), Q6, in quantisation steps of the quality.
+        z_hat: int32 (ceil(h/4), ceil(w/4), z_channels), Q6.
     """
 
     y_hat: NDArray[np.int32]
@@ -57,7 +58,7 @@ def plane_shape(width: int, height: int, stride: int) -> tuple[int, int]:
 
 
 def residual_symbols(latents: NDArray[np.float32], mean: NDArray[np.int32]) -> NDArray[np.int32]:
-    """What the encoder codes for latents in quantisation steps under predicted means (Q4), of shapes that broadcast."""
+    """What the encoder codes for latents in quantisation steps under predicted means (Q6), of shapes that broadcast."""
     difference = latents - mean / np.float32(UNIT)
     return np.clip(np.rint(difference), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
 
@@ -85,8 +86,8 @@ class Trial:
     """What plain rounding of ``y`` gives under the true context model; nothing is coded.
 
     Attributes:
-        y_hat: int32 (h, w, latent), Q4.
-        mean: int32 (h, w, latent), Q4, predicted from the latents of earlier stages.
+        y_hat: int32 (h, w, latent), Q6.
+        mean: int32 (h, w, latent), Q6, predicted from the latents of earlier stages.
         index: uint8 (h, w, latent), scale indices.
         bits: ideal code length of y.
     """
@@ -98,7 +99,7 @@ class Trial:
 
 
 def round_z(model: Model, z: NDArray[np.float32], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Symbols of z, and z_hat (Q4), both int32 of its shape."""
+    """Symbols of z, and z_hat (Q6), both int32 of its shape."""
     mean = model.twin.z_mean[quality - 1]
     symbols = residual_symbols(z, mean)
     return symbols, symbols * UNIT + mean
@@ -221,9 +222,69 @@ def decode_latents(
     Raises:
         Corrupt: a payload does not decode to exactly these latents.
     """
+    decoders = [StageDecoder(model.tables, payload) for payload in payloads]
+    latents = _decode(model, decoders, shape, quality, schedule, matmul)
+    for decoder in decoders:
+        decoder.finish()
+    return latents
+
+
+def decode_first_stages(
+    model: Model,
+    payload: bytes,
+    shape: tuple[int, int],
+    quality: int,
+    schedule: Schedule,
+    stages: int | None = None,
+    matmul: MatMul = np.matmul,
+) -> tuple[Latents, int]:
+    """Decode the beginning of a tile; latents that it does not hold take their predicted means.
+
+    Args:
+        model, shape, quality, schedule, matmul: as of :func:`decode_latents`.
+        payload: coded bytes; they may end early, anywhere. Bytes that were changed are not noticed.
+        stages: stages of y to decode, 0 for z alone; None: all that have arrived.
+
+    Returns:
+        the latents; how many stages of y were decoded, -1 if not even z was.
+    """
+    prefix = _Prefix(model, payload, None if stages is None else stages + 1)
+    [latents] = _decode(model, [prefix], shape, quality, schedule, matmul)
+    return latents, prefix.pulled - 1
+
+
+class _Prefix:
+    """A :class:`StageDecoder` that gives zeros once ``limit`` stages (z included) or the bytes are used up."""
+
+    def __init__(self, model: Model, payload: bytes, limit: int | None) -> None:
+        self.pulled, self._limit = 0, limit
+        self._decoder: StageDecoder | None = None
+        with suppress(Corrupt):  # too short for a coder's state
+            self._decoder = StageDecoder(model.tables, payload[: len(payload) // 4 * 4])
+
+    def pull(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """As :meth:`StageDecoder.pull`; never raises Corrupt."""
+        if self._decoder is not None and self.pulled != self._limit:
+            try:
+                symbols = _checked(self._decoder.pull(index))
+            except Corrupt:
+                self._decoder = None
+            else:
+                self.pulled += 1
+                return symbols
+        return np.zeros(index.shape, np.int32)
+
+
+def _decode(
+    model: Model,
+    decoders: Sequence[StageDecoder | _Prefix],
+    shape: tuple[int, int],
+    quality: int,
+    schedule: Schedule,
+    matmul: MatMul,
+) -> list[Latents]:
     z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), model.config.z_channels)
     z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
-    decoders = [StageDecoder(model.tables, payload) for payload in payloads]
     all_z_index = np.broadcast_to(z_index, z_shape).ravel()
     z_hat = np.stack([_checked(d.pull(all_z_index)).reshape(z_shape) * UNIT + z_mean for d in decoders])
 
@@ -232,8 +293,6 @@ def decode_latents(
 
     plane = LatentPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
     y_hat = walk(plane, schedule, shape, model.config.radius, code)
-    for decoder in decoders:
-        decoder.finish()
     return [Latents(y, z) for y, z in zip(y_hat, z_hat, strict=True)]
 
 

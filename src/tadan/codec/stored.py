@@ -20,6 +20,7 @@ from tadan.errors import Corrupt, LimitExceeded, UnsupportedVersion
 
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
+_MAX_SCANS = 100  # of a JPEG; progressive ones have about ten
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
 
 
@@ -116,7 +117,11 @@ def _begins_well(form: str, payload: bytes, grey: bool, width: int, height: int)
     if form == "png":  # signature and IHDR: size, 8 bits, grey or RGB, no interlace
         size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
         return payload.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + bytes((8, 0 if grey else 2, 0, 0, 0)))
+    if form == "webp" and max(width, height) > _WEBP_MAX_SIDE + 1:
+        return False  # its fields of 14 bits cannot say so
     if form == "webp":  # the simple lossless layout: one VP8L chunk, whose first 28 bits after 0x2f are the size
         size = (width - 1 | height - 1 << 14).to_bytes(4, "little")
         return payload[:4] == b"RIFF" and payload[8:16] == b"WEBPVP8L" and payload[20:25] == b"\x2f" + size
+    if payload.count(b"\xff\xda") > _MAX_SCANS:
+        return False  # each costs a pass over the picture: a hostile file of 1 MB would take hours
     return payload.startswith(b"\xff\xd8\xff")  # Pillow allocates for a JPEG only when its pixels are asked for

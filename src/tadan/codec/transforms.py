@@ -24,7 +24,7 @@ class Transforms:
     """
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
-        self._model, self._threads = model, threads or os.cpu_count() or 1
+        self.model, self._threads = model, threads or os.cpu_count() or 1
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -36,28 +36,40 @@ class Transforms:
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = self._threads
                 options.log_severity_level = 3
+                options.enable_mem_pattern = False  # patterns of every size of window would be kept
                 self._sessions[name] = onnxruntime.InferenceSession(
-                    self._model.graph(name), options, providers=["CPUExecutionProvider"]
+                    self.model.graph(name), options, providers=["CPUExecutionProvider"]
                 )
             session = self._sessions[name]
         names = [one.name for one in session.get_inputs()]
-        return list(session.run(None, dict(zip(names, values, strict=True))))
+        return list(session.run(None, dict(zip(names, values, strict=True)), _returning_memory()))
 
     def analyse(self, rgb: NDArray[np.uint8], quality: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Picture uint8 (H, W, 3) -> y float32 (h, w, latent) in quantisation steps, z (h/4, w/4, z_channels).
+        """y and z of a picture that is one tile: :meth:`latents_of`, then :meth:`hyper_of`."""
+        y = self.latents_of(rgb, quality)
+        return y, self.hyper_of(y)
 
-        The picture is continued by its last rows and columns to a multiple of 16, y to a multiple of 4.
+    def latents_of(self, rgb: NDArray[np.uint8], quality: int) -> NDArray[np.float32]:
+        """Picture uint8 (H, W, 3) -> y float32 (ceil(H/16), ceil(W/16), latent) in quantisation steps.
+
+        The picture is continued by its last rows and columns to a multiple of 16.
         """
-        unscaled = self._run("g_a", _padded(rgb)[None], self._model.block_gains("g_a", quality))[0][0]
-        y = unscaled * self._model.gain(quality)[:, None, None]
-        padded = np.pad(y, ((0, 0), (0, -y.shape[1] % 4), (0, -y.shape[2] % 4)), mode="edge")
-        z = self._run("h_a", padded[None])[0][0]
-        return np.ascontiguousarray(y.transpose(1, 2, 0)), np.ascontiguousarray(z.transpose(1, 2, 0))
+        unscaled = self._run("g_a", _padded(rgb)[None], self.model.block_gains("g_a", quality))[0][0]
+        return np.ascontiguousarray(unscaled.transpose(1, 2, 0) * self.model.gain(quality))
+
+    def hyper_of(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        """y float32 (h, w, latent) of a tile -> z float32 (ceil(h/4), ceil(w/4), z_channels).
+
+        y is continued by its last rows and columns to a multiple of 4.
+        """
+        padded = np.pad(y, ((0, -y.shape[0] % 4), (0, -y.shape[1] % 4), (0, 0)), mode="edge")
+        z = self._run("h_a", np.ascontiguousarray(padded.transpose(2, 0, 1))[None])[0][0]
+        return np.ascontiguousarray(z.transpose(1, 2, 0))
 
     def synthesise(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.uint8]:
-        """y_hat int32 (h, w, latent), Q4 -> picture uint8 (16 h, 16 w, 3)."""
+        """y_hat int32 (h, w, latent), Q6 -> picture uint8 (16 h, 16 w, 3)."""
         picture: NDArray[np.uint8]
-        picture = self._run("g_s", self._scaled(y_hat, quality), self._model.block_gains("g_s", quality))[0][0]
+        picture = self._run("g_s", self._scaled(y_hat, quality), self.model.block_gains("g_s", quality))[0][0]
         return picture
 
     def error_gradient(
@@ -66,16 +78,16 @@ class Transforms:
         """Squared error of the picture that y_hat shows, and its gradient.
 
         Args:
-            y_hat: int32 (h, w, latent), Q4.
+            y_hat: int32 (h, w, latent), Q6.
             quality: 1..100.
-            rgb: uint8 (H, W, 3), the picture to reach; continued as for :meth:`analyse`.
+            rgb: uint8 (H, W, 3), the picture to reach; continued as for :meth:`latents_of`.
 
         Returns:
             sum over all samples of the squared difference, in squared levels; its derivative by y_hat in quantisation
             steps, float32 (h, w, latent). Large pictures are done in strips of rows, with the same result.
         """
-        gains, picture = self._model.block_gains("g_s", quality), _padded(rgb)
-        config, rows = self._model.config, y_hat.shape[0]
+        gains, picture = self.model.block_gains("g_s", quality), _padded(rgb)
+        config, rows = self.model.config, y_hat.shape[0]
         # A latent changes pixels up to `reach` beyond its own, whose values depend on latents as far again.
         reach = 8 * config.synthesis_blocks * (config.kernel // 2)
         margin = -(-2 * reach // 16) + 1
@@ -88,11 +100,20 @@ class Transforms:
             gradient, error = self._run("g_s_gradient", scaled, gains, picture[None, 16 * top : 16 * bottom])
             total += float(error[0, 16 * (first - top) : 16 * (last - top)].sum(dtype=np.float64))
             parts.append(gradient[0, :, first - top : last - top])
-        return total, np.concatenate(parts, axis=1).transpose(1, 2, 0) * self._model.inverse_gain(quality)
+        return total, np.concatenate(parts, axis=1).transpose(1, 2, 0) * self.model.inverse_gain(quality)
 
     def _scaled(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
-        scale = self._model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
+        scale = self.model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
         return np.ascontiguousarray((y_hat * scale).astype(np.float32).transpose(2, 0, 1))[None]
+
+
+def _returning_memory() -> Any:
+    """Options of a run that keeps nothing for the next: sessions take turns, and sizes of windows differ."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def _padded(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -126,7 +126,7 @@ def partial_latents(
         shown: numbers of decoded stages, ascending.
 
     Yields:
-        for each of ``shown`` int32 (h, w, latent), Q4; equal to ``latents.y_hat`` once every stage is decoded.
+        for each of ``shown`` int32 (h, w, latent), Q6; equal to ``latents.y_hat`` once every stage is decoded.
     """
     height, width, channels = latents.y_hat.shape
     rows = latents.y_hat.reshape(height * width, channels)

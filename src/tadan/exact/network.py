@@ -229,7 +229,7 @@ class EntropyTwin:
         """h_s plus the bias of the quality.
 
         Args:
-            z_hat: int32 (B, h, w, z_channels), Q4.
+            z_hat: int32 (B, h, w, z_channels), Q6.
             quality: 1..100.
             matmul: backend of the products.
 
@@ -246,7 +246,7 @@ class EntropyTwin:
         return out
 
     def embed(self, y_hat: NDArray[np.int32], group: int, groups: int, matmul: MatMul = np.matmul) -> Floats:
-        """y_hat int32 (n, latent / groups), Q4, of schedule group ``group`` -> float32 (n, own groups, embed)."""
+        """y_hat int32 (n, latent / groups), Q6, of schedule group ``group`` -> float32 (n, own groups, embed)."""
         own = self.sizes.groups // groups
         parts = np.split(np.clip(y_hat, -Y_LIMIT, Y_LIMIT), own, axis=1)
         magnitudes = [self._magnitude[np.minimum(np.abs(part), MAGNITUDE_ENTRIES - 1)] for part in parts]
@@ -276,7 +276,7 @@ class EntropyTwin:
             matmul: backend of the products.
 
         Returns:
-            mean int32 (n, latent / groups), Q4; scale index uint8 of the same shape.
+            mean int32 (n, latent / groups), Q6; scale index uint8 of the same shape.
         """
         if kernel.product is not None and context is not None:
             pre += requantise(kernel.product(context, matmul), self._base_shift, -PRE_LIMIT, PRE_LIMIT)

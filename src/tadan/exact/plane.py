@@ -16,7 +16,7 @@ class LatentPlane:
 
     Args:
         twin: integer networks.
-        z_hat: int32 (batch, ceil(h/4), ceil(w/4), z_channels), Q4.
+        z_hat: int32 (batch, ceil(h/4), ceil(w/4), z_channels), Q6.
         shape: (h, w) of the latent plane.
         groups: channel groups of the schedule.
         quality: 1..100.
@@ -58,7 +58,7 @@ class LatentPlane:
         self.y_hat = np.zeros((self._batch, self._height * self._width, sizes.latent), np.int32)
 
     def predict(self, cell: Cell) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Mean (Q4) and scale index of a cell's latents, both (batch, n, latent / groups)."""
+        """Mean (Q6) and scale index of a cell's latents, both (batch, n, latent / groups)."""
         twin = self._twin
         kernel = twin.kernel(cell.visible)
         n = len(cell.positions)
@@ -74,7 +74,7 @@ class LatentPlane:
         return mean.reshape(self._batch, n, -1), index.reshape(self._batch, n, -1)
 
     def reveal(self, cell: Cell, y_hat: NDArray[np.int32]) -> None:
-        """Take in decoded latents of a cell: int32 (batch, n, latent / groups), Q4."""
+        """Take in decoded latents of a cell: int32 (batch, n, latent / groups), Q6."""
         size = y_hat.shape[2]
         self.y_hat[:, cell.positions, cell.group * size : (cell.group + 1) * size] = y_hat
         embedded = self._twin.embed(y_hat.reshape(-1, size), cell.group, self._groups, self._matmul)

@@ -8,6 +8,7 @@ from typing import Any
 from tadan.errors import Corrupt
 
 QUALITY_MIN, QUALITY_MAX = 1, 100
+_MOST_CHANNELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,21 @@ class ModelConfig:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise Corrupt(f"model configuration with unexpected keys {sorted(set(values) ^ names)}; upgrade tadan")
+        wrong = sorted(field.name for field in fields(cls) if not _like(values[field.name], field.default))
+        if wrong:
+            raise Corrupt(f"model configuration with impossible values of {', '.join(wrong)}; fetch the model again")
         return cls(**{**values, "hyper_widths": tuple(values["hyper_widths"])})
+
+
+def _like(value: object, default: object) -> bool:
+    """Whether a value from a file can stand where ``default`` stands."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and len(value) == len(default) and all(map(_like, value, default))
+    if isinstance(value, bool):
+        return False
+    if isinstance(default, float):
+        return isinstance(value, int | float) and 0 < value < float("inf")
+    return isinstance(value, int) and 0 < value <= _MOST_CHANNELS
 
 
 def quality_lambda(config: ModelConfig, quality: float) -> float:

@@ -20,6 +20,7 @@ from tadan.models.config import QUALITY_MAX, ModelConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
+DTYPES = frozenset({"|u1", "|i1", "<i2", "<i4", "<i8", "<u4", "<f2", "<f4"})  # of tensors (docs/SPEC.md, section 12)
 ID_BYTES = 8
 GRAPHS = ("g_a", "h_a", "g_s", "g_s_gradient")
 
@@ -150,10 +151,14 @@ def read_model(path: Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except OSError as error:
         raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: types that numpy does not have
         raise NotOurFile(
             f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan"
         ) from error
+    if any(value.dtype.str not in DTYPES for value in tensors.values()):
+        raise NotOurFile(
+            f"{path} holds tensors of types that no tadan model has; name a .safetensors file made by tadan"
+        )
     if header.pop("format", None) != FORMAT:
         raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
     if header.pop("format_version", "") != str(FORMAT_VERSION):

@@ -25,9 +25,7 @@ def gradient_graph(g_s: Synthesis) -> bytes:
     gains = graph.split_gains(g_s.blocks)
     graph.pointwise(g_s.inlet)
     graph.add("DepthToSpace", blocksize=2, mode="DCR")
-    active = []
-    for number, block in enumerate(g_s.blocks):
-        active.append(graph.block(block, gains[2 * number], gains[2 * number + 1]))
+    positive = [_block(graph, block, *gains[2 * n : 2 * n + 2]) for n, block in enumerate(g_s.blocks)]
     graph.pointwise(g_s.outlet)
     graph.add("DepthToSpace", blocksize=PIXELS, mode="DCR")
     graph.add("Mul", graph.scalar(255.0))
@@ -48,7 +46,7 @@ def gradient_graph(g_s: Synthesis) -> bytes:
     graph.add("Mul", graph.scalar(2 * 255.0))
     _gather_back(graph, g_s.outlet, PIXELS)
     for number, block in reversed(list(enumerate(g_s.blocks))):
-        _block_back(graph, block, active[number], gains[2 * number], gains[2 * number + 1])
+        _block_back(graph, block, positive[number], gains[2 * number], gains[2 * number + 1])
     _gather_back(graph, g_s.inlet, 2)
     return graph.finish(
         [
@@ -71,15 +69,37 @@ def _gather_back(graph: Graph, layer: nn.Linear, size: int) -> None:
     graph.add("Conv", graph.constant(np.ascontiguousarray(kernel)), strides=[size, size])
 
 
-def _block_back(graph: Graph, block: Block, active: str, gain_in: str, gain_out: str) -> None:
-    """Adjoint of :meth:`Graph.block`; ``active`` is the output of its ReLU."""
+def _block(graph: Graph, block: Block, gain_in: str, gain_out: str) -> str:
+    """As :meth:`Graph.block`; returns where its ReLU passes.
+
+    That is all that the adjoint needs of the widest tensors, one byte a sample. ONNX Runtime would compute it only when
+    the adjoint asks for it, and keep four bytes until then; so the block depends on it, by 0 times one sample.
+    """
+    shortcut = graph.tip
+    graph.depthwise(block.spatial)
+    graph.add("Mul", gain_in)
+    graph.pointwise(block.expand)
+    active = graph.add("Relu")
+    graph.pointwise(block.project)
+    projected, graph.tip = graph.tip, active
+    positive = graph.add("Greater", graph.scalar(0.0))
+    graph.add("Slice", graph.constant(np.zeros(4, np.int64)), graph.constant(np.ones(4, np.int64)))
+    graph.add("Cast", to=TensorProto.FLOAT)
+    graph.add("Mul", graph.scalar(0.0))
+    gain = graph.add("Add", gain_out)
+    graph.tip = projected
+    graph.add("Mul", gain)
+    graph.add("Add", shortcut)
+    return positive
+
+
+def _block_back(graph: Graph, block: Block, positive: str, gain_in: str, gain_out: str) -> None:
+    """Adjoint of :func:`_block`; ``positive`` is what it returned."""
     shortcut = graph.tip
     graph.add("Mul", gain_out)
     through = graph.add("Conv", graph.transposed(block.project))
-    graph.tip = active
-    graph.add("Greater", graph.scalar(0.0))
-    graph.add("Cast", to=TensorProto.FLOAT)
-    graph.add("Mul", through)
+    graph.tip = positive
+    graph.add("Where", through, graph.scalar(0.0))
     graph.add("Conv", graph.transposed(block.expand))
     graph.add("Mul", gain_in)
     flipped = block.spatial.weight.detach().flip(2, 3).float().numpy()

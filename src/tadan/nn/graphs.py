@@ -91,17 +91,16 @@ class Graph:
             self._nodes.append(helper.make_node("Split", [GAINS], gains, axis=1))
         return gains
 
-    def block(self, block: Block, gain_in: str, gain_out: str) -> str:
-        """Append a residual block; returns the output of its ReLU."""
+    def block(self, block: Block, gain_in: str, gain_out: str) -> None:
+        """Append a residual block."""
         shortcut = self.tip
         self.depthwise(block.spatial)
         self.add("Mul", gain_in)
         self.pointwise(block.expand)
-        active = self.add("Relu")
+        self.add("Relu")
         self.pointwise(block.project)
         self.add("Mul", gain_out)
         self.add("Add", shortcut)
-        return active
 
     def blocks(self, blocks: Blocks) -> None:
         """Append all residual blocks of a transform."""

@@ -22,7 +22,7 @@ from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.evaluate.metrics import psnr
 from tadan.evaluate.pictures import open_rgb
-from tadan.exact.constants import LATENT_FRACTION
+from tadan.exact.constants import LATENT_FRACTION, Z_LIMIT
 from tadan.files import make_folder, write_atomically
 from tadan.models import Model
 
@@ -36,7 +36,7 @@ class Picture:
         quality: 1..100.
         pixels: of the picture.
         y_hat: int16 (h, w, latent), whole steps.
-        z_hat: int16 (ceil(h/4), ceil(w/4), z_channels), Q4.
+        z_hat: int16 (ceil(h/4), ceil(w/4), z_channels), Q6, as the networks read it.
         z_bits: of z under the model's tables, in the file.
         psnr: dB of ``g_s(y_hat)``, RGB.
     """
@@ -74,7 +74,8 @@ def _frozen(
         mean, index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
         symbols = residual_symbols(z, mean)
         bits = model.tables.bits(symbols.ravel(), np.broadcast_to(index, z.shape).ravel()).sum()
-        yield quality, y_hat, ((symbols << LATENT_FRACTION) + mean).astype(np.int16), float(bits)
+        z_hat = np.clip((symbols << LATENT_FRACTION) + mean, -Z_LIMIT, Z_LIMIT).astype(np.int16)
+        yield quality, y_hat, z_hat, float(bits)
 
 
 def cache_training(

@@ -49,7 +49,7 @@ class Samples:
     pre: NDArray[np.float64]
 
     def predict(self, twin: EntropyTwin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """Mean (Q4) and scale index, both (n, latent), where ``visible``, bool (1, k, k), can be seen.
+        """Mean (Q6) and scale index, both (n, latent), where ``visible``, bool (1, k, k), can be seen.
 
         The same integers as :meth:`tadan.exact.plane.LatentPlane.predict`.
         """

@@ -1,0 +1,155 @@
+"""Tiles to one picture: latents tile by tile, pixels with a margin of the neighbours' latents, so no seams show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.bitstream import Header, Tile
+from tadan.codec.latents import Latents, decode_first_stages, decode_latents
+from tadan.codec.parallel import Workers
+from tadan.codec.schedule_field import schedule_of
+from tadan.codec.tiling import STRIDE, Box, lines, on_latents, overlap, pieces, reach_of, window
+from tadan.codec.transforms import Transforms
+from tadan.errors import Corrupt
+from tadan.exact.linear import MatMul
+from tadan.models import Model
+
+#: number of a tile -> its y_hat, int32 (h, w, latent), Q6; None if it is lost
+Source = Callable[[int], NDArray[np.int32] | None]
+#: box of pixels, uint8 (height, width, 3)
+Put = Callable[[Box, NDArray[np.uint8]], None]
+
+
+PIECE = 1024  # pixels a side of what g_s shows at a time, whatever the size of the tile
+
+
+@dataclass(frozen=True)
+class TileDecoder:
+    """Decodes the latents of the tiles of one file."""
+
+    header: Header
+    model: Model
+    matmul: MatMul
+
+    def shape(self, box: Box) -> tuple[int, int]:
+        """(h, w) of the latent plane of a tile."""
+        _, _, cols, rows = on_latents(box)
+        return rows, cols
+
+    def latents(self, tile: Tile, box: Box) -> Latents:
+        """All latents of a tile, checked.
+
+        Raises:
+            Corrupt: they are not those that were encoded.
+        """
+        header = self.header
+        schedule = schedule_of(header.schedule, self.model)
+        [latents] = decode_latents(self.model, [tile.payload], self.shape(box), header.quality, schedule, self.matmul)
+        if latents.checksum() != tile.latents_crc:
+            raise Corrupt(
+                "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
+                "wrongly (please report it); nothing was written"
+            )
+        return latents
+
+    def first_stages(self, tile: Tile, box: Box, stages: int | None) -> tuple[Latents, int]:
+        """Latents of the first ``stages`` stages (None: all that arrived), the others predicted; how many there were.
+
+        See :func:`~tadan.codec.latents.decode_first_stages`.
+        """
+        schedule = schedule_of(self.header.schedule, self.model)
+        return decode_first_stages(
+            self.model, tile.payload, self.shape(box), self.header.quality, schedule, stages, self.matmul
+        )
+
+    def stage_count(self, box: Box) -> int:
+        """Stages of y in a tile; small tiles may lack some of the schedule's."""
+        schedule = schedule_of(self.header.schedule, self.model)
+        return sum(1 for _ in schedule.plan(*self.shape(box), self.model.config.radius))
+
+
+def tiles_for(header: Header, model: Model | None, region: Box) -> set[int]:
+    """Numbers of the tiles that the pixels of a region depend on; ``model`` is None for stored pictures."""
+    margin = 0 if model is None else reach_of(model.config) * STRIDE
+    near = window(region, margin, header.width, header.height).outer
+    return {number for number, box in enumerate(header.tile_boxes()) if overlap(box, near)}
+
+
+def paint(header: Header, transforms: Transforms, region: Box, source: Source, workers: Workers, put: Put) -> None:
+    """Show a region: ask ``source`` for latents, line by line of tiles, and give pixels to ``put``, from any thread."""
+    boxes = list(header.tile_boxes())
+    plane = _Latents(header, transforms, boxes)
+    needed = tiles_for(header, transforms.model, region)
+    before: list[int] = []
+    current: list[int] = []
+
+    def show(number: int) -> None:
+        part = overlap(boxes[number], region)
+        if part is not None and plane.held[number] is not None:  # of lost tiles nothing is shown
+            for piece in pieces(part, PIECE):
+                put(piece, plane.pixels(piece, number))
+
+    for following in [*lines(header, needed), []]:
+        plane.held.update(zip(following, workers.map(source, following), strict=True))
+        workers.map(show, current)
+        for number in before:
+            del plane.held[number]
+        before, current = current, following
+
+
+class _Latents:
+    """Latents of the tiles at hand, and pixels from them."""
+
+    def __init__(self, header: Header, transforms: Transforms, boxes: list[Box]) -> None:
+        self._header, self._transforms, self._boxes = header, transforms, boxes
+        self._reach = reach_of(transforms.model.config)
+        _, _, self._width, self._height = on_latents((0, 0, header.width, header.height))
+        self.held: dict[int, NDArray[np.int32] | None] = {}
+
+    def pixels(self, part: Box, number: int) -> NDArray[np.uint8]:
+        """uint8 (height, width, 3) of a box inside tile ``number``, whose neighbours are held, too."""
+        near = window(on_latents(part), self._reach, self._width, self._height)
+        x, y, w, h = near.outer
+        around = self._around(number)
+        if len(around) == 1 and (own := around[number]) is not None and own.shape[:2] == (h, w):
+            y_hat = own
+        else:
+            y_hat = self._continued(around[number], on_latents(self._boxes[number]), near.outer)
+            for neighbour, latents in around.items():
+                self._copy(latents, on_latents(self._boxes[neighbour]), y_hat, near.outer)
+        shown = self._transforms.synthesise(y_hat, self._header.quality)
+        top, left = part[1] - STRIDE * y, part[0] - STRIDE * x
+        return shown[top : top + part[3], left : left + part[2]]
+
+    def _around(self, number: int) -> Mapping[int, NDArray[np.int32] | None]:
+        rows, cols = self._header.tile_grid
+        row, col = divmod(number, cols)
+        near = [
+            r * cols + c
+            for r in range(max(0, row - 1), min(rows, row + 2))
+            for c in range(max(0, col - 1), min(cols, col + 2))
+        ]
+        return {other: self.held[other] for other in near if other in self.held}
+
+    def _continued(self, own: NDArray[np.int32] | None, box: Box, outer: Box) -> NDArray[np.int32]:
+        """Latents of ``outer`` as they are where every neighbour is lost: those of the tile, continued by its last."""
+        x, y, w, h = outer
+        if own is None:
+            return np.zeros((h, w, self._transforms.model.config.latent), np.int32)
+        rows = np.clip(np.arange(y, y + h) - box[1], 0, box[3] - 1)
+        cols = np.clip(np.arange(x, x + w) - box[0], 0, box[2] - 1)
+        return own[rows[:, None], cols]
+
+    @staticmethod
+    def _copy(latents: NDArray[np.int32] | None, box: Box, target: NDArray[np.int32], outer: Box) -> None:
+        common = overlap(box, outer)
+        if latents is None or common is None:
+            return
+        x, y, w, h = common
+        rows, cols = y - box[1], x - box[0]
+        to_rows, to_cols = y - outer[1], x - outer[0]
+        target[to_rows : to_rows + h, to_cols : to_cols + w] = latents[rows : rows + h, cols : cols + w]

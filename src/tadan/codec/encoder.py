@@ -1,0 +1,81 @@
+"""One picture to coded tiles: analysis with a margin around each tile, search, entropy coding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.bitstream import Tile
+from tadan.codec.effort import Scene, refine
+from tadan.codec.latents import Latents, Observer, code_latents
+from tadan.codec.parallel import Workers
+from tadan.codec.pictures import Planes, pack_alpha
+from tadan.codec.tiling import STRIDE, Box, on_latents, reach_of, window
+from tadan.codec.transforms import Transforms
+from tadan.exact.linear import MatMul
+from tadan.models import Model
+from tadan.schedule import Schedule
+
+ANALYSIS_MARGIN = 128  # pixels around a tile that g_a sees: its reach beyond the latents that are used
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tiles of a picture share. Attributes as of :class:`~tadan.codec.codec.Codec` and its ``encode``."""
+
+    model: Model
+    transforms: Transforms
+    quality: int
+    schedule: Schedule
+    steps: int
+    matmul: MatMul
+    observe: Observer | None
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A tile as it is written, what the decoder will have of it, and the ideal code length of its latents."""
+
+    tile: Tile
+    latents: Latents | None
+    bits: float
+
+
+def encode_tiles(job: Job, planes: Planes, boxes: Sequence[Box], workers: Workers, keep: bool) -> list[Coded]:
+    """Encode every tile; results are without latents unless ``keep``, as a large picture has a lot of them."""
+
+    def one(box: Box) -> Coded:
+        coded = encode_tile(job, planes, box)
+        return coded if keep else replace(coded, latents=None)
+
+    # Statistics are told the stages in order.
+    return [one(box) for box in boxes] if job.observe is not None else workers.map(one, boxes)
+
+
+def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
+    """Encode the tile of ``planes`` that ``box`` covers."""
+    height, width = planes.rgb.shape[:2]
+    seen = window(box, ANALYSIS_MARGIN, width, height)
+    analysed = job.transforms.latents_of(planes.rgb[seen.rows_cols], job.quality)
+    own = on_latents(seen.inner)
+    rows, cols = analysed.shape[:2]
+    near = window(own, reach_of(job.model.config), cols, rows)
+    y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
+    z = job.transforms.hyper_of(y)
+    scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near)
+    trial = refine(job.model, job.transforms, scene, (y, z), job.quality, job.schedule, job.steps, job.matmul)
+    payload, latents, bits = code_latents(job.model, trial, z, job.quality, job.schedule, job.observe)
+    alpha = None
+    if planes.alpha is not None:
+        left, top, w, h = box
+        alpha = pack_alpha(planes.alpha[top : top + h, left : left + w])
+    return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
+
+
+def _pixels_under(rgb: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """The part of a picture that a box of latents covers, as far as the picture goes."""
+    x, y, w, h = (STRIDE * value for value in box)
+    return rgb[y : y + h, x : x + w]

@@ -1,0 +1,87 @@
+"""Tiles in parallel threads, within a bound of memory. Results never depend on how many there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
+BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Threads that work on tiles, and the threads that each of them may use inside a network.
+
+    Args:
+        threads: processor threads to use; None for all cores.
+        tiles: how many there are to work on.
+        tile_bytes: memory that the work on one tile takes.
+        held_bytes: memory that is taken besides, such as that of the picture.
+        memory: what all of it should stay below; one tile at a time is always worked on.
+    """
+
+    def __init__(
+        self, threads: int | None, tiles: int, tile_bytes: int, held_bytes: int = 0, memory: int = MEMORY
+    ) -> None:
+        self._tiles = tiles
+        total = threads or os.cpu_count() or 1
+        room = (memory - BASE_BYTES - held_bytes) // max(1, tile_bytes)
+        self.count = max(1, min(total, tiles, room))
+        self.inner = max(1, total // self.count)
+        self._limit = None if threads is None and self.count == 1 else self.inner
+        self._pool: ThreadPoolExecutor | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Start the threads; matrix products take :attr:`inner` threads each meanwhile."""
+        if self._limit is None:
+            yield self
+            return
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(self._limit, user_api="blas"):
+            if self.count == 1:
+                yield self
+                return
+            with ThreadPoolExecutor(self.count, "tadan") as self._pool:
+                try:
+                    yield self
+                finally:
+                    self._pool.shutdown(cancel_futures=True)  # after an error, tiles not begun are not worth doing
+
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """``work`` on every item; results in the order of items. The first error is raised."""
+
+        def one(item: Item) -> Result:
+            try:
+                return work(item)
+            finally:
+                if self._tiles > 1:
+                    release_memory()
+
+        if self._pool is None:
+            return [one(item) for item in items]
+        return list(self._pool.map(one, items))
+
+
+def release_memory() -> None:
+    """Give free memory back to the system: glibc keeps 150 MB of it between arrays of different sizes."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    import ctypes
+
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library
+        return None

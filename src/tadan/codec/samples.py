@@ -1,0 +1,86 @@
+"""Samples of 16 bits, which are coded as 8: whether a picture has them, and how they are rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tadan.errors import InvalidInput
+
+ROUNDED = "16-bit samples are rounded to 8 bits"
+CUT = (
+    "16-bit samples are cut to 8 bits, because Pillow gives their high bytes only (at most one level off); "
+    "give a uint16 array to have them rounded"
+)
+
+_BAND = 2**20  # samples rounded together; bounds the temporary memory
+_TIFF_BITS, _TIFF_PLANES = 258, 284
+_SEPARATE = 2
+_12_BITS = "I;12"  # raw mode that Pillow delivers as I;16 without scaling
+
+
+def round_to_8(samples: NDArray[Any], white: int = 65535) -> NDArray[np.uint8]:
+    """Unsigned samples from 0 to ``white`` (above is clipped) -> uint8 of the same shape, rounded to nearest."""
+    rounded = np.empty(samples.shape, np.uint8)
+    rows = max(1, _BAND // max(1, samples[:1].size))
+    for top in range(0, len(samples), rows):
+        band = np.clip(samples[top : top + rows], 0, white).astype(np.uint32)
+        rounded[top : top + rows] = (band * 255 + white // 2) // white
+    return rounded
+
+
+def raw_modes(image: Image.Image) -> list[str]:
+    """How the samples lie in the file of an image that is not loaded yet, in Pillow's words; empty if it is loaded."""
+    names = []
+    for tile in getattr(image, "tile", []):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        names += [str(tile[0]), *(argument for argument in arguments if isinstance(argument, str))]
+    return names
+
+
+def white_level(image: Image.Image) -> int:
+    """Sample value that stands for white in an image of mode I;16 that is not loaded yet."""
+    return 4095 if _12_BITS in raw_modes(image) else 65535
+
+
+def deep_message(image: Image.Image) -> str | None:
+    """What becomes of the 16-bit samples of an image that is not loaded yet; None if it has none that Pillow shows.
+
+    Raises:
+        InvalidInput: Pillow would read noise (TIFF files of 16 bits in separate planes).
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        return ROUNDED
+    bits = getattr(image, "tag_v2", {}).get(_TIFF_BITS, ())
+    if max(bits, default=8) > 8 and image.mode in ("L", "LA", "RGB", "RGBA", "RGBX", "CMYK"):
+        if image.tag_v2.get(_TIFF_PLANES) == _SEPARATE:  # type: ignore[attr-defined]
+            raise InvalidInput(
+                "Pillow cannot read TIFF files with 16-bit samples in separate planes; save it with interleaved "
+                "channels or 8 bits, or give a uint16 array"
+            )
+        return CUT
+    if image.format == "PPM" and any(isinstance(depth, int) and depth > 255 for depth in _arguments(image)):
+        return ROUNDED  # by Pillow
+    if image.format == "JPEG2000" and _jpeg2000_bits(image) > 8:
+        return CUT
+    return CUT if any(";16" in name or name == "SGI16" for name in raw_modes(image)) else None
+
+
+def _arguments(image: Image.Image) -> list[Any]:
+    return [argument for tile in getattr(image, "tile", []) if isinstance(tile[3], tuple) for argument in tile[3]]
+
+
+def _jpeg2000_bits(image: Image.Image) -> int:
+    """Bits of the first component, from the SIZ marker (ISO/IEC 15444-1, A.5.1); 8 if it is not found."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return 8
+    position = file.tell()
+    file.seek(0)
+    start = file.read(2**16)
+    file.seek(position)
+    marker = start.find(b"\xff\x4f\xff\x51")
+    return (start[marker + 42] & 0x7F) + 1 if 0 <= marker < len(start) - 42 else 8

@@ -1,0 +1,138 @@
+"""Geometry of tiles: how large, in which order, and what a tile needs of its surroundings.
+
+Tiles are independent where bits are concerned; only the transforms look across their borders. g_s is applied to the
+latents of the whole picture, tile by tile with a margin of the neighbours' latents, so that no seams can show; g_a and
+the search of the encoder see the same margin of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tadan.bitstream import Header
+from tadan.errors import InvalidInput
+from tadan.models.config import ModelConfig
+
+STRIDE = 16  # pixels a side of one position of y
+TILE_MULTIPLE = 64  # pixels a side of one position of z
+WHOLE = 0  # tile size of a picture that is one tile
+TILE_SIDE = 960  # smaller ones cost bits at their borders, larger ones memory (docs/tiles.md)
+HUGE_TILE_SIDE = 768  # where the picture itself takes much of the memory
+WHOLE_PIXELS = 3 * 2**19  # up to here one tile
+HUGE_PIXELS = 2**25  # from here HUGE_TILE_SIDE
+
+Box = tuple[int, int, int, int]  # x, y, width, height
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box and its margin inside a plane, in positions of that plane.
+
+    Attributes:
+        outer: box with its margin, cut off at the borders of the plane.
+        inner: the box relative to ``outer``.
+    """
+
+    outer: Box
+    inner: Box
+
+    @property
+    def rows_cols(self) -> tuple[slice, slice]:
+        """Index of ``outer`` in the plane."""
+        return _slices(self.outer)
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Index of ``inner`` in an array of ``outer``."""
+        return _slices(self.inner)
+
+
+def window(box: Box, margin: int, width: int, height: int) -> Window:
+    """``box`` with ``margin`` on all sides, as far as a plane of ``width`` x ``height`` goes."""
+    x, y, w, h = box
+    left, top = max(0, x - margin), max(0, y - margin)
+    right, bottom = min(width, x + w + margin), min(height, y + h + margin)
+    return Window((left, top, right - left, bottom - top), (x - left, y - top, w, h))
+
+
+def _slices(box: Box) -> tuple[slice, slice]:
+    x, y, w, h = box
+    return slice(y, y + h), slice(x, x + w)
+
+
+def overlap(a: Box, b: Box) -> Box | None:
+    """What two boxes have in common, if anything."""
+    left, top = max(a[0], b[0]), max(a[1], b[1])
+    right, bottom = min(a[0] + a[2], b[0] + b[2]), min(a[1] + a[3], b[1] + b[3])
+    return (left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+
+def pieces(box: Box, side: int) -> Iterator[Box]:
+    """``box``, cut into boxes of at most ``side`` x ``side``."""
+    left, top, width, height = box
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            yield left + x, top + y, min(side, width - x), min(side, height - y)
+
+
+def on_latents(box: Box) -> Box:
+    """Smallest box of y positions that covers a box of pixels."""
+    x, y, w, h = box
+    left, top = x // STRIDE, y // STRIDE
+    return left, top, -(-(x + w) // STRIDE) - left, -(-(y + h) // STRIDE) - top
+
+
+def reach_of(config: ModelConfig) -> int:
+    """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/8 of the picture."""
+    return -(-8 * config.synthesis_blocks * (config.kernel // 2) // STRIDE)
+
+
+def check_region(region: Sequence[int], width: int, height: int) -> Box:
+    """Region (x, y, width, height) of a picture, cut off at its right and bottom.
+
+    Raises:
+        InvalidInput: not four whole numbers, or nothing of the picture is in it.
+    """
+    if len(region) != 4 or not all(isinstance(value, int) for value in region):
+        raise InvalidInput(f"a region is x,y,width,height in whole pixels, not {region!r}")
+    x, y, w, h = region
+    common = overlap((x, y, w, h), (0, 0, width, height)) if min(x, y) >= 0 and min(w, h) > 0 else None
+    if common is None:
+        raise InvalidInput(
+            f"the region {x},{y},{w},{h} (x,y,width,height) has no pixel of a picture of {width}x{height}; "
+            "choose one inside it"
+        )
+    return common
+
+
+def lines(header: Header, wanted: set[int]) -> Iterator[list[int]]:
+    """Numbers of the ``wanted`` tiles along the shorter side of the grid: two lines of latents are held in memory."""
+    rows, cols = header.tile_grid
+    grid = [[row * cols + col for col in range(cols)] for row in range(rows)]
+    for line in grid if cols <= rows else map(list, zip(*grid, strict=True)):
+        chosen = [number for number in line if number in wanted]
+        if chosen:
+            yield chosen
+
+
+def tile_size(wanted: int | None, width: int, height: int) -> int:
+    """Tile size of :class:`~tadan.bitstream.Header` for a picture of ``width`` x ``height`` pixels.
+
+    By itself (``wanted`` None) a small picture is one tile; tiles of others have at most :data:`TILE_SIDE` or
+    :data:`HUGE_TILE_SIDE` pixels a side, and no more than a grid of so many needs.
+
+    Raises:
+        InvalidInput: ``wanted`` is neither 0 nor a multiple of 64.
+    """
+    if wanted is None:
+        if width * height <= WHOLE_PIXELS:
+            return WHOLE
+        most = TILE_SIDE if width * height < HUGE_PIXELS else HUGE_TILE_SIDE
+        side = max(-(-length // -(-length // most)) for length in (width, height))
+        return -(-side // TILE_MULTIPLE) * TILE_MULTIPLE
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0 or wanted % TILE_MULTIPLE:
+        raise InvalidInput(
+            f"tiles have a side of a multiple of {TILE_MULTIPLE} pixels, or 0 for one tile, not {wanted!r}"
+        )
+    return WHOLE if wanted >= max(width, height) else wanted
