@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 import tadan
 from tadan.cli import bench, schedule
 from tadan.cli.animate import animate
+from tadan.cli.conformance import conformance
 from tadan.cli.decode import decode
 from tadan.cli.demo import demo
 from tadan.cli.encode import encode
@@ -70,6 +71,7 @@ app.command()(encode)
 app.command()(decode)
 app.command()(info)
 app.command()(verify)
+app.command()(conformance)
 app.command()(demo)
 app.command("eval")(evaluate)
 app.add_typer(bench.app, name="bench")

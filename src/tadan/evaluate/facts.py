@@ -5,6 +5,7 @@ import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tadan import __version__
 
@@ -12,7 +13,7 @@ _PACKAGES = ("numpy", "onnxruntime", "constriction", "Pillow", "bjontegaard", "m
 
 
 def machine_facts() -> dict[str, str]:
-    """Return what runs here, by name in reading order: date, tadan, Python, packages, system, processor, cores."""
+    """Return what runs here, by name in reading order: date, versions, BLAS, system, processor, cores."""
     facts = {"date": time.strftime("%Y-%m-%d"), "tadan": __version__}
     facts["python"] = f"{platform.python_implementation()} {platform.python_version()}"
     for package in _PACKAGES:
@@ -20,10 +21,26 @@ def machine_facts() -> dict[str, str]:
             facts[package.lower()] = version(package)
         except PackageNotFoundError:
             continue
+    facts["blas"] = blas_facts()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     facts["processor"] = _processor()
     facts["cores"] = str(os.cpu_count() or "unknown")
     return facts
+
+
+def blas_facts() -> str:
+    """Library that multiplies matrices for numpy, as "openblas 0.3.31 (Haswell)", or what numpy was built with."""
+    import numpy
+    from threadpoolctl import threadpool_info
+
+    found = (
+        f"{one['internal_api']} {one['version'] or 'of unknown version'} ({one.get('architecture', 'any processor')})"
+        for one in threadpool_info()
+        if one["user_api"] == "blas"
+    )
+    built: Any = numpy.show_config("dicts")
+    name = built.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown") if built else "unknown"
+    return ", ".join(dict.fromkeys(found)) or f"not recognised; numpy was built with: {name}"
 
 
 def _processor() -> str:
