@@ -1,0 +1,188 @@
+"""Seeds of the fuzz targets: small pictures, coded here with the bundled model, of every kind that the format knows.
+
+``python fuzz/corpus.py`` writes them to ``fuzz/corpus/`` for inspection; run.py does it by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+
+from tadan.bitstream import STORED_MODEL_ID, Header, Limits, ScheduleField, Stream, read_stream, write_stream
+from tadan.codec import stored
+from tadan.codec.codec import Codec
+from tadan.codec.pictures import pack_alpha
+from tadan.entropy import ScaleTables, StageEncoder
+from tadan.models import save_model
+from tadan.models.config import ModelConfig
+
+FOLDER = Path(__file__).parent / "corpus"
+LIMITS = Limits(max_pixels=2**14, max_metadata_bytes=2**16, max_tiles=64, max_tile_bytes=2**20)
+CODEC = Codec(threads=1, limits=LIMITS, fallback=False)
+TABLES = ScaleTables.gaussian()
+FORMS = ("png", "webp", "jpeg")
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A valid file and what a decoder must make of it."""
+
+    data: bytes
+    stream: Stream
+    picture: Image.Image
+
+
+def crop(name: str, height: int, width: int) -> NDArray[np.uint8]:
+    """uint8 (height, width, 3) of a photograph of scikit-image."""
+    photograph: NDArray[np.uint8] = getattr(skimage.data, name)()
+    return np.ascontiguousarray(photograph[60 : 60 + height, 100 : 100 + width, :3])
+
+
+def _with_alpha(colour: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = colour.shape[:2]
+    alpha = np.add.outer(np.arange(height), 2 * np.arange(width)).astype(np.uint8)
+    return np.dstack([colour, alpha])
+
+
+def _coded() -> dict[str, bytes]:
+    grey = crop("coffee", 16, 16)[:, :, 1]
+    with_metadata = Image.fromarray(crop("astronaut", 20, 24))
+    with_metadata.info.update(exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6), xmp=b"<x/>", icc_profile=bytes(range(40)))
+    return {
+        "rgb": CODEC.encode(crop("coffee", 20, 24), 40, effort=0),
+        "point": CODEC.encode(crop("coffee", 1, 1), 1, effort=0),
+        "best": CODEC.encode(crop("chelsea", 48, 33), 100, "best", effort=0),
+        "grey": CODEC.encode(grey, 10, "fast", effort=0),
+        "grey-alpha": CODEC.encode(_with_alpha(grey[:, :, None]), 90, "hyper", effort=0),
+        "rgba": CODEC.encode(_with_alpha(crop("chelsea", 5, 17)), 5, effort=0),
+        "raster": CODEC.encode(crop("astronaut", 32, 32), 70, "raster", effort=0),
+        "wavefront": CODEC.encode(crop("astronaut", 17, 64), 30, "wavefront", effort=0),
+        "rotated": CODEC.encode(crop("rocket", 40, 32), 80, "2x2-rotated", effort=0),
+        "inline": CODEC.encode(crop("rocket", 64, 32), 60, "0,1,2/3,4,5", effort=0),
+        "metadata": CODEC.encode(with_metadata, 50, effort=0),
+        "row": CODEC.encode(crop("astronaut", 64, 256), 20, effort=0, tile=64),
+        "tiles": CODEC.encode(crop("coffee", 100, 128), 50, "fast", effort=0, tile=64),
+        "tiles-alpha": CODEC.encode(_with_alpha(crop("chelsea", 70, 65)), 60, effort=0, tile=64),
+    }
+
+
+def _payload(form: str, pixels: NDArray[np.uint8]) -> bytes:
+    if form == "jpeg":
+        return stored.as_jpeg(pixels, 80)
+    return stored.as_png(pixels) if form == "png" else stored.as_webp(pixels) or b""
+
+
+def _stored() -> dict[str, bytes]:
+    seeds = {}
+    for form in FORMS:
+        for mode, pixels in (("L", crop("coffee", 12, 10)[:, :, 0]), ("RGBA", crop("astronaut", 9, 16))):
+            height, width = pixels.shape[:2]
+            header = Header(width, height, mode, 75, STORED_MODEL_ID, ScheduleField(form))
+            alpha = pack_alpha(np.full((height, width), 200, np.uint8)) if mode == "RGBA" else None
+            tile = stored.tile_of(form, _payload(form, pixels), pixels, alpha)
+            seeds[f"{form}-{mode.lower()}"] = write_stream(Stream(header, {}, (tile,)))
+    pixels = crop("chelsea", 64, 96)
+    header = Header(96, 64, "RGB", 75, STORED_MODEL_ID, ScheduleField("png"), 64)
+    boxes = [pixels[:, :64], pixels[:, 64:]]
+    tiles = tuple(stored.tile_of("png", _payload("png", box), box, None) for box in boxes)
+    return {**seeds, "png-tiles": write_stream(Stream(header, {}, tiles))}
+
+
+@cache
+def seeds() -> dict[str, Seed]:
+    """Valid files by name."""
+    return {
+        name: Seed(data, read_stream(data, LIMITS), CODEC.decode(data))
+        for name, data in {**_coded(), **_stored()}.items()
+    }
+
+
+@cache
+def known() -> dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """y_hat and z_hat of every tile of the seeds, by their checksum."""
+    pairs = {}
+    for seed in seeds().values():
+        if not seed.stream.header.is_stored:
+            for tile, latents in zip(seed.stream.tiles, CODEC.decode_latents(seed.data), strict=True):
+                pairs[tile.latents_crc] = latents.y_hat, latents.z_hat
+    return pairs
+
+
+def stage_indices(number: int) -> list[NDArray[np.uint8]]:
+    """Scale indices of the stages that input ``number`` of the target "entropy" decodes."""
+    rng = np.random.default_rng(number)
+    sizes = rng.integers(0, (4, 40, 400, 3000)[number % 4], rng.integers(0, 6))
+    low = rng.integers(0, 64)
+    return [rng.integers(low, 64, size).astype(np.uint8) for size in sizes]
+
+
+def _entropy() -> dict[str, bytes]:
+    inputs = {}
+    for number in range(12):
+        rng, encoder = np.random.default_rng(number), StageEncoder(TABLES)
+        for index in stage_indices(number):
+            spread = np.where(rng.random(len(index)) < 0.02, 3000, 1 + index / 8)
+            encoder.push(np.rint(rng.laplace(0, spread)).astype(np.int32), index)
+        inputs[str(number)] = bytes((number,)) + encoder.finish()
+    return inputs
+
+
+def _pictures() -> dict[str, bytes]:
+    """Inputs of the target "stored": form and colours, width - 1, height - 1, then the file."""
+    inputs = {}
+    for number, form in enumerate(FORMS):
+        for grey in (0, 1):
+            pixels = crop("coffee", 11, 14)
+            pixels = pixels[:, :, 0] if grey else pixels
+            inputs[f"{form}-{grey}"] = bytes((number + 3 * grey, 13, 10)) + _payload(form, pixels)
+    return inputs
+
+
+def tiny_model() -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
+    """The smallest parts that a model file is made of; they do not fit together beyond what reading checks."""
+    config = replace(ModelConfig(), latent=4, width=1, analysis_blocks=1, synthesis_blocks=1, z_channels=1)
+    tensors: dict[str, NDArray[Any]] = {
+        f"quality.{name}": np.ones((100, width), np.float16)
+        for name, width in (("gain", 4), ("inverse_gain", 4), ("g_a", 2), ("g_s", 2))
+    }
+    tensors["search.curvature"] = np.ones(4, np.float32)
+    tensors |= {f"graph.{name}": np.zeros(3, np.uint8) for name in ("g_a", "h_a", "g_s", "g_s_gradient")}
+    tensors["tables.freqs"], tensors["tables.half_widths"] = TABLES.freqs[:200], TABLES.half_widths
+    tensors["exact.conv1.weight"] = np.ones((9, 2), np.int16)
+    return config, tensors
+
+
+def _models() -> dict[str, bytes]:
+    config, tensors = tiny_model()
+    whole = save_model(config, tensors, {"name": "tiny"})
+    bare = json.dumps({"t": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    return {"tiny": whole, "bfloat": struct.pack("<Q", len(bare)) + bare + b"\0\0"}
+
+
+@cache
+def inputs(kind: str) -> dict[str, bytes]:
+    """Seed inputs of a kind of target: "file", "entropy", "stored" or "model"."""
+    if kind == "file":
+        return {name: seed.data for name, seed in seeds().items()}
+    return {"entropy": _entropy, "stored": _pictures, "model": _models}[kind]()
+
+
+def write(kind: str, folder: Path) -> None:
+    """Put the seed inputs of ``kind`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in inputs(kind).items():
+        (folder / f"seed-{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    for one in ("file", "entropy", "stored", "model"):
+        write(one, FOLDER / one)

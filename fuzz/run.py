@@ -1,0 +1,89 @@
+"""Coverage-guided fuzzing of one target with atheris: ``python fuzz/run.py TARGET --minutes 5 --seed 1``.
+
+Inputs that find new code are kept in ``fuzz/corpus/TARGET``, those that break the contract in ``fuzz/findings``. The
+last lines of the output hold executions, speed and coverage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import random
+import resource
+import sys
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+import atheris  # noqa: E402
+
+with atheris.instrument_imports(include=["tadan"]):
+    import corpus
+    import mutators
+    import targets
+
+HERE = Path(__file__).parent
+FINDINGS = HERE / "findings"
+MAX_BYTES = {"file": 2**15, "entropy": 2**12, "stored": 2**14, "model": 2**15}
+OWN_MUTATIONS = 0.75  # the rest are libFuzzer's, which know no structure
+
+
+def arguments() -> argparse.Namespace:
+    """Of the command line."""
+    parser = argparse.ArgumentParser(description="Fuzz one target with atheris.")
+    parser.add_argument("target", choices=targets.TARGETS)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=1, help="of libFuzzer; 0 for another one each time")
+    parser.add_argument("--memory", type=int, default=2048, help="MiB that the process may reserve beyond its start")
+    parser.add_argument("--timeout", type=int, default=60, help="seconds that one input may take")
+    parser.add_argument("--input", type=Path, help="run this file only")
+    return parser.parse_args()
+
+
+def cap_memory(mib: int) -> None:
+    """Allow this process so much more address space; what goes beyond raises MemoryError."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + mib * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def main() -> None:
+    """Fuzz until the time is up or the contract is broken."""
+    options = arguments()
+    target = targets.TARGETS[options.target]
+    if options.input:
+        target.run(options.input.read_bytes())
+        return
+    folder = corpus.FOLDER / options.target
+    corpus.write(target.kind, folder)
+    FINDINGS.mkdir(exist_ok=True)
+    for data in corpus.inputs(target.kind).values():
+        target.run(data)  # the first runs start sessions and fill caches
+    cap_memory(options.memory)
+    faulthandler.enable()
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        if rng.random() < OWN_MUTATIONS:
+            return mutators.MUTATORS[target.kind](data, rng)[:max_size]
+        return bytes(atheris.Mutate(data, max_size))
+
+    flags = [
+        f"-max_total_time={int(60 * options.minutes)}",
+        f"-seed={options.seed}",
+        f"-timeout={options.timeout}",
+        "-rss_limit_mb=4096",
+        f"-max_len={MAX_BYTES[target.kind]}",
+        f"-artifact_prefix={FINDINGS}/{options.target}-",
+        "-print_final_stats=1",
+        "-len_control=0",
+        str(folder),
+    ]
+    atheris.Setup([sys.argv[0], *flags], target.run, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
