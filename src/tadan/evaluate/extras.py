@@ -17,14 +17,17 @@ def require(module: str, extra: str, purpose: str) -> Any:
         ) from error
 
 
-def parse_qualities(text: str, allowed: range) -> list[int]:
-    """Read ``"20,45,70"`` as distinct ascending qualities; InvalidInput if one is no integer or not in ``allowed``."""
+def parse_qualities(text: str, allowed: range, what: str = "Qualities") -> list[int]:
+    """Read ``"20,45,70"`` as distinct ascending qualities; InvalidInput if one is no integer or not in ``allowed``.
+
+    ``what``: name of the numbers in messages, if they are no qualities.
+    """
     words = [word for word in re.split(r"[,\s]+", text) if word]
     try:
         qualities = sorted({int(word) for word in words})
     except ValueError as error:
-        raise InvalidInput(f"Qualities {text!r} are not integers; write them as 20,45,70.") from error
+        raise InvalidInput(f"{what} {text!r} are not integers; write them as {allowed[0]},{allowed[-1]}.") from error
     outside = [quality for quality in qualities if quality not in allowed]
     if outside or not qualities:
-        raise InvalidInput(f"Qualities {text!r}: give one or more integers from {allowed[0]} to {allowed[-1]}.")
+        raise InvalidInput(f"{what} {text!r}: give one or more integers from {allowed[0]} to {allowed[-1]}.")
     return qualities

@@ -18,6 +18,8 @@ _PANELS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
     ),
 )
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # a date would make every SVG a new one
+PNG_OPTIONS = {"format": "png", "dpi": 120}
+SVG_OPTIONS = {"format": "svg", "metadata": _NO_METADATA}
 
 
 def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
@@ -25,23 +27,31 @@ def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
 
     InvalidInput if matplotlib is not installed.
     """
-    return _drawn(curves, title, {"format": "png", "dpi": 120})
+    return _drawn(curves, title, PNG_OPTIONS)
 
 
 def rd_svg(curves: Sequence[Curve], title: str) -> str:
     """Return the plot of :func:`rd_plot` as an SVG document. InvalidInput if matplotlib is not installed."""
-    return _drawn(curves, title, {"format": "svg", "metadata": _NO_METADATA}).decode()
+    return _drawn(curves, title, SVG_OPTIONS).decode()
 
 
 def _drawn(curves: Sequence[Curve], title: str, options: dict[str, Any]) -> bytes:
-    matplotlib = require("matplotlib", "eval", "The rate-distortion plot")
-    figures = require("matplotlib.figure", "eval", "The rate-distortion plot")
+    return render(lambda figure, colours: _draw(figure, curves, title, colours), (15, 5.5), options)
+
+
+def render(draw: Callable[[Any, Sequence[Any]], None], size: tuple[float, float], options: dict[str, Any]) -> bytes:
+    """Return a figure of ``size`` inches, drawn by a function that takes it and a palette, saved with ``options``.
+
+    InvalidInput if matplotlib is not installed.
+    """
+    matplotlib = require("matplotlib", "eval", "The plot")
+    figures = require("matplotlib.figure", "eval", "The plot")
     buffer = io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's own style would make the same curves look different elsewhere
         matplotlib.rcParams["svg.hashsalt"] = "tadan"  # identifiers in the SVG are random without
-        figure = figures.Figure(figsize=(15, 5.5), layout="constrained")
-        _draw(figure, curves, title, matplotlib.colormaps["tab20"].colors)
+        figure = figures.Figure(figsize=size, layout="constrained")
+        draw(figure, matplotlib.colormaps["tab20"].colors)
         figure.savefig(buffer, **options)
     return buffer.getvalue()
 
