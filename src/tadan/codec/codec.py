@@ -133,7 +133,7 @@ class Codec:
         """Encode a picture.
 
         Args:
-            image: Pillow image, uint8 array of shape (H, W) or (H, W, 1..4), or path; see docs/pictures.md for others.
+            image: Pillow image, uint8 or uint16 array of shape (H, W) or (H, W, 1..4), or path (docs/pictures.md).
             quality: 1 (smallest) to 100.
             schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
                 :class:`~tadan.schedule.Schedule`.
@@ -141,7 +141,7 @@ class Codec:
             effort: 0 (fastest) to 9: how long to search for latents that cost less (docs/effort.md). Decoding takes
                 the same time.
             tile: pixels a side of the tiles, a multiple of 64; 0: one tile; None: chosen by size (docs/tiles.md).
-            strip: leave metadata out.
+            strip: leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.
 
         Raises:
             InvalidInput: an argument out of range, or a picture that cannot be converted.

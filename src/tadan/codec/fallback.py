@@ -26,6 +26,7 @@ _LOSSLESS_FACTOR = 0.4  # of the estimate: a lossless file is hardly ever smalle
 _SIMPLE_BPP = 2.0  # estimated; always worth making PNG and WebP
 _NEAR = 1.3  # a JPEG of the same size whose J is above that many times ours has no better one at another size
 _PEAK = 255.0**2
+_ROWS = 1024  # compared at a time
 _UNUSUAL = "the picture is unlike the photographs that the model was trained on"
 
 
@@ -168,8 +169,11 @@ class Comparison:
 
 
 def _mse(a: Pixels, b: Pixels) -> float:
-    difference = a.astype(np.float32) - b
-    return float(np.vdot(difference, difference)) / difference.size
+    total = 0.0
+    for start in range(0, len(a), _ROWS):
+        difference = a[start : start + _ROWS].astype(np.float32) - b[start : start + _ROWS]
+        total += float(np.vdot(difference, difference))
+    return total / a.size
 
 
 def better_form(
