@@ -286,3 +286,21 @@ def test_an_error_in_a_tile_is_raised_and_ends_the_work(threads):
         assert workers.map(lambda number: -number, range(50)) == [-number for number in range(50)]
         with pytest.raises(Corrupt):
             workers.map(work, range(50))
+
+
+def test_threads_of_matrix_products_come_back():
+    """Also when several threads share a codec and leave in another order than they came."""
+    from threadpoolctl import threadpool_info
+
+    def blas():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = blas()
+    first, second = (Workers(1, 1, 1).open() for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    assert set(blas()) <= {1}
+    first.__exit__(None, None, None)
+    assert set(blas()) <= {1}
+    second.__exit__(None, None, None)
+    assert blas() == before

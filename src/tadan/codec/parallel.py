@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
 BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
@@ -43,9 +44,7 @@ class Workers:
         if self._limit is None:
             yield self
             return
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(self._limit, user_api="blas"):
+        with _blas_threads(self._limit):
             if self.count == 1:
                 yield self
                 return
@@ -68,6 +67,27 @@ class Workers:
         if self._pool is None:
             return [one(item) for item in items]
         return list(self._pool.map(one, items))
+
+
+_blas_lock = threading.Lock()
+_blas_users: list[Any] = []  # the first one's limit stands until the last one leaves
+
+
+@contextmanager
+def _blas_threads(limit: int) -> Iterator[None]:
+    """Limit the threads of matrix products, which is one setting of the process, while any caller is inside."""
+    from threadpoolctl import threadpool_limits
+
+    with _blas_lock:
+        _blas_users.append(None if _blas_users else threadpool_limits(limit, user_api="blas"))
+        own = _blas_users[0]
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users.pop()
+            if not _blas_users:
+                own.restore_original_limits()
 
 
 def release_memory() -> None:
