@@ -35,7 +35,7 @@ from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, unpack_alpha
 from tadan.codec.salvage import Rescue, Salvaged
 from tadan.codec.schedule_field import schedule_field
-from tadan.codec.stored import form_of, read_tile, tile_of
+from tadan.codec.stored import form_of, stored_pixels, tile_of
 from tadan.codec.tiling import Box, check_region, tile_size
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, LimitExceeded
@@ -228,7 +228,7 @@ class Codec:
             canvas.put_alpha(boxes[number], tile.alpha)
         if decoder is None:
             for number, tile in tiles.items():
-                canvas.put(boxes[number], self._stored(header, tile, boxes[number]))
+                canvas.put(boxes[number], stored_pixels(header, tile, *boxes[number][2:]))
             return canvas.image(metadata)
 
         def source(number: int) -> NDArray[np.int32]:
@@ -283,7 +283,7 @@ class Codec:
         def check(pair: tuple[Tile, Box]) -> str:
             tile, box = pair
             if decoder is None:
-                self._stored(header, tile, box)
+                stored_pixels(header, tile, *box[2:])
             else:
                 decoder.latents(tile, box)
             if tile.alpha is not None:
@@ -317,10 +317,6 @@ class Codec:
         payload = b"".join(tile.payload for tile in stream.tiles)
         return better_form(pixels, payload, decoded, weight, insist=not self.fallback)
 
-    @staticmethod
-    def _stored(header: Header, tile: Tile, box: Box) -> NDArray[np.uint8]:
-        return read_tile(form_of(header), tile, header.mode.startswith("L"), box[2], box[3])
-
     def _paint(self, decoder: TileDecoder, canvas: Canvas, source: Source) -> None:
         """Show the region of ``canvas`` from the latents that ``source`` gives."""
         header = decoder.header
@@ -328,7 +324,7 @@ class Codec:
         boxes = [box for number, box in enumerate(header.tile_boxes()) if number in needed]
         with self._workers(boxes, DECODE_BYTES).open() as workers:
             transforms = self._transforms_of(decoder.model, workers.inner)
-            paint(header, transforms, canvas.region, source, workers, canvas.put)
+            paint(header, transforms, canvas.region, needed, source, workers, canvas.put)
 
     def _workers(self, boxes: Sequence[Box], pixel_bytes: int) -> Workers:
         areas = [box[2] * box[3] for box in boxes]

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.bitstream import Header, Tile
-from tadan.codec.latents import Latents, decode_first_stages, decode_latents
+from tadan.codec.latents import Y_STRIDE, Latents, decode_first_stages, decode_latents, plane_shape
 from tadan.codec.parallel import Workers
 from tadan.codec.schedule_field import schedule_of
-from tadan.codec.tiling import STRIDE, Box, lines, on_latents, overlap, pieces, reach_of, window
+from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, reach_of, window
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
 from tadan.models import Model
+from tadan.schedule import Schedule
 
 #: number of a tile -> its y_hat, int32 (h, w, latent), Q6; None if it is lost
 Source = Callable[[int], NDArray[np.int32] | None]
 #: box of pixels, uint8 (height, width, 3)
 Put = Callable[[Box, NDArray[np.uint8]], None]
-
 
 PIECE = 1024  # pixels a side of what g_s shows at a time, whatever the size of the tile
 
@@ -37,8 +38,12 @@ class TileDecoder:
 
     def shape(self, box: Box) -> tuple[int, int]:
         """(h, w) of the latent plane of a tile."""
-        _, _, cols, rows = on_latents(box)
-        return rows, cols
+        return plane_shape(box[2], box[3], Y_STRIDE)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """Of the file; UnsupportedVersion if this version or this model cannot run it."""
+        return schedule_of(self.header.schedule, self.model)
 
     def latents(self, tile: Tile, box: Box) -> Latents:
         """All latents of a tile, checked.
@@ -47,8 +52,9 @@ class TileDecoder:
             Corrupt: they are not those that were encoded.
         """
         header = self.header
-        schedule = schedule_of(header.schedule, self.model)
-        [latents] = decode_latents(self.model, [tile.payload], self.shape(box), header.quality, schedule, self.matmul)
+        [latents] = decode_latents(
+            self.model, [tile.payload], self.shape(box), header.quality, self.schedule, self.matmul
+        )
         if latents.checksum() != tile.latents_crc:
             raise Corrupt(
                 "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
@@ -61,29 +67,37 @@ class TileDecoder:
 
         See :func:`~tadan.codec.latents.decode_first_stages`.
         """
-        schedule = schedule_of(self.header.schedule, self.model)
         return decode_first_stages(
-            self.model, tile.payload, self.shape(box), self.header.quality, schedule, stages, self.matmul
+            self.model, tile.payload, self.shape(box), self.header.quality, self.schedule, stages, self.matmul
         )
 
     def stage_count(self, box: Box) -> int:
         """Stages of y in a tile; small tiles may lack some of the schedule's."""
-        schedule = schedule_of(self.header.schedule, self.model)
-        return sum(1 for _ in schedule.plan(*self.shape(box), self.model.config.radius))
+        return len(self.schedule.plan(*self.shape(box), self.model.config.radius))
 
 
 def tiles_for(header: Header, model: Model | None, region: Box) -> set[int]:
     """Numbers of the tiles that the pixels of a region depend on; ``model`` is None for stored pictures."""
-    margin = 0 if model is None else reach_of(model.config) * STRIDE
+    margin = 0 if model is None else reach_of(model.config) * Y_STRIDE
     near = window(region, margin, header.width, header.height).outer
     return {number for number, box in enumerate(header.tile_boxes()) if overlap(box, near)}
 
 
-def paint(header: Header, transforms: Transforms, region: Box, source: Source, workers: Workers, put: Put) -> None:
-    """Show a region: ask ``source`` for latents, line by line of tiles, and give pixels to ``put``, from any thread."""
+def paint(
+    header: Header,
+    transforms: Transforms,
+    region: Box,
+    needed: set[int],
+    source: Source,
+    workers: Workers,
+    put: Put,
+) -> None:
+    """Show a region: ask ``source`` for latents, line by line of tiles, and give pixels to ``put``, from any thread.
+
+    ``needed`` is what :func:`tiles_for` says of the region.
+    """
     boxes = list(header.tile_boxes())
     plane = _Latents(header, transforms, boxes)
-    needed = tiles_for(header, transforms.model, region)
     before: list[int] = []
     current: list[int] = []
 
@@ -122,7 +136,7 @@ class _Latents:
             for neighbour, latents in around.items():
                 self._copy(latents, on_latents(self._boxes[neighbour]), y_hat, near.outer)
         shown = self._transforms.synthesise(y_hat, self._header.quality)
-        top, left = part[1] - STRIDE * y, part[0] - STRIDE * x
+        top, left = part[1] - Y_STRIDE * y, part[0] - Y_STRIDE * x
         return shown[top : top + part[3], left : left + part[2]]
 
     def _around(self, number: int) -> Mapping[int, NDArray[np.int32] | None]:

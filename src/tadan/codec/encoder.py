@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from tadan.bitstream import Tile
 from tadan.codec.effort import Scene, refine
-from tadan.codec.latents import Latents, Observer, code_latents
+from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents
 from tadan.codec.parallel import Workers
 from tadan.codec.pictures import Planes, pack_alpha
-from tadan.codec.tiling import STRIDE, Box, on_latents, reach_of, window
+from tadan.codec.tiling import Box, on_latents, reach_of, window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
 from tadan.models import Model
@@ -77,5 +77,5 @@ def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
 
 def _pixels_under(rgb: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
     """The part of a picture that a box of latents covers, as far as the picture goes."""
-    x, y, w, h = (STRIDE * value for value in box)
+    x, y, w, h = (Y_STRIDE * value for value in box)
     return rgb[y : y + h, x : x + w]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Recovered, Tile
-from tadan.codec.canvas import LOST, Canvas
+from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import TileDecoder
-from tadan.codec.stored import form_of, read_tile
+from tadan.codec.stored import stored_pixels
 from tadan.codec.tiling import Box
 from tadan.errors import Corrupt, LimitExceeded
 
@@ -97,9 +97,6 @@ class Rescue:
 
     def result(self) -> Salvaged:
         """The picture as it stands on the canvas; latents must have been shown on it before."""
-        for state in self._states.values():
-            if state.state == "lost":  # what the neighbours' latents made of it
-                self._canvas.put(state.box, np.full((state.box[3], state.box[2], 3), LOST, np.uint8))
         image = self._canvas.image(self._found.metadata)
         return Salvaged(image, tuple(self._states[number] for number in sorted(self._states)), self._found.notes)
 
@@ -109,11 +106,12 @@ class Rescue:
             self._note(number, "lost", 0, 0, _DAMAGED)
             return
         try:
-            self._canvas.put(box, read_tile(form_of(header), tile, header.mode.startswith("L"), box[2], box[3]))
+            rgb = stored_pixels(header, tile, box[2], box[3])
             self._canvas.put_alpha(box, tile.alpha)
         except (Corrupt, LimitExceeded) as error:
             self._note(number, "lost", 0, 0, str(error))
         else:
+            self._canvas.put(box, rgb)
             self._note(number, "intact", 0, 0)
 
     def latents(self, number: int) -> NDArray[np.int32] | None:

@@ -103,6 +103,11 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
     return rgb
 
 
+def stored_pixels(header: Header, tile: Tile, width: int, height: int) -> Pixels:
+    """As :func:`read_tile`, of the form and the mode that the header names."""
+    return read_tile(form_of(header), tile, header.mode.startswith("L"), width, height)
+
+
 def _rgb(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else pixels[:, :, None].repeat(3, axis=2))
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tadan.bitstream import Header
+from tadan.bitstream.constants import TILE_MULTIPLE
+from tadan.codec.latents import Y_STRIDE
 from tadan.errors import InvalidInput
 from tadan.models.config import ModelConfig
 
-STRIDE = 16  # pixels a side of one position of y
-TILE_MULTIPLE = 64  # pixels a side of one position of z
 WHOLE = 0  # tile size of a picture that is one tile
 TILE_SIDE = 960  # smaller ones cost bits at their borders, larger ones memory (docs/tiles.md)
 HUGE_TILE_SIDE = 768  # where the picture itself takes much of the memory
@@ -79,13 +79,13 @@ def pieces(box: Box, side: int) -> Iterator[Box]:
 def on_latents(box: Box) -> Box:
     """Smallest box of y positions that covers a box of pixels."""
     x, y, w, h = box
-    left, top = x // STRIDE, y // STRIDE
-    return left, top, -(-(x + w) // STRIDE) - left, -(-(y + h) // STRIDE) - top
+    left, top = x // Y_STRIDE, y // Y_STRIDE
+    return left, top, -(-(x + w) // Y_STRIDE) - left, -(-(y + h) // Y_STRIDE) - top
 
 
 def reach_of(config: ModelConfig) -> int:
     """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/8 of the picture."""
-    return -(-8 * config.synthesis_blocks * (config.kernel // 2) // STRIDE)
+    return -(-8 * config.synthesis_blocks * (config.kernel // 2) // Y_STRIDE)
 
 
 def check_region(region: Sequence[int], width: int, height: int) -> Box:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.codec.tiling import reach_of
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.models import Model
 
@@ -87,10 +88,9 @@ class Transforms:
             steps, float32 (h, w, latent). Large pictures are done in strips of rows, with the same result.
         """
         gains, picture = self.model.block_gains("g_s", quality), _padded(rgb)
-        config, rows = self.model.config, y_hat.shape[0]
-        # A latent changes pixels up to `reach` beyond its own, whose values depend on latents as far again.
-        reach = 8 * config.synthesis_blocks * (config.kernel // 2)
-        margin = -(-2 * reach // 16) + 1
+        rows = y_hat.shape[0]
+        # A latent changes pixels within its reach, and their values depend on latents as far again.
+        margin = 2 * reach_of(self.model.config) + 1
         strip = max(margin, STRIP_PIXELS // (256 * y_hat.shape[1]))
         total, parts = 0.0, []
         for first in range(0, rows, strip):
