@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from evaluate_examples import save_crops, stand_in
 from tadan.cli.main import app
 from tadan.evaluate import available_rivals, psnr
-from tadan.evaluate.curve import IDENTICAL_DB
+from tadan.evaluate.metrics import IDENTICAL_DB
 from tadan.evaluate.monotone import check_monotone, monotone_row, monotone_summary
 
 JPEG = available_rivals(threads=1)["jpeg"]

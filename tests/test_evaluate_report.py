@@ -75,7 +75,17 @@ def results(tmp_path_factory):
     save_crops(root / "crops", ("a.png", HOSTILE))
     save_curve(GIVEN, root / "given.json")
     line = ["eval", root / "crops", "--qualities", "1,5,20,50,80,95", "--against", "jpeg", "--schedule", "0,2/3,1"]
-    shown = run(*line, "--anchor", root / "given.json", "--out", root / "r", "--pictures", 2)
+    shown = run(
+        *line,
+        "--anchor",
+        root / "given.json",
+        "--out",
+        root / "r",
+        "--pictures",
+        2,
+        "--metrics",
+        "psnr,ms-ssim,ssimulacra2",
+    )
     return root / "r", shown
 
 
@@ -135,11 +145,11 @@ def test_the_numbers_of_the_page_are_those_of_the_files(results):
     bd_rates, means = page.tables
     document = json.loads((folder / "bd-rates.json").read_text())
     assert bd_rates == [row["percent"] for row in document["bd_rates"] if row["percent"] is not None]
-    assert len(bd_rates) == 3
+    assert len(bd_rates) == 4
     expected = []
     for curve in (load_curve(folder / "tadan-0,2-3,1.json"), load_curve(folder / "jpeg.json"), GIVEN):
         for point in curve_points(curve):
-            row = (point.bpp, point.psnr, point.ms_ssim, point.encode_s, point.decode_s)
+            row = (point.bpp, *point.values.values(), point.encode_s, point.decode_s)
             expected += [value for value in row if value is not None]
     assert means == expected
 
@@ -192,7 +202,7 @@ def test_the_gallery_shows_what_the_files_hold(tmp_path):
     assert np.array_equal(pixels(original.crop), np.asarray(image.crop(exhibit.box)))
     data = JPEG.encode(image, rival.quality)
     assert rival.size == len(data)
-    assert rival.psnr == psnr(image, JPEG.decode(data))
+    assert rival.values["psnr-rgb"] == psnr(image, JPEG.decode(data))
     assert np.array_equal(pixels(rival.crop), np.asarray(JPEG.decode(data).crop(exhibit.box)))
     assert rival.size == pytest.approx(ours.size, rel=0.1)
     assert original.size == (folder / "b.png").stat().st_size

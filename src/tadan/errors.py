@@ -44,3 +44,7 @@ class UnreadableInput(TadanError):
 
 class UnwritableOutput(TadanError):
     """An output could not be written; what stood at its place before is unchanged."""
+
+
+class ToolFailed(TadanError):
+    """A program of others that a measurement needs is missing, failed, or printed what is not understood."""

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,19 @@ from tadan.errors import InvalidInput
 if TYPE_CHECKING:
     from tadan.evaluate import Curve
 
-_CODING = ("qualities", "schedule", "effort", "model", "against", "limit", "pictures", "threads")
+_CODING = (
+    "qualities",
+    "schedule",
+    "effort",
+    "model",
+    "against",
+    "points",
+    "metrics",
+    "display",
+    "limit",
+    "pictures",
+    "threads",
+)
 
 
 def evaluate(
@@ -32,8 +44,21 @@ def evaluate(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Tadan's model, name or path; default: the bundled one.")] = None,
     against: Annotated[
-        str, typer.Option(help="Rivals: jpeg, jpeg-444, webp, avif, avif-444, jpeg2000, heic, jxl; or none.")
+        str,
+        typer.Option(
+            help="Rivals: jpeg, jpeg-444, webp, avif, avif-444, avif-psnr, avif-444-psnr, jpeg2000, heic, jxl; or none."
+        ),
     ] = "jpeg,webp",
+    points: Annotated[
+        int | None, typer.Option(min=1, help="Only N of the dozen qualities of each codec, evenly spread.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="psnr, ms-ssim, ssimulacra2, butteraugli, cvvdp; default: all but cvvdp, butteraugli if it is there."
+        ),
+    ] = None,
+    display: Annotated[str, typer.Option(help="Display that cvvdp assumes, a name of that package.")] = "standard_4k",
     anchor: Annotated[
         list[Path] | None, typer.Option(help="JSON of a curve on the same pictures; may be repeated.")
     ] = None,
@@ -48,7 +73,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Threads of Tadan and AVIF; default: as each chooses.")
     ] = None,
 ) -> None:
-    """Measure bytes, PSNR, MS-SSIM and seconds over a folder; BD-rate against rivals and given curves.
+    """Measure bytes, quality and seconds over a folder; BD-rate by every metric against rivals and given curves.
 
     Leaves report.html (open it in a browser), the plot as SVG and PNG, bd-rates.json, and a JSON curve for each codec.
     """
@@ -62,7 +87,8 @@ def evaluate(
     from tadan.evaluate.gallery import Exhibit
     from tadan.evaluate.report import comparison_line, curve_table, progress_bar
     from tadan.evaluate.rivals import choose_rivals
-    from tadan.evaluate.session import Run, count_trials, measure, write_results
+    from tadan.evaluate.session import Run, count_trials, measure, spread, write_results
+    from tadan.evaluate.yardsticks import choose_metrics
 
     console = Console()
 
@@ -84,13 +110,18 @@ def evaluate(
     else:
         ours = TadanCodec(schedule=schedule, model=model, threads=threads, effort=effort)
         rivals, skipped = choose_rivals(against, threads)
-        for line in skipped:
+        chosen, unmeasured = choose_metrics(metrics, display)
+        for line in [*skipped, *unmeasured]:
             say(line, "yellow")
-        wanted = parse_qualities(qualities, ours.qualities) if qualities else list(ours.points)
-        runs: list[Run] = [(ours, wanted), *((rival, rival.points) for rival in rivals)]
-        about = {"command": command, "measured": {**machine_facts(), "model": ours.model_id}}
+        wanted = parse_qualities(qualities, ours.qualities) if qualities else spread(ours.points, points)
+        runs: list[Run] = [(ours, wanted), *((rival, spread(rival.points, points)) for rival in rivals)]
+        about: dict[str, Any] = {"command": command, "measured": {**machine_facts(), "model": ours.model_id}}
+        if any(metric.name == "cvvdp" for metric in chosen):
+            about["cvvdp_display"] = display
         with progress_bar("coding", count_trials(runs, folder, limit, pictures)) as step:
-            curves, exhibits = measure(runs, folder, out, about, limit=limit, shown=pictures, on_trial=step)
+            curves, exhibits = measure(
+                runs, folder, out, about, limit=limit, metrics=chosen, shown=pictures, on_trial=step
+            )
         written = [curve_file(codec.name) for codec, _ in runs]
     comparisons = compare(curves[0], [*curves[1:], *anchors])
     files = write_results(out, [*curves, *anchors], comparisons, exhibits, command)
@@ -101,7 +132,7 @@ def evaluate(
         if warning:
             say(warning, "yellow")
     few = curves[0].meta.get("pictures_with_fewer_ms_ssim_scales")
-    if few:
+    if few and "ms-ssim-rgb" in curves[0].results:
         say(f"MS-SSIM of {few} small picture(s) uses fewer than five scales.", "yellow")
     say(f"Wrote into {out}/: {', '.join([*files, *written])}")
     say(f"Look at {out / 'report.html'}")

@@ -1,11 +1,11 @@
-"""Measuring codecs: pictures in, real file bytes, PSNR, MS-SSIM, seconds and BD-rate out.
+"""Measuring codecs: pictures in; real file bytes, what the eye sees, seconds and BD-rate out.
 
 Every codec, ours included, is a :class:`PictureCodec`; nothing here knows more about Tadan than about JPEG.
 
 >>> from tadan.evaluate import available_rivals, run_curve
 >>> run_curve(available_rivals()["jpeg"], "kodak/", [25, 50, 75, 90]).results["psnr-rgb"]
 
-Importing this package loads numpy and Pillow only; plots, BD-rate and the demo's photograph need the extras
+Importing this package loads numpy and Pillow only; plots, BD-rate, SSIMULACRA2 and the demo's photograph need the extras
 ``tadan[eval]`` and ``tadan[demo]`` and say so when they are missing.
 """
 
@@ -15,6 +15,7 @@ from tadan.evaluate.curve import Curve, load_curve, run_curve, save_curve
 from tadan.evaluate.matching import Match, match_size
 from tadan.evaluate.metrics import ms_ssim, ms_ssim_scales, psnr, ssim
 from tadan.evaluate.ours import TadanCodec
+from tadan.evaluate.perceptual import butteraugli, color_video_vdp, ssimulacra2
 from tadan.evaluate.rivals import available_rivals, missing_rivals
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "TadanCodec",
     "available_rivals",
     "bd_rate",
+    "butteraugli",
+    "color_video_vdp",
     "load_curve",
     "match_size",
     "missing_rivals",
@@ -34,4 +37,5 @@ __all__ = [
     "run_curve",
     "save_curve",
     "ssim",
+    "ssimulacra2",
 ]

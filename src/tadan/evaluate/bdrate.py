@@ -11,26 +11,32 @@ from dataclasses import dataclass
 from tadan.errors import InvalidInput
 from tadan.evaluate.curve import Curve
 from tadan.evaluate.extras import require
-from tadan.evaluate.metrics import similarity_db
+from tadan.evaluate.yardsticks import METRICS, Metric, metrics_of
 
 METHODS = ("pchip", "akima")
-METRICS = {"psnr-rgb": "PSNR", "ms-ssim-rgb": "MS-SSIM"}  # keys of curves, words for people
 MIN_POINTS = 4
 WEAK_COVERAGE = 0.5  # below it, reports warn that the number says little
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """``percent`` < 0: fewer bits than the anchor, averaged over the quality in dB that both curves reach.
+    """``percent`` < 0: fewer bits than the anchor, averaged over the quality that both curves reach.
 
-    ``low_db`` to ``high_db`` is that interval; ``coverage`` is its share (0 to 1) of the dB that either reaches, and
-    a number from a small one says little.
+    Attributes:
+        percent: of the anchor's bits.
+        low: lower end of the common range, in ``unit``.
+        high: upper end of it.
+        coverage: share (0 to 1) of the range in what either curve reaches; a number from a small one says little.
+        unit: of the range, "dB", "JOD" or "" (SSIMULACRA2, Butteraugli).
+        left_out: points that another point of their curve beats in rate and in quality.
     """
 
     percent: float
-    low_db: float
-    high_db: float
+    low: float
+    high: float
     coverage: float
+    unit: str = "dB"
+    left_out: int = 0
 
     def __str__(self) -> str:
         """``-35.1 % (26.0 to 38.2 dB, 80% of both)``."""
@@ -39,12 +45,13 @@ class BDRate:
     @property
     def overlap(self) -> str:
         """``26.0 to 38.2 dB, 80% of both``."""
-        return f"{self.low_db:.1f} to {self.high_db:.1f} dB, {self.coverage:.0%} of both"
+        left_out = f", {self.left_out} point(s) left out" if self.left_out else ""
+        return f"{_interval(self.low, self.high, self.unit)}, {self.coverage:.0%} of both{left_out}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """BD-rates of our curve against ``anchor`` by each of METRICS, or the words why there is none."""
+    """BD-rates of our curve against ``anchor`` by key of each metric of ours, or the words why there is none."""
 
     anchor: Curve
     values: dict[str, BDRate | str]
@@ -54,41 +61,42 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip", metric: str = "ps
     """Return the BD-rate of ``test`` against ``anchor``.
 
     Args:
-        anchor: the curve whose bits count as 100 %; points may come in any order and number, and of points with equal
-            quality the cheapest counts.
+        anchor: the curve whose bits count as 100 %; points may come in any order and number. A point does not count
+            where another one of its curve has fewer bits and no less quality: nobody would choose it.
         test: the curve that is judged.
         method: "pchip" or "akima", the interpolation between points.
-        metric: "psnr-rgb", or "ms-ssim-rgb" for MS-SSIM in dB, -10 log10(1 - MS-SSIM).
+        metric: a key of METRICS; MS-SSIM counts in dB, -10 log10(1 - MS-SSIM).
 
     Raises:
-        InvalidInput: a curve lacks the metric or has fewer than 4 points, the two do not overlap, or the package
-            ``bjontegaard`` is missing.
+        InvalidInput: a curve lacks the metric, has fewer than 4 points that count, the two do not overlap, or the
+            package ``bjontegaard`` is missing.
     """
     if method not in METHODS:
         raise InvalidInput(f"Unknown BD-rate method {method!r}; choose {' or '.join(METHODS)}.")
     if metric not in METRICS:
         raise InvalidInput(f"Unknown metric {metric!r}; choose {' or '.join(METRICS)}.")
-    anchor_db, anchor_bpp = _sorted_points(anchor, metric)
-    test_db, test_bpp = _sorted_points(test, metric)
-    low, high = max(anchor_db[0], test_db[0]), min(anchor_db[-1], test_db[-1])
+    by = METRICS[metric]
+    a, b = _useful_points(anchor, by), _useful_points(test, by)
+    low, high = max(a.quality[0], b.quality[0]), min(a.quality[-1], b.quality[-1])
     if low >= high:
+        reached = [_interval(*_sides(by, one.quality[0], one.quality[-1]), by.unit) for one in (b, a)]
         raise InvalidInput(
-            f"No BD-rate: {test.name} reaches {test_db[0]:.1f} to {test_db[-1]:.1f} dB, {anchor.name} "
-            f"{anchor_db[0]:.1f} to {anchor_db[-1]:.1f} dB; choose qualities whose {METRICS[metric]} overlaps."
+            f"No BD-rate: {test.name} reaches {reached[0]}, {anchor.name} {reached[1]}; "
+            f"choose qualities whose {by.title} overlaps."
         )
     package = require("bjontegaard", "eval", "BD-rate")
     percent = package.bd_rate(
-        anchor_bpp, anchor_db, test_bpp, test_db, method=method, require_matching_points=False, min_overlap=0
+        a.bpp, a.quality, b.bpp, b.quality, method=method, require_matching_points=False, min_overlap=0
     )
-    whole = max(anchor_db[-1], test_db[-1]) - min(anchor_db[0], test_db[0])
-    return BDRate(float(percent), low, high, (high - low) / whole)
+    whole = max(a.quality[-1], b.quality[-1]) - min(a.quality[0], b.quality[0])
+    sides = _sides(by, low, high)
+    return BDRate(float(percent), *sides, (high - low) / whole, by.unit, a.left_out + b.left_out)
 
 
 def compare(ours: Curve, anchors: Sequence[Curve]) -> list[Comparison]:
-    """Return the BD-rates of ``ours`` against each anchor, by PSNR and by MS-SSIM."""
-    return [
-        Comparison(anchor, {metric: _rate_or_words(anchor, ours, metric) for metric in METRICS}) for anchor in anchors
-    ]
+    """Return the BD-rates of ``ours`` against each anchor, by every metric that ours has."""
+    keys = [metric.key for metric in metrics_of([ours])]
+    return [Comparison(anchor, {key: _rate_or_words(anchor, ours, key) for key in keys}) for anchor in anchors]
 
 
 def other_pictures(ours: Curve, anchor: Curve) -> str | None:
@@ -109,23 +117,46 @@ def _rate_or_words(anchor: Curve, ours: Curve, metric: str) -> BDRate | str:
         return str(error)
 
 
-def _sorted_points(curve: Curve, metric: str) -> tuple[list[float], list[float]]:
-    """Quality (dB, strictly rising) and rate (bits per pixel)."""
-    values = curve.results.get(metric, [])
+@dataclass(frozen=True)
+class _Points:
+    """Quality (more is better, strictly rising), rate (bits per pixel, strictly rising), number of points beaten."""
+
+    quality: list[float]
+    bpp: list[float]
+    left_out: int
+
+
+def _useful_points(curve: Curve, metric: Metric) -> _Points:
+    values = curve.results.get(metric.key, [])
     if len(values) != len(curve.results["bpp"]):
-        raise InvalidInput(f"No BD-rate: {curve.name} has no {METRICS[metric]}; measure it again with tadan eval.")
+        raise InvalidInput(f"No BD-rate: {curve.name} has no {metric.title}; measure it again with tadan eval.")
     cheapest: dict[float, float] = {}
     for bpp, value in zip(curve.results["bpp"], values, strict=True):
-        decibel = similarity_db(value) if metric == "ms-ssim-rgb" else value
         if not (math.isfinite(bpp) and math.isfinite(value) and bpp > 0):
             raise InvalidInput(
-                f"No BD-rate: {curve.name} has a point of {bpp} bpp and {METRICS[metric]} {value}; measure it again."
+                f"No BD-rate: {curve.name} has a point of {bpp} bpp and {metric.title} {value}; measure it again."
             )
-        cheapest[decibel] = min(bpp, cheapest.get(decibel, math.inf))
-    if len(cheapest) < MIN_POINTS:
+        quality = metric.rising(value)
+        cheapest[quality] = min(bpp, cheapest.get(quality, math.inf))
+    useful: list[tuple[float, float]] = []
+    for quality, bpp in sorted(cheapest.items(), reverse=True):
+        if not useful or bpp < useful[-1][1]:
+            useful.append((quality, bpp))
+    left_out = len(cheapest) - len(useful)
+    if len(useful) < MIN_POINTS:
+        beaten = f": in {left_out} more, {metric.title} does not get better with more bits" if left_out else ""
         raise InvalidInput(
-            f"No BD-rate: {curve.name} has {len(cheapest)} different point(s), {MIN_POINTS} are needed; "
+            f"No BD-rate: {curve.name} has {len(useful)} useful point(s), {MIN_POINTS} are needed{beaten}; "
             "give more qualities."
         )
-    decibels = sorted(cheapest)
-    return decibels, [cheapest[decibel] for decibel in decibels]
+    useful.reverse()
+    return _Points([quality for quality, _ in useful], [bpp for _, bpp in useful], left_out)
+
+
+def _sides(metric: Metric, low: float, high: float) -> tuple[float, float]:
+    """The range as readers know the metric: distances are negative inside."""
+    return (-high, -low) if metric.lower_is_better else (low, high)
+
+
+def _interval(low: float, high: float, unit: str) -> str:
+    return f"{low:.1f} to {high:.1f} {unit}".rstrip()

@@ -1,7 +1,8 @@
 """Rate-distortion curves: a codec over a folder of pictures, as the JSON that the anchors of this field use.
 
 The schema is CompressAI's (``name, description, meta, results`` with ``bpp, psnr-rgb, ms-ssim-rgb, encoding_time,
-decoding_time``, one number per point), plus ``pictures``: one row per picture and quality, from which all means follow.
+decoding_time``, one number per point), with a column for each further metric, and ``pictures``: one row per picture and
+quality, from which all means follow.
 """
 
 import hashlib
@@ -19,28 +20,27 @@ from PIL import Image
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
 from tadan.evaluate.codecs import PictureCodec
-from tadan.evaluate.metrics import ms_ssim, ms_ssim_scales, psnr
+from tadan.evaluate.metrics import IDENTICAL_DB
 from tadan.evaluate.pictures import list_pictures, open_rgb
+from tadan.evaluate.yardsticks import BASIC, METRICS, PSNR, Metric, measure_all
 from tadan.files import read_bytes, write_atomically
 
-IDENTICAL_DB = 100.0  # what a losslessly coded picture (PSNR infinite) counts for in a mean
-RESULT_KEYS = ("bpp", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time")
+TIME_KEYS = ("encoding_time", "decoding_time")
 _LONGEST_NAME = 100  # characters; file systems allow 255 bytes
 _FIVE_SCALES_ABOVE = 160  # pixels of the shorter side
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One picture at one quality: ``data`` is the file, ``psnr`` in dB (inf if identical), times in wall seconds.
+    """One picture at one quality: ``data`` is the file, times are wall seconds.
 
-    ``ms_ssim`` is None for pictures under 11 pixels, and of fewer than five scales for those up to 160 pixels.
+    ``values`` by key of the metric; None where the picture is too small for it.
     """
 
     quality: int
     data: bytes
     decoded: Image.Image
-    psnr: float
-    ms_ssim: float | None
+    values: dict[str, float | None]
     encode_s: float
     decode_s: float
 
@@ -52,7 +52,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Curve:
-    """One codec's curve; ``results`` maps RESULT_KEYS to a list with a number per point, ``pictures`` are rows."""
+    """One codec's curve; ``pictures`` are rows.
+
+    ``results`` maps ``bpp``, keys of METRICS and TIME_KEYS to a list with a number per point.
+    """
 
     name: str
     description: str
@@ -63,12 +66,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a curve: means over pictures; None for what the curve does not say."""
+    """One point of a curve: means over pictures; None for what the curve does not say.
+
+    ``values`` holds every key of METRICS.
+    """
 
     quality: float | str | None
     bpp: float
-    psnr: float
-    ms_ssim: float | None
+    values: dict[str, float | None]
     encode_s: float | None
     decode_s: float | None
 
@@ -83,11 +88,12 @@ def curve_points(curve: Curve) -> list[Point]:
     def measured(key: str) -> list[float | None]:
         return [None if value is None or math.isnan(value) else value for value in column(curve.results.get(key))]
 
+    values = zip(*(measured(key) for key in METRICS), strict=True)
     rows = zip(
         column(curve.meta.get("quality")),
         curve.results["bpp"],
-        curve.results["psnr-rgb"],
-        *(measured(key) for key in RESULT_KEYS[2:]),
+        (dict(zip(METRICS, row, strict=True)) for row in values),
+        *(measured(key) for key in TIME_KEYS),
         strict=True,
     )
     return [Point(*row) for row in rows]
@@ -106,7 +112,7 @@ def curve_file(name: str) -> str:
     return f"{safe}.json"
 
 
-def run_trial(codec: PictureCodec, image: Image.Image, quality: int) -> Trial:
+def run_trial(codec: PictureCodec, image: Image.Image, quality: int, metrics: Sequence[Metric] = BASIC) -> Trial:
     """Encode and decode ``image`` once and measure; Corrupt if the picture comes back with another size."""
     start = time.perf_counter()
     data = codec.encode(image, quality)
@@ -115,8 +121,7 @@ def run_trial(codec: PictureCodec, image: Image.Image, quality: int) -> Trial:
     encode_s, decode_s = encoded - start, time.perf_counter() - encoded
     if decoded.size != image.size:
         raise Corrupt(f"A picture of {image.size} pixels came back with {decoded.size}: the codec is broken.")
-    similarity = ms_ssim(image, decoded) if ms_ssim_scales(image.height, image.width) else None
-    return Trial(quality, data, decoded, psnr(image, decoded), similarity, encode_s, decode_s)
+    return Trial(quality, data, decoded, measure_all(metrics, image, decoded), encode_s, decode_s)
 
 
 def run_curve(
@@ -125,14 +130,17 @@ def run_curve(
     qualities: Sequence[int],
     *,
     limit: int | None = None,
+    metrics: Sequence[Metric] = BASIC,
     on_trial: Callable[[], None] | None = None,
 ) -> Curve:
     """Run ``codec`` over the pictures in ``folder`` (the first ``limit`` by name) at each quality.
 
     The first picture is coded once before the clock starts, so that loading a model is not timed. Means are taken over
-    pictures, a point per quality; an identical picture counts as 100 dB. ``on_trial`` is called after each trial.
-    UnreadableInput for a folder without pictures, InvalidInput for a quality that the codec does not take.
+    pictures, a point per quality; an identical picture counts as 100 dB. PSNR is measured in any case. ``on_trial`` is
+    called after each trial. UnreadableInput for a folder without pictures, InvalidInput for a quality that the codec
+    does not take, and errors of the metrics.
     """
+    measured = tuple(dict.fromkeys((PSNR, *metrics)))
     wanted = sorted(set(qualities))
     outside = [quality for quality in wanted if quality not in codec.qualities]
     if outside or not wanted:
@@ -144,10 +152,10 @@ def run_curve(
     for path in paths:
         image = open_rgb(path)
         for quality in wanted:
-            rows.append(_row(path.name, run_trial(codec, image, quality)))
+            rows.append(_row(path.name, run_trial(codec, image, quality, measured)))
             if on_trial is not None:
                 on_trial()
-    return _curve(codec, Path(folder), wanted, rows)
+    return _curve(codec, Path(folder), wanted, rows, measured)
 
 
 def warm_up(codec: PictureCodec, image: Image.Image, quality: int) -> None:
@@ -196,23 +204,25 @@ def _row(picture: str, trial: Trial) -> dict[str, Any]:
         "height": trial.decoded.height,
         "bytes": len(trial.data),
         "bpp": round(trial.bpp, 6),
-        "psnr-rgb": round(trial.psnr, 6) if math.isfinite(trial.psnr) else None,
-        "ms-ssim-rgb": None if trial.ms_ssim is None else round(trial.ms_ssim, 6),
+        **{key: None if value is None or math.isinf(value) else round(value, 6) for key, value in trial.values.items()},
         "encoding_time": round(trial.encode_s, 6),
         "decoding_time": round(trial.decode_s, 6),
     }
 
 
-def _curve(codec: PictureCodec, folder: Path, qualities: list[int], rows: list[dict[str, Any]]) -> Curve:
-    results: dict[str, list[float]] = {key: [] for key in RESULT_KEYS}
-    for quality in qualities:
-        at_quality = [row for row in rows if row["quality"] == quality]
-        for key in RESULT_KEYS:
-            values = [IDENTICAL_DB if key == "psnr-rgb" and row[key] is None else row[key] for row in at_quality]
+def _curve(
+    codec: PictureCodec, folder: Path, qualities: list[int], rows: list[dict[str, Any]], metrics: Sequence[Metric]
+) -> Curve:
+    counts_as = {metric.key: metric.identical for metric in metrics}
+    results: dict[str, list[float]] = {}
+    for key in ("bpp", *counts_as, *TIME_KEYS):
+        means: list[float] = []
+        for quality in qualities:
+            values = [counts_as.get(key) if row[key] is None else row[key] for row in rows if row["quality"] == quality]
             present = [value for value in values if value is not None]
-            results[key].append(round(sum(present) / len(present), 6) if present else math.nan)
-    if any(math.isnan(value) for value in results["ms-ssim-rgb"]):
-        del results["ms-ssim-rgb"]
+            means += [round(sum(present) / len(present), 6)] if present else []
+        if len(means) == len(qualities):  # else every picture was too small for this metric
+            results[key] = means
     names = {row["picture"] for row in rows}
     meta = {
         "dataset": f"{folder.resolve().name} ({len(names)} pictures)",

@@ -1,7 +1,6 @@
 """The main job on one photograph: our codec at a few qualities, beside the others at about the same file size."""
 
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tadan.evaluate.curve import Trial, run_trial, warm_up
 from tadan.evaluate.extras import require
 from tadan.evaluate.matching import match_size
 from tadan.evaluate.panels import side_by_side
-from tadan.evaluate.report import format_similarity
+from tadan.evaluate.yardsticks import BASIC, PSNR
 from tadan.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def demo_table(demo: Demo, title: str) -> "Table":
 
     table = Table(title=title, caption="seconds: one run, wall clock; process start and model loading excluded")
     table.add_column("codec")
-    for heading in ("quality", "bytes", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
+    for heading in ("quality", "bytes", "bpp", *(metric.heading for metric in BASIC), "encode s", "decode s"):
         table.add_column(heading, justify="right")
     for index, row in enumerate(demo.rows):
         trial = row.trial
@@ -104,8 +103,7 @@ def demo_table(demo: Demo, title: str) -> "Table":
             str(trial.quality),
             f"{len(trial.data):,}",
             f"{trial.bpp:.3f}",
-            _decibel(trial.psnr),
-            format_similarity(trial.ms_ssim),
+            *(metric.shown(trial.values[metric.key]) for metric in BASIC),
             f"{trial.encode_s:.3f}",
             f"{trial.decode_s:.3f}",
         )
@@ -113,11 +111,7 @@ def demo_table(demo: Demo, title: str) -> "Table":
 
 
 def _label(trial: Trial) -> str:
-    return f"{len(trial.data):,} bytes, {_decibel(trial.psnr)} dB"
-
-
-def _decibel(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "lossless"
+    return f"{len(trial.data):,} bytes, {PSNR.shown(trial.values[PSNR.key])} dB"
 
 
 def _png(image: Image.Image) -> bytes:

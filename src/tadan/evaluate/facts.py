@@ -9,7 +9,7 @@ from typing import Any
 
 from tadan import __version__
 
-_PACKAGES = ("numpy", "onnxruntime", "constriction", "Pillow", "bjontegaard", "matplotlib")
+_PACKAGES = ("numpy", "onnxruntime", "constriction", "Pillow", "bjontegaard", "matplotlib", "ssimulacra2", "cvvdp")
 
 
 def machine_facts() -> dict[str, str]:

@@ -4,7 +4,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, features
@@ -14,6 +14,7 @@ from tadan.evaluate.curve import Curve, Trial, curve_points, run_trial
 from tadan.evaluate.matching import match_size
 from tadan.evaluate.panels import detailed_box
 from tadan.evaluate.pictures import open_rgb
+from tadan.evaluate.yardsticks import BASIC, Metric
 
 TARGET_BPP = 0.25  # where photographs on the web live, and where codecs still differ to the eye
 CROP = 384, 256  # pixels shown one to one, if there are not too many
@@ -26,7 +27,8 @@ _BYTES_PER_PIXEL = 4.0  # of lossless noise in base64; detailed photographs take
 class Panel:
     """One codec on one picture: what was measured on the whole picture, and the crop as a lossless data URI.
 
-    ``size`` is that of the file in bytes. The original, as it lies on the disk, has no figures.
+    ``size`` is that of the file in bytes, ``values`` are by key of the metric. The original, as it lies on the disk,
+    has no figures.
     """
 
     label: str
@@ -34,8 +36,7 @@ class Panel:
     crop: str
     quality: int | None = None
     bpp: float | None = None
-    psnr: float | None = None
-    ms_ssim: float | None = None
+    values: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def build_gallery(
     paths: Sequence[Path],
     quality: int,
     *,
+    metrics: Sequence[Metric] = BASIC,
     on_step: Callable[[], None] = lambda: None,
 ) -> list[Exhibit]:
     """Code each picture with ``ours`` at ``quality`` and with each rival at the quality nearest in bytes.
@@ -87,7 +89,7 @@ def build_gallery(
         panels = [Panel("original", path.stat().st_size, data_uri(image.crop(box)))]
         target = 0
         for codec in (ours, *rivals):
-            trial = run_trial(codec, image, match_size(codec, image, target).quality if target else quality)
+            trial = run_trial(codec, image, match_size(codec, image, target).quality if target else quality, metrics)
             target = target or len(trial.data)
             panels.append(_panel(codec.name, trial, box))
             on_step()
@@ -108,7 +110,7 @@ def data_uri(image: Image.Image, quality: int | None = None) -> str:
 
 def _panel(name: str, trial: Trial, box: tuple[int, int, int, int]) -> Panel:
     crop = data_uri(trial.decoded.crop(box))
-    return Panel(name, len(trial.data), crop, trial.quality, trial.bpp, trial.psnr, trial.ms_ssim)
+    return Panel(name, len(trial.data), crop, trial.quality, trial.bpp, trial.values)
 
 
 def _overview(image: Image.Image, box: tuple[int, int, int, int]) -> str:

@@ -1,13 +1,13 @@
 """The report of `tadan eval` as one HTML file that needs neither a network nor a script to be read."""
 
-import math
 from collections.abc import Sequence
 
-from tadan.evaluate.bdrate import METRICS, WEAK_COVERAGE, BDRate, Comparison, other_pictures
+from tadan.evaluate.bdrate import WEAK_COVERAGE, BDRate, Comparison, other_pictures
 from tadan.evaluate.curve import Curve, curve_points
 from tadan.evaluate.gallery import TARGET_BPP, Exhibit, Panel
 from tadan.evaluate.page import number, page, section, table, text
-from tadan.evaluate.report import format_quality, format_seconds, format_similarity
+from tadan.evaluate.report import format_quality, format_seconds
+from tadan.evaluate.yardsticks import METRICS, Metric, metrics_of
 
 
 def html_report(
@@ -27,7 +27,7 @@ def html_report(
     body = [
         _headline(ours, comparisons),
         section("bd-rates", "BD-rate", _bd_rates(ours, comparisons)),
-        section("plots", "Rate and distortion", _plot(svg)),
+        section("plots", "Rate and distortion", _plot(svg, metrics_of(curves))),
         _pictures(exhibits),
         section("means", "Means per codec and quality", _means(curves)),
         section("how", "How this was measured", _how(ours, command), _codecs(curves)),
@@ -36,36 +36,41 @@ def html_report(
 
 
 def _headline(ours: Curve, comparisons: Sequence[Comparison]) -> str:
+    return "\n".join(_sentence(ours, comparisons, metric) for metric in metrics_of([ours]))
+
+
+def _sentence(ours: Curve, comparisons: Sequence[Comparison], metric: Metric) -> str:
     parts = []
     for comparison in comparisons:
-        value = comparison.values["psnr-rgb"]
+        value = comparison.values[metric.key]
         trusted = isinstance(value, BDRate) and value.coverage >= WEAK_COVERAGE
         if isinstance(value, BDRate) and trusted and not other_pictures(ours, comparison.anchor):
             size = "smaller" if value.percent < 0 else "larger"
             parts.append(f"<strong>{abs(value.percent):.1f} % {size}</strong> than {text(comparison.anchor.name)}")
     if not parts:
         return ""
-    return f"<p>At equal PSNR, files of {text(ours.name)} are on average {', '.join(parts)} (BD-rate).</p>"
+    return f"<p>At equal {metric.title}, files of {text(ours.name)} are on average {', '.join(parts)} (BD-rate).</p>"
 
 
 def _bd_rates(ours: Curve, comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         return "<p>No other curve was given.</p>"
     rows = [
-        [text(comparison.anchor.name), *(cell for metric in METRICS for cell in _bd_cells(comparison.values[metric]))]
+        [text(comparison.anchor.name), *(cell for value in comparison.values.values() for cell in _bd_cells(value))]
         for comparison in comparisons
     ]
     headings = [
         f"{ours.name} against",
-        *(words for name in METRICS.values() for words in (f"by {name}", "common range")),
+        *(words for metric in metrics_of([ours]) for words in (f"by {metric.title}", "common range")),
     ]
     warnings = [words for one in comparisons if (words := other_pictures(ours, one.anchor))]
     return "\n".join(
         [
             table("Negative: fewer bits than the other codec needs for the same quality.", headings, rows),
-            '<p class="soft">Piecewise cubic (PCHIP) interpolation over the quality that both curves reach, stated in '
-            "dB and as a share of what either reaches; MS-SSIM counts in dB, -10 log10(1 - MS-SSIM). A number "
-            f"from less than {WEAK_COVERAGE:.0%} says little and is marked *.</p>",
+            '<p class="soft">Piecewise cubic (PCHIP) interpolation over the quality that both curves reach, stated '
+            "with its share of what either reaches; MS-SSIM counts in dB, -10 log10(1 - MS-SSIM). A number "
+            f"from less than {WEAK_COVERAGE:.0%} says little and is marked *. Points that another one of their curve "
+            "beats in rate and in quality are left out.</p>",
             *(f"<p><strong>{text(words)}</strong></p>" for words in warnings),
         ]
     )
@@ -79,10 +84,12 @@ def _bd_cells(value: BDRate | str) -> tuple[str, str]:
     return f'<span class="{kind}">{number(value.percent, f"{value.percent:+.1f} %")}{mark}</span>', text(value.overlap)
 
 
-def _plot(svg: str) -> str:
-    words = "Curves of PSNR and of MS-SSIM over bits per pixel; the table of means holds the same numbers."
+def _plot(svg: str, metrics: Sequence[Metric]) -> str:
+    titles = ", ".join(metric.title for metric in metrics)
+    words = f"Curves over bits per pixel: {titles}; the table of means holds the same numbers."
     inline = svg[svg.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{text(words)}" ', 1)
-    figure = f'<figure class="plot">{inline}<figcaption>Means over pictures; ours is black.</figcaption></figure>'
+    caption = "<figcaption>Means over pictures; ours is black, better is up.</figcaption>"
+    figure = f'<figure class="plot">{inline}{caption}</figure>'
     return f'<div class="scroll" tabindex="0" role="region" aria-label="Plots">{figure}</div>'
 
 
@@ -123,32 +130,32 @@ def _exhibit(exhibit: Exhibit) -> str:
 def _panel(panel: Panel, ours: Panel) -> str:
     words = f"<b>{text(panel.label)}</b>"
     size = number(panel.size, f"{panel.size:,}") + " bytes"
-    if panel.quality is None or panel.bpp is None or panel.psnr is None:
+    if panel.quality is None or panel.bpp is None:
         return f"{words}<br>{size} on disk"
     difference = "" if panel is ours else f" ({panel.size / ours.size - 1:+.1%})"
-    decibels = f"{number(panel.psnr, f'{panel.psnr:.2f}')} dB" if math.isfinite(panel.psnr) else "lossless"
-    similarity = number(panel.ms_ssim, format_similarity(panel.ms_ssim))
+    measured = ((METRICS[key], value) for key, value in panel.values.items())
+    figures = ", ".join(f"{text(metric.heading)} {number(value, metric.shown(value))}" for metric, value in measured)
     return (
         f"{words}, quality {panel.quality}<br>{size}{difference}, {number(panel.bpp, f'{panel.bpp:.3f}')} bpp<br>"
-        f"PSNR {decibels}, MS-SSIM {similarity}"
+        f"{figures}"
     )
 
 
 def _means(curves: Sequence[Curve]) -> str:
+    metrics = metrics_of(curves)
     rows = [
         [
             text(curve.name),
             text(format_quality(point.quality)),
             number(point.bpp, f"{point.bpp:.4f}"),
-            number(point.psnr, f"{point.psnr:.2f}"),
-            number(point.ms_ssim, format_similarity(point.ms_ssim)),
+            *(number(value := point.values[metric.key], metric.shown(value)) for metric in metrics),
             number(point.encode_s, format_seconds(point.encode_s)),
             number(point.decode_s, format_seconds(point.decode_s)),
         ]
         for curve in curves
         for point in curve_points(curve)
     ]
-    headings = ("codec", "quality", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s")
+    headings = ("codec", "quality", "bpp", *(metric.heading for metric in metrics), "encode s", "decode s")
     caption = "Means over pictures, whole files; seconds as each codec below says, comparable on one machine only."
     return table(caption, headings, rows)
 

@@ -17,6 +17,7 @@ Picture = Image.Image | NDArray[np.uint8]
 _Plane = NDArray[np.float32]
 
 PEAK = 255.0
+IDENTICAL_DB = 100.0  # what a losslessly coded picture (PSNR infinite) counts for in a mean
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, section 3.2; their sum is 1.0001, kept so
 WINDOW = 11  # samples of the Gaussian window
 WINDOW_SIGMA = 1.5  # samples
@@ -29,7 +30,7 @@ def psnr(original: Picture, decoded: Picture) -> float:
 
     Both are Pillow pictures (converted to RGB) or uint8 arrays (H, W) or (H, W, C) of one shape; else InvalidInput.
     """
-    a, b = _pair(original, decoded)
+    a, b = paired_samples(original, decoded)
     error = float(np.mean(np.square(a.astype(np.int32) - b.astype(np.int32)), dtype=np.float64))
     return math.inf if error == 0.0 else 10.0 * math.log10(PEAK**2 / error)
 
@@ -41,7 +42,7 @@ def ms_ssim(original: Picture, decoded: Picture) -> float:
     measured on the first :func:`ms_ssim_scales` ones with their weights rescaled to sum 1, and such a number should not
     be compared with five-scale ones. InvalidInput below 11 pixels.
     """
-    a, b = _pair(original, decoded)
+    a, b = paired_samples(original, decoded)
     scales = ms_ssim_scales(a.shape[0], a.shape[1])
     if scales == 0:
         raise InvalidInput(f"MS-SSIM needs at least {WINDOW}x{WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}.")
@@ -61,7 +62,7 @@ def ms_ssim_scales(height: int, width: int) -> int:
 
 def ssim(original: Picture, decoded: Picture) -> float:
     """Structural similarity at full resolution only, mean over windows and channels. Errors as :func:`ms_ssim`."""
-    a, b = _pair(original, decoded)
+    a, b = paired_samples(original, decoded)
     if ms_ssim_scales(a.shape[0], a.shape[1]) == 0:
         raise InvalidInput(f"SSIM needs at least {WINDOW}x{WINDOW} pixels, got {a.shape[1]}x{a.shape[0]}.")
     return _mean_over_channels(a, b, 1)
@@ -137,7 +138,8 @@ def _halve(plane: _Plane) -> _Plane:
     return means
 
 
-def _pair(original: Picture, decoded: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def paired_samples(original: Picture, decoded: Picture) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Both pictures as uint8 (H, W, C); InvalidInput if they differ in shape, hold no pixels or are not 8-bit."""
     a, b = _samples(original), _samples(decoded)
     if a.shape != b.shape:
         raise InvalidInput(f"The pictures differ in size: {_size(a)} and {_size(b)}; compare pictures of one size.")

@@ -8,8 +8,7 @@ from statistics import mean
 from typing import Any
 
 from tadan.evaluate.codecs import PictureCodec
-from tadan.evaluate.curve import IDENTICAL_DB
-from tadan.evaluate.metrics import psnr
+from tadan.evaluate.metrics import IDENTICAL_DB, psnr
 from tadan.evaluate.pictures import open_rgb
 
 

@@ -5,25 +5,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tadan.evaluate.curve import Curve, Point, curve_points
+from tadan.evaluate.curve import Curve, curve_points
 from tadan.evaluate.extras import require
-from tadan.evaluate.metrics import similarity_db
+from tadan.evaluate.yardsticks import metrics_of
 from tadan.text import plain
 
-_PANELS: tuple[tuple[str, Callable[[Point], float | None]], ...] = (
-    ("PSNR, RGB (dB)", lambda point: point.psnr),
-    (
-        "MS-SSIM, RGB: -10 log10(1 - value) (dB)",
-        lambda point: None if point.ms_ssim is None else similarity_db(point.ms_ssim),
-    ),
-)
+_MOST_COLUMNS = 3
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # a date would make every SVG a new one
 PNG_OPTIONS = {"format": "png", "dpi": 120}
 SVG_OPTIONS = {"format": "svg", "metadata": _NO_METADATA}
 
 
 def rd_plot(curves: Sequence[Curve], title: str) -> bytes:
-    """Return a PNG of PSNR and of MS-SSIM (in dB, -10 log10(1 - MS-SSIM)) over bits per pixel; ours comes first.
+    """Return a PNG with a panel for each metric of the curves over bits per pixel; ours comes first, better is up.
 
     InvalidInput if matplotlib is not installed.
     """
@@ -36,7 +30,15 @@ def rd_svg(curves: Sequence[Curve], title: str) -> str:
 
 
 def _drawn(curves: Sequence[Curve], title: str, options: dict[str, Any]) -> bytes:
-    return render(lambda figure, colours: _draw(figure, curves, title, colours), (15, 5.5), options)
+    rows, columns = _grid(len(metrics_of(curves)))
+    size = 6.5 * columns + 2, 5.5 * rows
+    return render(lambda figure, colours: _draw(figure, curves, title, colours), size, options)
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Rows and columns: 2 below 2 for four panels, else up to three side by side."""
+    columns = 2 if panels == 4 else min(panels, _MOST_COLUMNS)
+    return math.ceil(panels / columns), columns
 
 
 def render(draw: Callable[[Any, Sequence[Any]], None], size: tuple[float, float], options: dict[str, Any]) -> bytes:
@@ -59,19 +61,26 @@ def render(draw: Callable[[Any, Sequence[Any]], None], size: tuple[float, float]
 def _draw(figure: Any, curves: Sequence[Curve], title: str, colours: Sequence[Any]) -> None:
     ticker = require("matplotlib.ticker", "eval", "The rate-distortion plot")
     lines: list[Any] = []
-    for number, (axes, (label, value)) in enumerate(zip(figure.subplots(1, 2), _PANELS, strict=True)):
+    metrics = metrics_of(curves)
+    rows, columns = _grid(len(metrics))
+    for number, metric in enumerate(metrics):
+        axes = figure.add_subplot(rows, columns, number + 1)
         for index, curve in enumerate(curves):
-            points = sorted((point.bpp, db) for point in curve_points(curve) if _shown(point.bpp, db := value(point)))
+            measured = ((point.bpp, point.values[metric.key]) for point in curve_points(curve))
+            points = sorted((bpp, metric.scale(value)) for bpp, value in measured if value is not None and bpp > 0)
+            points = [point for point in points if all(map(math.isfinite, point))]
             style = (
                 {"color": "black", "linewidth": 2.2, "zorder": 3} if index == 0 else {"color": _colour(colours, index)}
             )
-            drawn = axes.plot([bpp for bpp, _ in points], [db for _, db in points], marker=".", **style)
+            drawn = axes.plot([bpp for bpp, _ in points], [value for _, value in points], marker=".", **style)
             lines += drawn if number == 0 else []
+        if metric.lower_is_better:
+            axes.invert_yaxis()
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-        axes.set(xlabel="rate (bits per pixel, whole files)", ylabel=label)
+        axes.set(xlabel="rate (bits per pixel, whole files)", ylabel=metric.axis)
         axes.grid(True, which="both", alpha=0.3)
     # A leading "_" would hide a curve from the legend, and "$" would start a formula.
     names = [f" {plain(curve.name)}" for curve in curves]
@@ -79,10 +88,6 @@ def _draw(figure: Any, curves: Sequence[Curve], title: str, colours: Sequence[An
     for text in legend.get_texts():
         text.set_parse_math(False)
     figure.suptitle(plain(title), parse_math=False)
-
-
-def _shown(bpp: float, value: float | None) -> bool:
-    return value is not None and math.isfinite(value) and math.isfinite(bpp) and bpp > 0
 
 
 def _colour(colours: Sequence[Any], index: int) -> Any:

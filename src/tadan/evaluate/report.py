@@ -1,7 +1,6 @@
 """What `tadan eval` shows: a progress bar, the table of means, and the BD-rates in words and as JSON."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tadan.evaluate.bdrate import BDRate, Comparison
 from tadan.evaluate.curve import Curve, curve_points
+from tadan.evaluate.yardsticks import METRICS, metrics_of
 from tadan.text import plain
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def curve_table(curves: Sequence[Curve]) -> "Table":
 
     table = Table(title="Means over pictures", caption="seconds: wall clock in one process, start-up excluded")
     table.add_column("codec")
-    for heading in ("quality", "bpp", "PSNR dB", "MS-SSIM", "encode s", "decode s"):
+    metrics = metrics_of(curves)
+    for heading in ("quality", "bpp", *(metric.heading for metric in metrics), "encode s", "decode s"):
         table.add_column(heading, justify="right")
     for curve in curves:
         for point in curve_points(curve):
@@ -55,8 +56,7 @@ def curve_table(curves: Sequence[Curve]) -> "Table":
                 escape(plain(curve.name)),
                 escape(format_quality(point.quality)),
                 f"{point.bpp:.4f}",
-                f"{point.psnr:.2f}",
-                format_similarity(point.ms_ssim),
+                *(metric.shown(point.values[metric.key]) for metric in metrics),
                 *(format_seconds(seconds) for seconds in (point.encode_s, point.decode_s)),
             )
         table.add_section()
@@ -73,15 +73,11 @@ def format_seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def format_similarity(value: float | None) -> str:
-    """``0.9812``, or ``-`` for a picture that was too small to measure."""
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
 def comparison_line(ours: Curve, comparison: Comparison) -> str:
     """``BD-rate of tadan against jpeg: -44.8 % (26.7 to 40.6 dB, 75% of both); by MS-SSIM: -50.1 % (...)``."""
-    by_psnr, by_ms_ssim = comparison.values["psnr-rgb"], comparison.values["ms-ssim-rgb"]
-    return plain(f"BD-rate of {ours.name} against {comparison.anchor.name}: {by_psnr}; by MS-SSIM: {by_ms_ssim}")
+    first, *others = [(METRICS[key].title, value) for key, value in comparison.values.items()]
+    words = [str(first[1]), *(f"by {title}: {value}" for title, value in others)]
+    return plain(f"BD-rate of {ours.name} against {comparison.anchor.name}: {'; '.join(words)}")
 
 
 def comparisons_json(ours: Curve, comparisons: Sequence[Comparison]) -> bytes:

@@ -1,7 +1,7 @@
-"""The codecs that users could pick instead, through Pillow and two optional plugins, each at its strongest for PSNR.
+"""The codecs that users could pick instead, through Pillow and two optional plugins.
 
-Settings are those of the anchor curves this project compares with (data/anchors): optimised Huffman tables for JPEG,
-method 6 for WebP, speed 6 and ``tune=psnr`` for AVIF, preset slow for HEVC, effort 7 for JPEG XL.
+Optimised Huffman tables for JPEG, method 6 for WebP, speed 6 for AVIF, preset slow for HEVC, effort 7 for JPEG XL. AVIF
+comes as libavif tunes it, for the eye (version 1.4.2 with libaom 3.14.1: ``tune=iq``), and, as ``-psnr``, for PSNR.
 """
 
 import importlib
@@ -60,7 +60,8 @@ class PillowCodec:
 
 
 def available_rivals(threads: int | None = None) -> dict[str, PillowCodec]:
-    """Return the rivals that run here, by name: jpeg, jpeg-444, webp, avif, avif-444, jpeg2000, heic, jxl.
+    """Return the rivals that run here, by name: jpeg, jpeg-444, webp, avif, avif-444, avif-psnr, avif-444-psnr,
+    jpeg2000, heic, jxl.
 
     ``threads`` limits AVIF (None: as many as the machine has); the other libraries choose for themselves.
     """
@@ -126,12 +127,17 @@ def _pillow_rivals(threads: int | None) -> Iterator[PillowCodec]:
         "WEBP",
         _fixed(method=6),
     )
-    for name, subsampling in (("avif", "4:2:0"), ("avif-444", "4:4:4")):
-        settings = {"subsampling": subsampling, "speed": 6, "advanced": {"tune": "psnr"}}
-        limit = {} if threads is None else {"max_threads": threads}
+    limit = {} if threads is None else {"max_threads": threads}
+    for name, subsampling, advanced in (
+        ("avif", "4:2:0", {}),
+        ("avif-444", "4:4:4", {}),
+        ("avif-psnr", "4:2:0", {"tune": "psnr"}),
+        ("avif-444-psnr", "4:4:4", {"tune": "psnr"}),
+    ):
+        settings = {"subsampling": subsampling, "speed": 6, "advanced": advanced}
         yield PillowCodec(
             name,
-            _describe("avif", f"save(quality=q, subsampling={subsampling}, speed=6, advanced={{'tune': 'psnr'}})"),
+            _describe("avif", f"save(quality=q, subsampling={subsampling}, speed=6, advanced={advanced})"),
             ".avif",
             range(0, 101),
             (10, 18, 26, 34, 42, 50, 58, 66, 74, 82, 90, 95),

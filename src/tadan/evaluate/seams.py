@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.evaluate.curve import IDENTICAL_DB
-from tadan.evaluate.metrics import PEAK
+from tadan.evaluate.metrics import IDENTICAL_DB, PEAK
 
 NEAR = 8  # pixels on either side of a border that count as near it
 

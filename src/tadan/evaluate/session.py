@@ -13,9 +13,22 @@ from tadan.evaluate.html import html_report
 from tadan.evaluate.pictures import list_pictures
 from tadan.evaluate.plots import rd_plot, rd_svg
 from tadan.evaluate.report import comparisons_json
+from tadan.evaluate.yardsticks import BASIC, Metric
 from tadan.files import make_folder, write_atomically
 
 Run = tuple[PictureCodec, Sequence[int]]  # a codec and its qualities
+
+
+def spread(points: Sequence[int], count: int | None) -> list[int]:
+    """``count`` of the points, first and last among them and the others evenly between; None: all of them.
+
+    One point is the middle one; more than there are: all.
+    """
+    if count is None or count >= len(points):
+        return list(points)
+    if count == 1:
+        return [points[len(points) // 2]]
+    return [points[round(index * (len(points) - 1) / (count - 1))] for index in range(count)]
 
 
 def count_trials(runs: Sequence[Run], folder: Path, limit: int | None, shown: int) -> int:
@@ -31,6 +44,7 @@ def measure(
     about: dict[str, Any],
     *,
     limit: int | None = None,
+    metrics: Sequence[Metric] = BASIC,
     shown: int = 0,
     on_trial: Callable[[], None] = lambda: None,
 ) -> tuple[list[Curve], list[Exhibit]]:
@@ -42,18 +56,20 @@ def measure(
         out: where the curves go, created if needed.
         about: what else goes into the ``meta`` of the curves: command, machine.
         limit: see :func:`tadan.evaluate.pictures.list_pictures`.
+        metrics: what is measured on every decoded picture.
         shown: number of pictures in the gallery.
         on_trial: called after each trial and each panel.
     """
     make_folder(out)
     curves = []
     for codec, qualities in runs:
-        measured = run_curve(codec, folder, qualities, limit=limit, on_trial=on_trial)
+        measured = run_curve(codec, folder, qualities, limit=limit, metrics=metrics, on_trial=on_trial)
         curves.append(replace(measured, meta={**measured.meta, **about}))
         save_curve(curves[-1], out / curve_file(codec.name))
     chosen = choose_pictures(list_pictures(folder, limit), shown)
     codecs = [codec for codec, _ in runs]
-    return curves, build_gallery(codecs[0], codecs[1:], chosen, middle_quality(curves[0]), on_step=on_trial)
+    quality = middle_quality(curves[0])
+    return curves, build_gallery(codecs[0], codecs[1:], chosen, quality, metrics=metrics, on_step=on_trial)
 
 
 def write_results(

@@ -15,9 +15,8 @@ from tadan.bitstream import read_header
 from tadan.codec.codec import Codec
 from tadan.codec.tiling import WHOLE, tile_size
 from tadan.errors import InvalidInput
-from tadan.evaluate.curve import IDENTICAL_DB
 from tadan.evaluate.facts import machine_facts
-from tadan.evaluate.metrics import psnr
+from tadan.evaluate.metrics import IDENTICAL_DB, psnr
 from tadan.evaluate.pictures import open_rgb
 from tadan.evaluate.seams import NEAR, Borders, blockiness, local_psnr
 
