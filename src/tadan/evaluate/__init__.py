@@ -5,8 +5,8 @@ Every codec, ours included, is a :class:`PictureCodec`; nothing here knows more 
 >>> from tadan.evaluate import available_rivals, run_curve
 >>> run_curve(available_rivals()["jpeg"], "kodak/", [25, 50, 75, 90]).results["psnr-rgb"]
 
-Importing this package loads numpy and Pillow only; plots, BD-rate, SSIMULACRA2 and the demo's photograph need the extras
-``tadan[eval]`` and ``tadan[demo]`` and say so when they are missing.
+Importing this package loads numpy and Pillow only; plots, BD-rate, SSIMULACRA2 and the demo's photograph need the
+extras ``tadan[eval]`` and ``tadan[demo]`` and say so when they are missing.
 """
 
 from tadan.evaluate.bdrate import BDRate, bd_rate
