@@ -50,7 +50,8 @@ def ssimulacra2(original: Picture, decoded: Picture) -> float:
     """
     a, b = _rgb_pair(original, decoded, "SSIMULACRA2", SSIMULACRA2_SMALLEST)
     package = require("ssimulacra2.ssimulacra2", "eval", "SSIMULACRA2")
-    linear_a, linear_b = package.srgb_to_linear(a), package.srgb_to_linear(b)
+    linear = package.srgb_to_linear(np.arange(256))
+    linear_a, linear_b = linear[a], linear[b]
     scales = package.Msssim()
     for scale in range(_SCALES):
         if min(linear_a.shape[:2]) < SSIMULACRA2_SMALLEST:  # of the scale before, so that the last may be smaller
