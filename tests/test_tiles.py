@@ -22,7 +22,6 @@ from tadan.codec.tiling import (
     lines,
     on_latents,
     overlap,
-    reach_of,
     tile_size,
     window,
 )
@@ -247,7 +246,7 @@ def test_a_region_is_cut_off_at_the_picture(region):
 
 def test_the_reach_of_a_latent_is_what_the_networks_have():
     """One latent changed: nothing changes beyond its reach, something does right before it."""
-    transforms, reach = CODEC._transforms_of(load_model(), 1), reach_of(load_model().config)
+    transforms, reach = CODEC._transforms_of(load_model(), 1), load_model().config.reach
     size, middle = 2 * reach + 5, reach + 2
     y_hat = joined(TILED)[:1, :1].repeat(size, 0).repeat(size, 1)
     changed = y_hat.copy()

@@ -13,7 +13,7 @@ from tadan.bitstream import Header, Tile
 from tadan.codec.latents import Y_STRIDE, Latents, decode_first_stages, decode_latents, plane_shape
 from tadan.codec.parallel import Workers
 from tadan.codec.schedule_field import schedule_of
-from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, reach_of, window
+from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, window
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
@@ -78,7 +78,7 @@ class TileDecoder:
 
 def tiles_for(header: Header, model: Model | None, region: Box) -> set[int]:
     """Numbers of the tiles that the pixels of a region depend on; ``model`` is None for stored pictures."""
-    margin = 0 if model is None else reach_of(model.config) * Y_STRIDE
+    margin = 0 if model is None else model.config.reach * Y_STRIDE
     near = window(region, margin, header.width, header.height).outer
     return {number for number, box in enumerate(header.tile_boxes()) if overlap(box, near)}
 
@@ -120,7 +120,7 @@ class _Latents:
 
     def __init__(self, header: Header, transforms: Transforms, boxes: list[Box]) -> None:
         self._header, self._transforms, self._boxes = header, transforms, boxes
-        self._reach = reach_of(transforms.model.config)
+        self._reach = transforms.model.config.reach
         _, _, self._width, self._height = on_latents((0, 0, header.width, header.height))
         self.held: dict[int, NDArray[np.int32] | None] = {}
 

@@ -13,7 +13,7 @@ from tadan.codec.effort import Scene, refine
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents
 from tadan.codec.parallel import Workers
 from tadan.codec.pictures import Planes, pack_alpha
-from tadan.codec.tiling import Box, on_latents, reach_of, window
+from tadan.codec.tiling import Box, on_latents, window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
 from tadan.models import Model
@@ -62,7 +62,7 @@ def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
     analysed = job.transforms.latents_of(planes.rgb[seen.rows_cols], job.quality)
     own = on_latents(seen.inner)
     rows, cols = analysed.shape[:2]
-    near = window(own, reach_of(job.model.config), cols, rows)
+    near = window(own, job.model.config.reach, cols, rows)
     y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
     z = job.transforms.hyper_of(y)
     scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near)

@@ -14,7 +14,6 @@ from tadan.bitstream import Header
 from tadan.bitstream.constants import TILE_MULTIPLE
 from tadan.codec.latents import Y_STRIDE
 from tadan.errors import InvalidInput
-from tadan.models.config import ModelConfig
 
 WHOLE = 0  # tile size of a picture that is one tile
 TILE_SIDE = 960  # smaller ones cost bits at their borders, larger ones memory (docs/tiles.md)
@@ -81,11 +80,6 @@ def on_latents(box: Box) -> Box:
     x, y, w, h = box
     left, top = x // Y_STRIDE, y // Y_STRIDE
     return left, top, -(-(x + w) // Y_STRIDE) - left, -(-(y + h) // Y_STRIDE) - top
-
-
-def reach_of(config: ModelConfig) -> int:
-    """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/8 of the picture."""
-    return -(-8 * config.synthesis_blocks * (config.kernel // 2) // Y_STRIDE)
 
 
 def check_region(region: Sequence[int], width: int, height: int) -> Box:

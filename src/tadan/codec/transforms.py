@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.codec.tiling import reach_of
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.models import Model
 
@@ -26,6 +25,7 @@ class Transforms:
 
     def __init__(self, model: Model, threads: int | None = None) -> None:
         self.model, self._threads = model, threads or os.cpu_count() or 1
+        self._stride = model.config.stride
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -51,11 +51,11 @@ class Transforms:
         return y, self.hyper_of(y)
 
     def latents_of(self, rgb: NDArray[np.uint8], quality: int) -> NDArray[np.float32]:
-        """Picture uint8 (H, W, 3) -> y float32 (ceil(H/16), ceil(W/16), latent) in quantisation steps.
+        """Picture uint8 (H, W, 3) -> y float32 (ceil(H/stride), ceil(W/stride), latent) in quantisation steps.
 
-        The picture is continued by its last rows and columns to a multiple of 16.
+        The picture is continued by its last rows and columns to a multiple of the model's stride.
         """
-        unscaled = self._run("g_a", _padded(rgb)[None], self.model.block_gains("g_a", quality))[0][0]
+        unscaled = self._run("g_a", _padded(rgb, self._stride)[None], self.model.block_gains("g_a", quality))[0][0]
         return np.ascontiguousarray(unscaled.transpose(1, 2, 0) * self.model.gain(quality))
 
     def hyper_of(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ class Transforms:
         return np.ascontiguousarray(z.transpose(1, 2, 0))
 
     def synthesise(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.uint8]:
-        """y_hat int32 (h, w, latent), Q6 -> picture uint8 (16 h, 16 w, 3)."""
+        """y_hat int32 (h, w, latent), Q6 -> picture uint8 (stride * h, stride * w, 3)."""
         picture: NDArray[np.uint8]
         picture = self._run("g_s", self._scaled(y_hat, quality), self.model.block_gains("g_s", quality))[0][0]
         return picture
@@ -87,18 +87,19 @@ class Transforms:
             sum over all samples of the squared difference, in squared levels; its derivative by y_hat in quantisation
             steps, float32 (h, w, latent). Large pictures are done in strips of rows, with the same result.
         """
-        gains, picture = self.model.block_gains("g_s", quality), _padded(rgb)
+        stride = self._stride
+        gains, picture = self.model.block_gains("g_s", quality), _padded(rgb, stride)
         rows = y_hat.shape[0]
         # A latent changes pixels within its reach, and their values depend on latents as far again.
-        margin = 2 * reach_of(self.model.config) + 1
-        strip = max(margin, STRIP_PIXELS // (256 * y_hat.shape[1]))
+        margin = 2 * self.model.config.reach + 1
+        strip = max(margin, STRIP_PIXELS // (stride**2 * y_hat.shape[1]))
         total, parts = 0.0, []
         for first in range(0, rows, strip):
             last = min(first + strip, rows)
             top, bottom = max(0, first - margin), min(rows, last + margin)
             scaled = self._scaled(y_hat[top:bottom], quality)
-            gradient, error = self._run("g_s_gradient", scaled, gains, picture[None, 16 * top : 16 * bottom])
-            total += float(error[0, 16 * (first - top) : 16 * (last - top)].sum(dtype=np.float64))
+            gradient, error = self._run("g_s_gradient", scaled, gains, picture[None, stride * top : stride * bottom])
+            total += float(error[0, stride * (first - top) : stride * (last - top)].sum(dtype=np.float64))
             parts.append(gradient[0, :, first - top : last - top])
         return total, np.concatenate(parts, axis=1).transpose(1, 2, 0) * self.model.inverse_gain(quality)
 
@@ -116,7 +117,7 @@ def _returning_memory() -> Any:
     return options
 
 
-def _padded(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Continue a picture by its last rows and columns to multiples of 16."""
+def _padded(rgb: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
+    """Continue a picture by its last rows and columns to multiples of ``stride``."""
     height, width = rgb.shape[:2]
-    return np.pad(rgb, ((0, -height % 16), (0, -width % 16), (0, 0)), mode="edge")
+    return np.pad(rgb, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")

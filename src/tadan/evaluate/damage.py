@@ -17,7 +17,7 @@ from tadan.bitstream import Limits, Stream, read_stream, recover
 from tadan.codec.codec import Codec
 from tadan.codec.latents import Y_STRIDE
 from tadan.codec.salvage import Salvaged
-from tadan.codec.tiling import Box, reach_of
+from tadan.codec.tiling import Box
 from tadan.errors import InvalidInput, TadanError
 from tadan.evaluate.facts import machine_facts
 from tadan.evaluate.harm import HARMS
@@ -166,7 +166,7 @@ class _Judge:
 
     @classmethod
     def of(cls, codec: Codec, data: bytes) -> _Judge:
-        return cls(read_stream(data), np.asarray(codec.decode(data)), reach_of(codec.model.config) * Y_STRIDE)
+        return cls(read_stream(data), np.asarray(codec.decode(data)), codec.model.config.reach * Y_STRIDE)
 
     def wrong(self, damaged: bytes, left: Salvaged) -> int:
         """How many tiles are called intact but have other bytes than the file had, or other pixels.

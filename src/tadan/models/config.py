@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from tadan.errors import Corrupt
 
 QUALITY_MIN, QUALITY_MAX = 1, 100
 _MOST_CHANNELS = 2**16
+
+
+class HasLambdas(Protocol):
+    """A configuration that says which trade-off each quality stands for."""
+
+    @property
+    def lambda_min(self) -> float:
+        """Of quality 1."""
+        ...
+
+    @property
+    def lambda_max(self) -> float:
+        """Of quality 100."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -17,6 +31,9 @@ class ModelConfig:
 
     The latent plane y stands at 1/16 of the picture, z at 1/64. Defaults are those of the shipped model.
     """
+
+    design: ClassVar[str] = "first"  # what `--config design=` calls it; model files of this design do not state it
+    stride: ClassVar[int] = 16  # pixels a side of a position of y
 
     latent: int = 320  # M, channels of y; 320 principal components keep 46.6 dB on Kodak before quantisation
     width: int = 192  # N, channels of g_a and g_s at 1/8
@@ -46,6 +63,16 @@ class ModelConfig:
         """Bits of a visibility pattern: one per window position and channel group."""
         return self.window * self.groups
 
+    @property
+    def reach(self) -> int:
+        """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/8 of the picture."""
+        return -(-8 * self.synthesis_blocks * (self.kernel // 2) // self.stride)
+
+    @property
+    def gain_lengths(self) -> dict[str, int]:
+        """Length of the input ``gains`` of each graph that has one."""
+        return {"g_a": 2 * self.analysis_blocks * self.width, "g_s": 2 * self.synthesis_blocks * self.width}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         return asdict(self)
@@ -60,16 +87,16 @@ class ModelConfig:
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             raise Corrupt(f"model configuration with unexpected keys {sorted(set(values) ^ names)}; upgrade tadan")
-        wrong = sorted(field.name for field in fields(cls) if not _like(values[field.name], field.default))
+        wrong = sorted(field.name for field in fields(cls) if not like(values[field.name], field.default))
         if wrong:
             raise Corrupt(f"model configuration with impossible values of {', '.join(wrong)}; fetch the model again")
         return cls(**{**values, "hyper_widths": tuple(values["hyper_widths"])})
 
 
-def _like(value: object, default: object) -> bool:
-    """Whether a value from a file can stand where ``default`` stands."""
+def like(value: object, default: object) -> bool:
+    """Whether a value from a file can stand where ``default`` stands; tuples are of the same length."""
     if isinstance(default, tuple):
-        return isinstance(value, list | tuple) and len(value) == len(default) and all(map(_like, value, default))
+        return isinstance(value, list | tuple) and len(value) == len(default) and all(map(like, value, default))
     if isinstance(value, bool):
         return False
     if isinstance(default, float):
@@ -77,7 +104,7 @@ def _like(value: object, default: object) -> bool:
     return isinstance(value, int) and 0 < value <= _MOST_CHANNELS
 
 
-def quality_lambda(config: ModelConfig, quality: float) -> float:
+def quality_lambda(config: HasLambdas, quality: float) -> float:
     """Lagrangian weight of a quality in 1..100: log-linear between lambda_min and lambda_max."""
     position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return float(config.lambda_min * (config.lambda_max / config.lambda_min) ** position)

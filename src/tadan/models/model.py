@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
-from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.models.config import QUALITY_MAX, ModelConfig
+from tadan.models.config import QUALITY_MAX
+from tadan.models.designs import AnyConfig, config_from_dict, twin_of
+
+if TYPE_CHECKING:
+    from tadan.exact.plane import Twin
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
@@ -30,12 +33,12 @@ class Model:
     """Everything that encoding and decoding need; immutable.
 
     Attributes:
-        config: sizes.
+        config: design and sizes.
         tensors: all tensors of the file, read-only.
         metadata: name, licence, training facts and measurements (strings); not part of the identity.
     """
 
-    config: ModelConfig
+    config: AnyConfig
     tensors: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
 
@@ -63,13 +66,9 @@ class Model:
         return tables
 
     @cached_property
-    def twin(self) -> EntropyTwin:
-        """Integer networks."""
-        config = self.config
-        sizes = TwinSizes(
-            config.latent, config.z_channels, config.groups, config.embed, config.radius, config.hidden, config.bases
-        )
-        return EntropyTwin(self._below("exact."), sizes)
+    def twin(self) -> Twin:
+        """Integer networks, those of the design."""
+        return twin_of(self.config, self._below("exact."))
 
     def graph(self, name: str) -> bytes:
         """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
@@ -109,7 +108,7 @@ class Model:
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
-def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def content_id(config: AnyConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Identity of a model: what it computes, not what it is called."""
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name in sorted(tensors):
@@ -120,7 +119,7 @@ def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> byte
     return digest.digest()[:ID_BYTES]
 
 
-def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+def save_model(config: AnyConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
     """Serialise a model file (safetensors)."""
     from safetensors.numpy import save
 
@@ -164,7 +163,7 @@ def read_model(path: Path) -> Model:
     if header.pop("format_version", "") != str(FORMAT_VERSION):
         raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
     try:
-        config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
+        config = config_from_dict(json.loads(header.pop("config", "{}")))
     except TadanError:
         raise
     except (ValueError, TypeError, RecursionError) as error:
@@ -175,12 +174,7 @@ def read_model(path: Path) -> Model:
     model = Model(config, tensors, header)
     if model.id_hex != stated:
         raise Corrupt(f"model file {path} does not match its own id {stated}; fetch or export it again")
-    widths = {
-        "gain": config.latent,
-        "inverse_gain": config.latent,
-        "g_a": 2 * config.analysis_blocks * config.width,
-        "g_s": 2 * config.synthesis_blocks * config.width,
-    }
+    widths = {"gain": config.latent, "inverse_gain": config.latent, **config.gain_lengths}
     gains = {name: tensors.get(f"quality.{name}") for name in widths}
     whole = all(gain is not None and gain.shape == (QUALITY_MAX, widths[name]) for name, gain in gains.items())
     curvature = tensors.get("search.curvature")

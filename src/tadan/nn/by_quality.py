@@ -21,3 +21,8 @@ class ByQuality(nn.Module):
         position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN) * (knots - 1)
         weights = (1 - (position[:, None] - torch.arange(knots, device=position.device)).abs()).clamp_min(0)
         return (weights @ self.values.float())[:, None, None]
+
+
+def gains_of(network: nn.Module) -> list[ByQuality]:
+    """Vectors by quality of a transform in the order of their definition, which is that of its graph's ``gains``."""
+    return [module for module in network.modules() if isinstance(module, ByQuality)]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tadan.entropy.constants import SCALE_MAX, SCALE_MIN
 from tadan.models.config import ModelConfig
+from tadan.models.renderer_config import RendererConfig
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext, SpecialisedContext
 from tadan.nn.transforms import Conv, depth_to_space, space_to_depth
@@ -70,7 +71,7 @@ def gaussian_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
 class HyperAnalysis(nn.Module):
     """h_a: y in quantisation steps -> z at a quarter of its resolution; encoder only."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig | RendererConfig) -> None:
         super().__init__()
         self.first = nn.Linear(config.latent, 192)
         self.first_spatial = Conv(192, 192, 3, groups=192)

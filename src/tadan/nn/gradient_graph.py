@@ -25,7 +25,7 @@ def gradient_graph(g_s: Synthesis) -> bytes:
     gains = graph.split_gains(g_s.blocks)
     graph.pointwise(g_s.inlet)
     graph.add("DepthToSpace", blocksize=2, mode="DCR")
-    positive = [_block(graph, block, *gains[2 * n : 2 * n + 2]) for n, block in enumerate(g_s.blocks)]
+    positive = [block_kept(graph, block, *gains[2 * n : 2 * n + 2]) for n, block in enumerate(g_s.blocks)]
     graph.pointwise(g_s.outlet)
     graph.add("DepthToSpace", blocksize=PIXELS, mode="DCR")
     graph.add("Mul", graph.scalar(255.0))
@@ -46,7 +46,7 @@ def gradient_graph(g_s: Synthesis) -> bytes:
     graph.add("Mul", graph.scalar(2 * 255.0))
     _gather_back(graph, g_s.outlet, PIXELS)
     for number, block in reversed(list(enumerate(g_s.blocks))):
-        _block_back(graph, block, positive[number], gains[2 * number], gains[2 * number + 1])
+        block_back(graph, block, positive[number], gains[2 * number], gains[2 * number + 1])
     _gather_back(graph, g_s.inlet, 2)
     return graph.finish(
         [
@@ -69,7 +69,7 @@ def _gather_back(graph: Graph, layer: nn.Linear, size: int) -> None:
     graph.add("Conv", graph.constant(np.ascontiguousarray(kernel)), strides=[size, size])
 
 
-def _block(graph: Graph, block: Block, gain_in: str, gain_out: str) -> str:
+def block_kept(graph: Graph, block: Block, gain_in: str, gain_out: str) -> str:
     """As :meth:`Graph.block`; returns where its ReLU passes.
 
     That is all that the adjoint needs of the widest tensors, one byte a sample. ONNX Runtime would compute it only when
@@ -93,13 +93,14 @@ def _block(graph: Graph, block: Block, gain_in: str, gain_out: str) -> str:
     return positive
 
 
-def _block_back(graph: Graph, block: Block, positive: str, gain_in: str, gain_out: str) -> None:
-    """Adjoint of :func:`_block`; ``positive`` is what it returned."""
+def block_back(graph: Graph, block: Block, positive: str, gain_in: str, gain_out: str) -> None:
+    """Adjoint of :func:`block_kept`; ``positive`` is what it returned."""
     shortcut = graph.tip
     graph.add("Mul", gain_out)
     through = graph.add("Conv", graph.transposed(block.project))
     graph.tip = positive
-    graph.add("Where", through, graph.scalar(0.0))
+    graph.add("Cast", to=TensorProto.FLOAT)  # Where takes ten times as long
+    graph.add("Mul", through)
     graph.add("Conv", graph.transposed(block.expand))
     graph.add("Mul", gain_in)
     flipped = block.spatial.weight.detach().flip(2, 3).float().numpy()

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
+from tadan.nn.by_quality import gains_of
 from tadan.nn.entropy_model import HyperAnalysis
 from tadan.nn.transforms import PIXELS, Analysis, Block, Blocks, Synthesis
 
@@ -22,19 +23,29 @@ Port = tuple[str, int, list[Any]]
 
 
 class Graph:
-    """Grows a chain of nodes; ``tip`` is the name of the latest result."""
+    """Grows a chain of nodes; ``tip`` is the name of the latest result.
 
-    def __init__(self, name: str, source: str) -> None:
+    Args:
+        name: of the graph.
+        source: input that the chain begins with.
+        owner: network whose parameters give their names to the tensors that store them.
+    """
+
+    def __init__(self, name: str, source: str, owner: nn.Module | None = None) -> None:
         self.name, self.tip = name, source
+        self._names = {} if owner is None else {id(value): known for known, value in owner.named_parameters()}
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._pointwise: dict[nn.Linear, str] = {}
         self._count = 0
 
-    def constant(self, values: NDArray[Any]) -> str:
-        """Store a tensor; floats in half precision, widened when the session starts."""
+    def constant(self, values: NDArray[Any], parameter: Tensor | None = None) -> str:
+        """Store a tensor; floats in half precision, widened when the session starts.
+
+        ``parameter`` is what the values are of; a parameter of the owner gives its name, with ``_half`` behind it.
+        """
         self._count += 1
-        name = f"c{self._count}"
+        name = self._names.get(id(parameter), f"c{self._count}")
         if values.dtype.kind != "f":
             self._constants.append(numpy_helper.from_array(values, name))
             return name
@@ -64,25 +75,25 @@ class Graph:
         self.tip = out
         return out
 
-    def convolve(self, weight: NDArray[np.float32], bias: Tensor | None, **attributes: Any) -> str:
-        """Append a convolution with weights (out, in, rows, cols); returns the name of the stored weights."""
-        name = self.constant(weight)
-        self.add("Conv", name, self.constant(_numpy(bias)), **attributes)
+    def convolve(self, weight: NDArray[np.float32], layer: nn.Linear | nn.Conv2d, **attributes: Any) -> str:
+        """Append ``layer`` as a convolution by its weights (out, in, rows, cols); returns the name of these."""
+        name = self.constant(weight, layer.weight)
+        self.add("Conv", name, self.constant(as_array(layer.bias), layer.bias), **attributes)
         return name
 
     def pointwise(self, layer: nn.Linear) -> None:
         """Append a linear layer as a 1x1 convolution."""
-        self._pointwise[layer] = self.convolve(_numpy(layer.weight)[:, :, None, None], layer.bias)
+        self._pointwise[layer] = self.convolve(as_array(layer.weight)[:, :, None, None], layer)
 
     def depthwise(self, layer: nn.Conv2d) -> None:
         """Append a depthwise convolution with zero padding."""
-        self.convolve(_numpy(layer.weight), layer.bias, group=layer.groups, pads=[layer.kernel_size[0] // 2] * 4)
+        self.convolve(as_array(layer.weight), layer, group=layer.groups, pads=[layer.kernel_size[0] // 2] * 4)
 
     def gather_blocks(self, layer: nn.Linear, size: int) -> None:
         """Append space_to_depth(size) and a linear layer as one strided convolution."""
         outputs, inputs = layer.weight.shape
-        weight = _numpy(layer.weight).reshape(outputs, size, size, inputs // size**2).transpose(0, 3, 1, 2)
-        self.convolve(np.ascontiguousarray(weight), layer.bias, strides=[size, size])
+        weight = as_array(layer.weight).reshape(outputs, size, size, inputs // size**2).transpose(0, 3, 1, 2)
+        self.convolve(np.ascontiguousarray(weight), layer, strides=[size, size])
 
     def split_gains(self, blocks: Blocks) -> list[str]:
         """Split the input ``gains`` into two vectors a block: behind its first and behind its last layer."""
@@ -124,15 +135,20 @@ class Graph:
         return bytes(model.SerializeToString())
 
 
-def _numpy(value: Tensor | None) -> NDArray[np.float32]:
+def as_array(value: Tensor | None) -> NDArray[np.float32]:
+    """Values of a parameter, float32.
+
+    Raises:
+        InvalidInput: there is none.
+    """
     if value is None:
         raise InvalidInput("a layer to export has no bias; the graphs expect one")
     return value.detach().float().numpy()
 
 
-def gains_port(blocks: Blocks) -> Port:
-    """The input ``gains`` (1, n, 1, 1): of the first block behind its first layer, behind its last, and so on."""
-    length = sum(by.values.shape[1] for by in blocks.log_gains())
+def gains_port(blocks: nn.Module) -> Port:
+    """The input ``gains`` (1, n, 1, 1): all vectors of :func:`gains_of`, one after the other."""
+    length = sum(by.values.shape[1] for by in gains_of(blocks))
     return GAINS, TensorProto.FLOAT, [1, length, 1, 1]
 
 
@@ -155,7 +171,7 @@ def analysis_graph(g_a: Analysis) -> bytes:
 
 def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
     """y float32 (B, latent, h, w) in quantisation steps, h and w multiples of 4 -> z (B, z_channels, h/4, w/4)."""
-    graph = Graph("h_a", "y")
+    graph = Graph("h_a", "y", h_a)
     graph.pointwise(h_a.first)
     graph.depthwise(h_a.first_spatial)
     graph.add("Relu")

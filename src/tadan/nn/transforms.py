@@ -86,10 +86,6 @@ class Blocks(nn.ModuleList):
         """The blocks in order."""
         return (block for block in super().__iter__() if isinstance(block, Block))
 
-    def log_gains(self) -> list[ByQuality]:
-        """Two vectors a block, behind its first and behind its last layer: the order of ``quality.g_a`` and ``g_s``."""
-        return [by for block in self for by in (block.log_gain_in, block.log_gain_out)]
-
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """(B, H, W, C), quality (B,) -> same shape."""
         for block in self:

@@ -1,0 +1,121 @@
+"""ONNX graph of the gradient of the squared error through g_s of the design ``renderer``, for the encoder's search.
+
+As :mod:`tadan.nn.gradient_graph`: every node of :func:`tadan.nn.renderer_graphs.synthesis_graph` has its adjoint here.
+Of the renderer only the outputs of its ReLUs are kept, 32 bytes a pixel and block with 128 hidden channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import TensorProto
+from torch import nn
+
+from tadan.nn.gradient_graph import block_back, block_kept
+from tadan.nn.graphs import gains_port
+from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, GridBlock, RendererSynthesis
+from tadan.nn.renderer_graphs import (
+    PARTS,
+    Modulated,
+    PartGraph,
+    as_rows,
+    grid_block,
+    grid_blocks,
+    levels,
+    to_parts,
+    wide_blocks,
+)
+from tadan.nn.transforms import Conv
+
+
+def gradient_graph(g_s: RendererSynthesis) -> bytes:
+    """Inputs y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3).
+
+    Output ``gradient`` float32 (B, latent, h, w) is that of the sum over samples of (shown - picture)², in squared
+    levels per unit of y_hat, where shown is clipped to 0..255 and not rounded; ``error`` float32 (B, 16 h) is
+    that sum for every row of pixels.
+    """
+    graph = PartGraph("g_s_gradient", "y_hat", g_s)
+    graph.measure("y_hat")
+    gains, blocks, renderer = graph.gains(g_s), wide_blocks(g_s), grid_blocks(g_s)
+    graph.pointwise(g_s.inlet)
+    positive = [block_kept(graph, block, *gains[2 * n : 2 * n + 2]) for n, block in enumerate(blocks)]
+    body_width = g_s.inlet.out_features
+    body = as_rows(graph, graph.tip, body_width)
+    parts = to_parts(graph, g_s.to_grid, body)
+    kept = []
+    for grid, gain in zip(renderer, gains[2 * len(blocks) :], strict=True):
+        parts, one = grid_block(graph, grid, gain, body, parts)
+        kept.append(one)
+    slopes, error = _compare(graph, g_s.outlet, parts)
+    towards_body = ""
+    for grid, one in zip(reversed(renderer), reversed(kept), strict=True):
+        slopes, towards_body = _grid_block_back(graph, grid, one, slopes, towards_body)
+    towards_body = _add_product(graph, graph.node("Concat", *slopes, axis=1), g_s.to_grid, towards_body)
+    graph.tip = graph.transpose(graph.reshape(towards_body, "b", "h", "w", body_width), 0, 3, 1, 2)
+    for number, block in reversed(list(enumerate(blocks))):
+        block_back(graph, block, positive[number], gains[2 * number], gains[2 * number + 1])
+    graph.add("Conv", graph.transposed(g_s.inlet))
+    latent = g_s.inlet.in_features
+    return graph.finish(
+        [
+            ("y_hat", TensorProto.FLOAT, ["B", latent, "h", "w"]),
+            gains_port(g_s),
+            ("picture", TensorProto.UINT8, ["B", "H", "W", 3]),
+        ],
+        [
+            (graph.tip, "gradient", TensorProto.FLOAT, ["B", latent, "h", "w"]),
+            (error, "error", TensorProto.FLOAT, ["B", "H"]),
+        ],
+    )
+
+
+def _compare(graph: PartGraph, outlet: nn.Linear, parts: Sequence[str]) -> tuple[list[str], str]:
+    """Show every part and compare with the picture: gradients by the parts, and the error of each row of pixels."""
+    picture = graph.reshape("picture", "b", "h", SIDE, CELL, "w", SIDE, CELL, 3)
+    cells = graph.reshape(graph.transpose(picture, 2, 5, 0, 1, 4, 3, 6, 7), -1, CELL_SAMPLES)
+    weight, bias = levels(graph, outlet, 127.5)
+    low, high, two = graph.scalar(0.0), graph.scalar(255.0), graph.scalar(2.0)
+    across = graph.constant(np.array([2, 4], np.int64))
+    slopes, errors = [], []
+    for part, cell in zip(parts, graph.split(cells, 0, PARTS), strict=True):
+        unclipped = graph.node("Gemm", part, weight, bias, transB=1)
+        shown = graph.node("Clip", unclipped, low, high)
+        difference = graph.node("Sub", shown, graph.node("Cast", cell, to=TensorProto.FLOAT))
+        squares = graph.reshape(graph.node("Mul", difference, difference), "b", "h", "w", CELL, 3 * CELL)
+        errors.append(graph.reshape(graph.node("ReduceSum", squares, across, keepdims=0), "b", "h", 1, CELL))
+        inside = graph.node("Cast", graph.node("Equal", unclipped, shown), to=TensorProto.FLOAT)
+        by_sample = graph.node("Mul", graph.node("Mul", difference, inside), two)
+        slopes.append(graph.node("Gemm", by_sample, weight))
+    lines = [graph.node("Sum", *errors[SIDE * line : SIDE * (line + 1)]) for line in range(SIDE)]
+    return slopes, graph.reshape(graph.node("Concat", *lines, axis=2), "b", "16h")
+
+
+def _grid_block_back(
+    graph: PartGraph, block: GridBlock, kept: Modulated, slopes: Sequence[str], towards_body: str
+) -> tuple[list[str], str]:
+    """Adjoint of :func:`~tadan.nn.renderer_graphs.grid_block`: gradients by the parts before it, and by the body."""
+    zero, expand = graph.scalar(0.0), graph.parameter(block.expand.weight)
+    before, shift, scale = [], "", ""
+    for slope, active in zip(slopes, kept.active, strict=True):
+        modulated = graph.node("Gemm", slope, kept.project)
+        by_scale = graph.node("Mul", modulated, active)
+        through = graph.node("Mul", modulated, kept.scale)
+        passed = graph.node("Cast", graph.node("Greater", active, zero), to=TensorProto.FLOAT)
+        by_shift = graph.node("Mul", through, passed)
+        scale = graph.node("Add", by_scale, scale) if scale else by_scale
+        shift = graph.node("Add", by_shift, shift) if shift else by_shift
+        # Without a convolution in between, the shortcut is taken in as the product starts.
+        shortcut = [] if isinstance(block.spatial, Conv) else [slope]
+        before.append(graph.node("Gemm", by_shift, expand, *shortcut))
+    if isinstance(block.spatial, Conv):
+        spread = graph.depthwise_parts(before, block.spatial, flipped=True)
+        before = [graph.node("Add", one, slope) for one, slope in zip(spread, slopes, strict=True)]
+    both = graph.node("Concat", shift, scale, axis=1)
+    return before, _add_product(graph, both, block.modulate, towards_body)
+
+
+def _add_product(graph: PartGraph, rows: str, layer: nn.Linear, total: str) -> str:
+    """Adjoint of a linear layer, added to ``total`` if there is one yet."""
+    return graph.node("Gemm", rows, graph.parameter(layer.weight), *([total] if total else []))
