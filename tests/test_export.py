@@ -14,7 +14,7 @@ from tadan.codec.transforms import Transforms
 from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.exact.plane import LatentPlane
 from tadan.schedule import get_schedule
-from tadan.train.export import LOG_STEP
+from tadan.train.export_first import LOG_STEP
 from tadan.train.restore import restore
 
 PLANE = 4, 8

@@ -1,4 +1,4 @@
-"""``name=value`` options that become fields of a frozen dataclass."""
+"""``name=value`` options that become fields of a frozen dataclass, or of the configuration of a model."""
 
 from __future__ import annotations
 
@@ -16,31 +16,50 @@ def parse_settings(text: Sequence[str], defaults: Any) -> dict[str, Any]:
 
     Args:
         text: as typed; tuples are written with commas.
-        defaults: dataclass instance whose fields may be named.
+        defaults: dataclass instance whose fields may be named; tuples that its ``free_lengths`` names may be of any
+            length.
 
     Raises:
         InvalidInput: a name is unknown or a value has another type; the message lists what would do.
     """
     types = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    free = getattr(defaults, "free_lengths", ())
     values: dict[str, Any] = {}
     for item in text:
         name, equals, value = item.partition("=")
         if name not in types or not equals:
             raise InvalidInput(f"there is no setting {item!r}; write name=value with one of: {', '.join(types)}")
         try:
-            values[name] = _convert(value.strip(), types[name])
+            values[name] = _convert(value.strip(), types[name], name in free)
         except (ValueError, KeyError) as error:
             kind = type(types[name]).__name__
             raise InvalidInput(f"{name} takes a value like {types[name]!r} ({kind}), not {value!r}") from error
     return values
 
 
-def _convert(value: str, default: Any) -> Any:
+def parse_sizes(text: Sequence[str]) -> dict[str, Any]:
+    """Values of ``name=value`` texts about a fresh model: ``design``, and fields of that design's configuration.
+
+    Raises:
+        InvalidInput: no design has that name, its configuration no such field, or a value has another type.
+    """
+    from tadan.models.config import ModelConfig
+    from tadan.models.designs import CONFIGS
+
+    named = [item.partition("=")[2].strip() for item in text if item.partition("=")[0] == "design"]
+    design = named[-1] if named else ModelConfig.design
+    if design not in CONFIGS:
+        raise InvalidInput(f"there is no design {design!r}; choose one of: {', '.join(CONFIGS)}")
+    sizes = parse_settings([item for item in text if item.partition("=")[0] != "design"], CONFIGS[design]())
+    return {"design": design, **sizes} if named else sizes
+
+
+def _convert(value: str, default: Any, any_length: bool = False) -> Any:
     if isinstance(default, bool):
         return _BOOLEANS[value.lower()]
     if isinstance(default, tuple):
         parts = value.split(",")
-        if len(parts) != len(default):
+        if len(parts) != len(default) and not any_length:
             raise ValueError(value)
-        return tuple(_convert(part, one) for part, one in zip(parts, default, strict=True))
+        return tuple(_convert(part, default[0]) for part in parts)
     return type(default)(value)

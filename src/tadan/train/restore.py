@@ -6,32 +6,19 @@ Transforms come from the half-precision weights of the ONNX graphs, the entropy 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
-from tadan.entropy import SCALE_MIN
-from tadan.errors import InvalidInput
-from tadan.exact.constants import COEFFICIENT_FRACTION, LATENT_FRACTION, MAGNITUDE_FRACTION, PRE_EXTRA
-from tadan.exact.convert import by_quality
 from tadan.models import Model, load_model
-from tadan.models.config import QUALITY_MAX
-from tadan.nn.by_quality import ByQuality
-from tadan.nn.context import AnyScheduleContext
+from tadan.nn.by_quality import ByQuality, gains_of
 from tadan.nn.model import TadanModel
-from tadan.nn.transforms import Blocks
 from tadan.train.checkpoint import load_weights
-from tadan.train.export import LOG_STEP
-
-Floats = NDArray[np.float64]
+from tadan.train.conversion import conversion_of
+from tadan.train.restore_groups import set_knots
 
 
 @torch.no_grad()
@@ -42,13 +29,14 @@ def restore(model: Model) -> TadanModel:
         InvalidInput: the file was exported without the formats of its activations.
     """
     network = TadanModel(model.config)
-    for part, graph in ((network.g_a, "g_a"), (network.entropy.h_a, "h_a"), (network.g_s, "g_s")):
-        _fill_from_graph(part, model.graph(graph))
-    _Entropy(model, network).fill()
-    for by, name in ((network.log_gain, "gain"), (network.log_inverse_gain, "inverse_gain")):
-        _knots(by, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
-    for blocks, name in ((network.g_a.blocks, "g_a"), (network.g_s.blocks, "g_s")):
-        _fill_gains(blocks, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
+    conversion_of(model.config).fill(model, network)
+    for vectors, name in (
+        ([network.log_gain], "gain"),
+        ([network.log_inverse_gain], "inverse_gain"),
+        (gains_of(network.g_a), "g_a"),
+        (gains_of(network.g_s), "g_s"),
+    ):
+        _fill_gains(vectors, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
     return network
 
 
@@ -60,112 +48,8 @@ def initial_weights(name: str) -> dict[str, Tensor]:
     return restore(load_model(name)).state_dict()
 
 
-def _fill_from_graph(part: nn.Module, data: bytes) -> None:
-    graph = onnx.load_from_string(data).graph
-    stored = {one.name.removesuffix("_half"): numpy_helper.to_array(one) for one in graph.initializer}
-    convolutions = iter([node.input[1:] for node in graph.node if node.op_type == "Conv"])
-    for layer in _layers(part):
-        weight_name, bias_name = next(convolutions)
-        weight = stored[weight_name].astype(np.float32)
-        if isinstance(layer, nn.Linear):  # strided or 1x1: (out, in, rows, cols) -> (out, rows * cols * in)
-            weight = weight.transpose(0, 2, 3, 1).reshape(layer.weight.shape)
-        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
-        if layer.bias is not None:
-            layer.bias.copy_(torch.from_numpy(stored[bias_name].astype(np.float32)))
-
-
-def _fill_gains(blocks: Blocks, rows: Floats) -> None:
-    """``rows`` (qualities, gains): logarithms, two vectors a block."""
-    vectors = blocks.log_gains()
-    for by, part in zip(vectors, np.split(rows, max(1, len(vectors)), axis=1), strict=True):
-        _knots(by, part)
-
-
-def _layers(part: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:
-    """Layers in the order of their definition, which is the order of the graphs."""
-    return (layer for layer in part.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
-
-
-class _Entropy:
-    """Integer tensors back to float layers."""
-
-    def __init__(self, model: Model, network: TadanModel) -> None:
-        self._arrays = {name[6:]: value for name, value in model.tensors.items() if name.startswith("exact.")}
-        if "format.embed" not in model.tensors:
-            raise InvalidInput(f"model {model.name} holds no activation formats; export it again with this version")
-        self._network, self._config = network, model.config
-        self._k = {n[7:]: v.astype(np.int64) for n, v in model.tensors.items() if n.startswith("format.")}
-
-    def fill(self) -> None:
-        """Set every layer of the entropy model."""
-        k, entropy, config = self._k, self._network.entropy, self._config
-        k_pre = k["pre"] + PRE_EXTRA
-        up1, up2 = k["up1"][: config.hyper_widths[1]], k["up2"][: config.hyper_widths[2]]
-        self._conv(entropy.h_s.conv1, "conv1", LATENT_FRACTION, k["conv1"])
-        self._linear(entropy.h_s.up1, "up1", k["conv1"], k["up1"])
-        self._conv(entropy.h_s.conv2, "conv2", np.tile(up1, 9), k["conv2"])
-        self._linear(entropy.h_s.up2, "up2", k["conv2"], k["up2"])
-        self._conv(entropy.h_s.conv3, "conv3", np.tile(up2, 9), k_pre)
-        self._linear(entropy.layer, "hidden", k["pre"], k["hidden"])
-        self._context(k_pre)
-        self._outlet()
-        _knots(entropy.hidden_bias, self._arrays["quality.hidden"] * np.ldexp(1.0, -k_pre))
-        _knots(entropy.z_mean, self._arrays["quality.z_mean"] * 2.0**-LATENT_FRACTION)
-        _knots(entropy.z_log_scale, self._arrays["quality.z_index"] * LOG_STEP + math.log(SCALE_MIN))
-
-    def _float(self, name: str, k_in: Any, k_out: Any) -> tuple[Floats, Floats]:
-        unit = np.ldexp(1.0, -(np.asarray(k_out) + self._arrays[f"{name}.shift"]))
-        weight = self._arrays[f"{name}.weight"] * unit * np.ldexp(1.0, np.asarray(k_in))[..., None]
-        return weight, self._arrays[f"{name}.bias"] * unit
-
-    def _linear(self, layer: nn.Linear, name: str, k_in: Any, k_out: Any) -> None:
-        weight, bias = self._float(name, k_in, k_out)
-        layer.weight.copy_(torch.from_numpy(weight.T))
-        layer.bias.copy_(torch.from_numpy(bias))
-
-    def _conv(self, layer: nn.Conv2d, name: str, k_in: Any, k_out: Any) -> None:
-        weight, bias = self._float(name, k_in, k_out)
-        spatial = weight.reshape(3, 3, -1, weight.shape[1]).transpose(3, 2, 0, 1)
-        layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(spatial)))
-        if layer.bias is not None:
-            layer.bias.copy_(torch.from_numpy(bias))
-
-    def _context(self, k_pre: NDArray[np.int64]) -> None:
-        context, config = self._network.entropy.context, self._config
-        if not isinstance(context, AnyScheduleContext):
-            raise InvalidInput("only the any-schedule context network can be restored")
-        k_embed = self._k["embed"].reshape(config.groups, config.embed)
-        formats = np.repeat([LATENT_FRACTION, MAGNITUDE_FRACTION], config.latent // config.groups)
-        for group in range(config.groups):
-            weight, _ = self._float(f"embed{group}", formats, k_embed[group])
-            values, magnitudes = np.split(weight, 2)
-            context.embed[group].copy_(torch.from_numpy(values))
-            context.embed_magnitude[group].copy_(torch.from_numpy(magnitudes))
-        unit = np.ldexp(1.0, -(k_pre + self._arrays["bases.shift"]))
-        k_in = np.tile(k_embed, (config.window, 1))
-        bases = self._arrays["bases.weight"] * unit * np.ldexp(1.0, k_in)[None, :, :, None]
-        context.bases.weight.copy_(torch.from_numpy(bases.transpose(3, 0, 1, 2).reshape(config.hidden, -1).copy()))
-        context.bases.bias.zero_()  # its bias was folded into that of the visibility pattern
-        self._linear(context.mask_in, "mask_in", 0, COEFFICIENT_FRACTION)
-        mix = self._float("mask_mix", COEFFICIENT_FRACTION, COEFFICIENT_FRACTION)
-        plus = self._float("mask_bias", COEFFICIENT_FRACTION, k_pre)
-        context.mask_out.weight.copy_(torch.from_numpy(np.concatenate([mix[0], plus[0]], axis=1).T.copy()))
-        context.mask_out.bias.copy_(torch.from_numpy(np.concatenate([mix[1], plus[1]])))
-
-    def _outlet(self) -> None:
-        entropy, latent = self._network.entropy, self._config.latent
-        is_mean = np.arange(2 * latent) < latent
-        step = np.where(is_mean, 1.0, LOG_STEP)
-        unit = step * np.ldexp(1.0, -(np.where(is_mean, LATENT_FRACTION, 0) + self._arrays["outlet.shift"]))
-        weight = self._arrays["outlet.weight"] * unit * np.ldexp(1.0, self._k["hidden"])[:, None]
-        entropy.outlet.weight.copy_(torch.from_numpy(weight.T.copy()))
-        entropy.outlet.bias.zero_()
-        _knots(entropy.outlet_bias, self._arrays["quality.outlet"] * unit + np.where(is_mean, 0.0, math.log(SCALE_MIN)))
-
-
-def _knots(by: ByQuality, rows: Floats) -> None:
-    """Knots whose interpolation is nearest to the rows of all qualities."""
-    knots = by.values.shape[0]
-    interpolation = by_quality(np.eye(knots), QUALITY_MAX)
-    values: Tensor = torch.from_numpy(np.linalg.lstsq(interpolation, rows, rcond=None)[0])
-    by.values.copy_(values)
+def _fill_gains(vectors: list[ByQuality], rows: NDArray[np.float64]) -> None:
+    """``rows`` (qualities, gains): logarithms, one vector after the other."""
+    ends = np.cumsum([by.values.shape[1] for by in vectors])
+    for by, part in zip(vectors, np.split(rows, ends[:-1], axis=1), strict=True):
+        set_knots(by, part)
