@@ -1,0 +1,92 @@
+"""A small float model of the design renderer, exported as trained ones are, for tests of transforms and files."""
+
+import copy
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+
+from photo_examples import photo
+from tadan.entropy import ScaleTables
+from tadan.models import RendererConfig, read_model, save_model
+from tadan.nn.by_quality import gains_of
+from tadan.nn.klt import start_renderer
+from tadan.nn.model import TadanModel
+from tadan.train.export import WeightBits, calibrate, export_tensors
+
+CONFIG = RendererConfig(
+    group_sizes=(2, 2, 4, 8),
+    analysis_width=64,
+    analysis_blocks=1,
+    analysis_expansion=1,
+    body_width=24,
+    body_blocks=1,
+    body_expansion=2,
+    kernel=3,
+    grid=48,
+    grid_hidden=12,
+    grid_blocks=2,
+    grid_kernel=3,
+    z_channels=6,
+    hyper_widths=(10, 8, 12),
+    embed_sizes=(3, 2, 4, 3),
+    hidden=20,
+    late=9,
+    mask_hidden=8,
+    knots=3,
+)
+
+
+def batch(*names, height=64, width=128):
+    """float (B, height, width, 3) in 0..1."""
+    return torch.from_numpy(np.stack([photo(name, height, width) for name in names])).float() / 255
+
+
+def random_model(**sizes):
+    """The linear start, then random weights wherever it leaves zeros: what they do counts in the tests."""
+    torch.manual_seed(5)
+    model = TadanModel(replace(CONFIG, **sizes))
+    model.set_start(start_renderer(model.g_a, model.g_s, [batch("chelsea", "coffee", "astronaut")]))
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.abs().max() == 0 and not name.startswith("log_"):
+                value.normal_(0, 0.02)
+        model.entropy.outlet.weight.mul_(8)
+        model.entropy.layer.bias += 1  # activations of the size that training gives them
+        _, z = model.analyse(batch("chelsea"), torch.tensor([60.0]))
+        for value in model.entropy.h_a.third.parameters():
+            value.mul_(float(3 / z.std()))
+        model.entropy.z_log_scale.values.fill_(math.log(3))
+    return model.eval()
+
+
+@cache
+def float_model():
+    return random_model()
+
+
+def rounded_to_half(model):
+    """The model with the weights of its graphs as the file stores them."""
+    out = copy.deepcopy(model)
+    with torch.no_grad():
+        for part in (out.g_a, out.g_s, out.entropy.h_a):
+            elsewhere = {id(by.values) for by in gains_of(part)}  # these become rows of the model file
+            for value in part.parameters():
+                if id(value) not in elsewhere:
+                    value.copy_(value.half().float())
+    return out
+
+
+@cache
+def exported_bytes():
+    maxima = calibrate(float_model(), [batch("chelsea", "coffee")])
+    tensors = export_tensors(float_model(), maxima, WeightBits(), ScaleTables.gaussian(), batch("chelsea"))
+    return save_model(CONFIG, tensors, {"name": "small"})
+
+
+def exported(folder):
+    path = folder / "small.safetensors"
+    path.write_bytes(exported_bytes())
+    return read_model(path)

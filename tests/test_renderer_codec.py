@@ -1,0 +1,129 @@
+"""Files of a model of the design renderer, end to end: any effort, tiles, regions, previews, damage, threads."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from photo_examples import photo, psnr
+from renderer_examples import CONFIG, exported, exported_bytes, float_model
+from tadan.codec.codec import Codec
+from tadan.codec.transforms import Transforms
+from tadan.errors import Corrupt
+from tadan.models import read_model
+from tadan.models.config import quality_lambda
+from tadan.train import export as exporting
+from tadan.train.checkpoint import save_tensors
+from tadan.train.export import export_run
+
+PICTURE = photo("chelsea", 100, 150)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return exported(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def codec(model):
+    return Codec(model, threads=1, fallback=False)
+
+
+@pytest.mark.parametrize("effort", [0, 3])
+@pytest.mark.parametrize("schedule", ["2x2", "4x4", "hyper"])
+def test_a_photograph_comes_back(codec, effort, schedule):
+    coded = codec.encode_with_estimate(PICTURE, 70, schedule, effort=effort, verify=True)
+    assert psnr(codec.decode(coded.data), PICTURE) > 22
+    assert 8 * len(coded.data) <= 1.01 * coded.estimated_bits + 8 * 64
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 3), (64, 64), (65, 130)], ids=str)
+def test_pictures_of_any_size(codec, size):
+    data = codec.encode(photo("coffee", *size), 60, effort=2, verify=True)
+    assert codec.decode(data).size == size[::-1]
+
+
+def test_the_search_spends_less(codec, model):
+    costs = []
+    for effort in (0, 3, 6):
+        data = codec.encode(PICTURE, 60, effort=effort)
+        error = 255**2 / 10 ** (psnr(codec.decode(data), PICTURE) / 10)
+        costs.append(quality_lambda(model.config, 60) * error + 8 * len(data) / (112 * 160))
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.98 * costs[0]
+
+
+def test_threads_and_tiles_change_no_byte_of_latents_and_no_pixel(model, codec):
+    many = Codec(model, threads=2, fallback=False)
+    for tile in (0, 64):
+        one, two = (each.encode(PICTURE, 55, "2x2", effort=3, tile=tile) for each in (codec, many))
+        assert one == two
+        np.testing.assert_array_equal(np.asarray(codec.decode(one)), np.asarray(many.decode(one)))
+
+
+def test_a_region_of_tiles_shows_the_same_pixels(codec):
+    data = codec.encode(photo("astronaut", 200, 260), 50, tile=64)
+    whole = np.asarray(codec.decode(data)).astype(int)
+    for x, y, w, h in ((0, 0, 10, 10), (60, 50, 80, 90), (250, 190, 10, 10)):
+        part = np.asarray(codec.decode(data, region=(x, y, w, h))).astype(int)
+        assert np.abs(part - whole[y : y + h, x : x + w]).max() <= 1
+
+
+def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):
+    transforms, picture = Transforms(model, 1), photo("coffee", 16 * 11, 48)
+    y_hat = np.round(transforms.latents_of(picture, 60) * 64).astype(np.int32)
+    error, gradient = transforms.error_gradient(y_hat, 60, picture)
+    monkeypatch.setattr("tadan.codec.transforms.STRIP_PIXELS", 1)
+    again, parts = transforms.error_gradient(y_hat, 60, picture)
+    assert again == pytest.approx(error, rel=1e-5)
+    np.testing.assert_allclose(parts, gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max())
+
+
+def test_a_preview_and_what_is_left_of_a_damaged_file(codec):
+    data = codec.encode(photo("astronaut", 130, 190), 70, "4x4", tile=64)
+    whole = codec.decode(data)
+    qualities = [psnr(codec.decode(data, stages=stages), whole) for stages in (0, 4, 15)]
+    assert qualities == sorted(qualities)
+    assert qualities[-1] > qualities[0] + 3
+    broken = bytearray(data)
+    broken[len(data) // 2] ^= 0x55
+    left = codec.salvage(bytes(broken))
+    assert left.count("intact") == 8
+    assert not left.whole
+    cut = codec.salvage(data[: 2 * len(data) // 3])
+    assert 0 < cut.count("intact") < 9
+    assert codec.salvage(data).whole
+
+
+def test_a_damaged_file_does_not_verify(codec):
+    data = codec.encode(PICTURE, 60)
+    assert len(codec.verify(data).tiles) == 1
+    with pytest.raises(Corrupt):
+        codec.verify(data[:-9] + bytes(9))
+
+
+def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
+    """As ``tadan export`` does it, with few tables: a name, no licence but a given one, and the run's own design."""
+    monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
+    monkeypatch.setattr("tadan.train.export_groups.QUALITIES", (60,))
+    Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
+    Image.fromarray(photo("coffee", 160, 300).repeat(2, 0)).save(tmp_path / "two.png")
+    metadata = {"config": json.dumps(CONFIG.to_dict())}
+    save_tensors(tmp_path / "ema.safetensors", float_model().state_dict(), metadata)
+    data, report = export_run(tmp_path, tmp_path, "mine", 1, licence="CC0-1.0")
+    assert all("< 2**" in line for line in report)
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(data)
+    model = read_model(path)
+    assert model.config == CONFIG
+    assert (model.metadata["name"], model.metadata["licence"]) == ("mine", "CC0-1.0")
+    assert "licence" not in read_bytes(tmp_path, exported_bytes()).metadata
+    codec = Codec(model, threads=1, fallback=False)
+    assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
+    assert "integer networks" in model.describe()
+
+
+def read_bytes(folder, data):
+    (folder / "other.safetensors").write_bytes(data)
+    return read_model(folder / "other.safetensors")

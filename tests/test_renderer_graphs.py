@@ -1,0 +1,189 @@
+"""The design renderer: configurations, ONNX graphs against torch, the gradient against autograd, and the way back."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load
+
+from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_to_half
+from tadan.cli.settings import parse_sizes
+from tadan.errors import Corrupt, InvalidInput
+from tadan.models import ModelConfig, RendererConfig, config_from_dict, load_model, read_model, save_model
+from tadan.nn.by_quality import gains_of
+from tadan.nn.renderer_gradient import gradient_graph
+from tadan.nn.renderer_graphs import analysis_graph, synthesis_graph
+from tadan.schedule import get_schedule
+from tadan.train.restore import restore
+from tadan.train.start import begin
+
+QUALITY = torch.tensor([40.0])
+SHAPES = [(1, 1, 1), (1, 3, 5), (2, 4, 3)]  # pictures, rows and columns of y
+
+
+def run(data, **inputs):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+def gains(part):
+    rows = [torch.exp(by(QUALITY)).detach().numpy().ravel() for by in gains_of(part)]
+    return np.concatenate(rows)[None, :, None, None]
+
+
+def random_pixels(pictures, rows, cols):
+    return np.random.default_rng(rows).integers(0, 256, (pictures, 16 * rows, 16 * cols, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=[3, 1], ids=["grid kernel 3", "grid kernel 1"])
+def model(request):
+    out = rounded_to_half(random_model(grid_kernel=request.param))
+    with torch.no_grad():
+        for by in (*gains_of(out.g_a), *gains_of(out.g_s)):
+            by.values.normal_(0, 0.3)
+    return out
+
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_says_of_which_design_it_is():
+    for config in (CONFIG, RendererConfig(), ModelConfig(), load_model("photo").config):
+        assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"design": "newest"}, "newest"), ({"design": ["renderer"]}, "design"), ({"group_sizes": [4, 0]}, "group_sizes"),
+     ({"group_sizes": []}, "group_sizes"), ({"group_sizes": [1] * 17, "embed_sizes": [1] * 17}, "group_sizes"),
+     ({"embed_sizes": [3, 2, 4]}, "unequal length"), ({"embed_sizes": 5}, "embed_sizes"),
+     ({"hyper_widths": [8, 8]}, "hyper_widths"), ({"kernel": 4}, "kernel"), ({"grid": 2.5}, "grid"),
+     ({"group_sizes": [2, "2", 4, 8]}, "group_sizes"), ({"lambda_max": float("nan")}, "lambda_max"),
+     ({"width": 3}, "width")],
+)  # fmt: skip
+def test_impossible_sizes_are_named(change, word):
+    with pytest.raises(Corrupt, match=word):
+        config_from_dict({**CONFIG.to_dict(), **change})
+
+
+def test_a_fresh_model_takes_a_design_and_tuples_of_any_length(tmp_path):
+    sizes = parse_sizes(["design=renderer", "group_sizes=4,12", "embed_sizes=2,3", "grid_blocks=1"])
+    config = begin(tmp_path, None, {}, sizes).config
+    assert config == RendererConfig(group_sizes=(4, 12), embed_sizes=(2, 3), grid_blocks=1)
+    assert begin(tmp_path, None, {}, parse_sizes(["design=first", "latent=64"])).config == ModelConfig(latent=64)
+    assert begin(tmp_path, None, {}, parse_sizes([])).config == ModelConfig()
+    for text, word in ((["design=third"], "third"), (["design=renderer", "width=3"], "width"), (["grid=48"], "grid")):
+        with pytest.raises(InvalidInput, match=word):
+            parse_sizes(text)
+    with pytest.raises(InvalidInput, match="unequal length"):
+        begin(tmp_path, None, {}, parse_sizes(["design=renderer", "group_sizes=4,12"]))
+    with pytest.raises(InvalidInput, match="other sizes: design"):
+        begin(tmp_path, "photo", {}, sizes)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"grid_kernel": 5, "grid_blocks": 3}, {"grid_kernel": 1, "body_blocks": 2}])
+def test_the_reach_of_a_latent_is_that_of_its_configuration(sizes):
+    """A position changed in the middle of a plane changes pixels up to its reach, and none beyond."""
+    model, side = random_model(**sizes), 13
+    reach = model.config.reach
+    y_hat = torch.zeros(1, side, side, model.config.latent)
+    changed = y_hat.clone()
+    changed[0, side // 2, side // 2] = 5.0
+    with torch.no_grad():
+        differs = (model.g_s(y_hat, QUALITY) != model.g_s(changed, QUALITY))[0].any(-1).numpy()
+    rows = np.flatnonzero(differs.any(1)) // 16 - side // 2
+    assert (rows.min(), rows.max()) == (-reach, reach)
+
+
+# --- graphs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_analysis_graph_computes_what_torch_computes(model, shape):
+    pixels = random_pixels(*shape)
+    [y] = run(analysis_graph(model.g_a), picture=pixels, gains=gains(model.g_a))
+    expected = model.g_a(torch.from_numpy(pixels).float() / 255, QUALITY).detach().numpy()
+    np.testing.assert_allclose(y.transpose(0, 2, 3, 1), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_synthesis_graph_shows_what_torch_shows_clipped_and_rounded(model, shape):
+    y_hat = 40 * torch.randn(*shape, model.config.latent, generator=torch.Generator().manual_seed(2))
+    [shown] = run(
+        synthesis_graph(model.g_s), y_hat=y_hat.permute(0, 3, 1, 2).contiguous().numpy(), gains=gains(model.g_s)
+    )
+    exact = 255 * model.g_s(y_hat, QUALITY).detach().double().numpy()
+    assert exact.min() < -5
+    assert exact.max() > 260
+    assert np.abs(shown - exact.clip(0, 255)).max() < 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_gradient_graph_is_the_derivative_of_the_squared_error(model, shape):
+    pixels = random_pixels(*shape)
+    y_hat = 40 * torch.randn(*shape, model.config.latent, generator=torch.Generator().manual_seed(3))
+    y_hat.requires_grad_()
+    shown = (255 * model.g_s(y_hat, QUALITY)).clamp(0, 255)
+    assert ((shown == 0) | (shown == 255)).any()
+    errors = (shown - torch.from_numpy(pixels).float()).square()
+    errors.sum().backward()
+    gradient, error = run(
+        gradient_graph(model.g_s),
+        y_hat=y_hat.detach().permute(0, 3, 1, 2).contiguous().numpy(),
+        gains=gains(model.g_s),
+        picture=pixels,
+    )
+    expected = y_hat.grad.permute(0, 3, 1, 2).numpy()
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(error, errors.sum((2, 3)).detach().numpy(), rtol=1e-4)
+
+
+def test_weights_are_stored_once_in_half_precision():
+    graph = onnx.load_from_string(gradient_graph(float_model().g_s)).graph
+    stored = sum(len(one.raw_data) for one in graph.initializer)
+    trained = sum(value.numel() for value in float_model().g_s.parameters())
+    flipped = sum(block.spatial.weight.numel() for block in (*float_model().g_s.blocks, *float_model().g_s.renderer))
+    assert stored < 2 * (trained + flipped) + 2000
+
+
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_file_gives_its_float_network_back(tmp_path):
+    network, half = restore(exported(tmp_path)), rounded_to_half(float_model())
+    for part in ("g_a", "g_s", "entropy.h_a"):
+        ours, theirs = network.get_submodule(part), half.get_submodule(part)
+        for (name, value), stored in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            if "log_gain" in name:
+                assert torch.allclose(value, stored, atol=2e-3), name
+            else:
+                assert torch.equal(value, stored), name
+    picture, quality = batch("chelsea"), torch.tensor([70.0])
+    with torch.no_grad():
+        losses = [one(picture, quality, get_schedule("2x2"), hard=True) for one in (network, float_model())]
+    for mine, other, tolerance in zip(*losses, (0.01, 0.05, 0.01), strict=True):  # scales of z are stored in steps
+        assert float((mine / other - 1).abs().max()) < tolerance
+
+
+@pytest.mark.parametrize("name", ["gain", "inverse_gain", "g_a", "g_s"])
+def test_a_file_whose_gains_have_another_length_is_refused(tmp_path, name):
+    tensors = load(exported_bytes())
+    tensors[f"quality.{name}"] = tensors[f"quality.{name}"][:, 1:].copy()
+    path = tmp_path / "short.safetensors"
+    path.write_bytes(save_model(CONFIG, tensors, {}))
+    with pytest.raises(Corrupt, match="lacks parts"):
+        read_model(path)
+
+
+def test_the_graph_of_another_network_is_refused(tmp_path):
+    tensors = load(exported_bytes())
+    tensors["graph.g_s"] = np.frombuffer(synthesis_graph(random_model(grid_hidden=16).g_s), np.uint8)
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(save_model(CONFIG, tensors, {}))
+    with pytest.raises(Corrupt, match="of another size"):
+        restore(read_model(path))
