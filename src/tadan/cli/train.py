@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli.settings import parse_settings
+from tadan.cli.settings import parse_settings, parse_sizes
 from tadan.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tadan.train.start import Start
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
 SIGNALLED = 128  # added to the number of a signal, as shells report it
@@ -37,9 +40,12 @@ def train(
     ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
     config: Annotated[
-        list[str] | None, typer.Option("--config", help="name=value of the sizes of a fresh model, repeatable.")
+        list[str] | None, typer.Option("--config", help="name=value of a fresh model: design=renderer, or sizes; repeatable.")
     ] = None,
     device: Device = "auto",
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Only measure: pixels per second, and what the time goes to. Keeps nothing.")
+    ] = False,
 ) -> None:
     """Train a model; goes on by itself from the last checkpoint in the folder of the run, with its settings.
 
@@ -47,13 +53,14 @@ def train(
     """
     need_torch()
     begun = time.monotonic()
-    from tadan.models.config import ModelConfig
     from tadan.train.loop import Trainer
     from tadan.train.recipe import Recipe
     from tadan.train.start import begin
 
-    sizes = parse_settings(config or [], ModelConfig())
-    start = begin(run, init, parse_settings(setting or [], Recipe()), sizes)
+    start = begin(run, init, parse_settings(setting or [], Recipe()), parse_sizes(config or []))
+    if bench:
+        _bench(data, start, device)
+        return
     trainer = Trainer(run, data, start.recipe, start.config, start.weights, device)
     try:
         left = math.inf if minutes is None else 60 * minutes - (time.monotonic() - begun)
@@ -62,6 +69,23 @@ def train(
         trainer.world.leave()
     if signal is not None:
         raise typer.Exit(SIGNALLED + signal)
+
+
+def _bench(data: Path, start: Start, device: str) -> None:
+    """Print the pace of a run with these settings; the folder of the run is neither read further nor written."""
+    from tempfile import TemporaryDirectory
+
+    from tadan.train.bench import measure_pace
+    from tadan.train.loop import Trainer
+
+    with TemporaryDirectory(prefix="tadan-bench-") as folder:
+        trainer = Trainer(Path(folder), data, start.recipe, start.config, start.weights, device)
+        try:
+            pace = measure_pace(trainer)
+        finally:
+            trainer.world.leave()
+    for line in pace.lines():
+        typer.echo(line)
 
 
 def export(

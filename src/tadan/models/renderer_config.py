@@ -25,7 +25,7 @@ class RendererConfig:
     group_sizes: tuple[int, ...] = (4, 4, 8, 16, 32, 48, 80, 128)  # channel groups of y, coded lowest first
     analysis_width: int = 384
     analysis_blocks: int = 4
-    analysis_expansion: int = 3
+    analysis_expansion: int = 2
     body_width: int = 384  # at least the latent channels, or the linear start loses some
     body_blocks: int = 2
     body_expansion: int = 2
@@ -33,7 +33,7 @@ class RendererConfig:
     grid: int = 64  # at least 48, the samples of 4x4 pixels
     grid_hidden: int = 128
     grid_blocks: int = 3
-    grid_kernel: int = 3  # side of the depthwise convolutions at 1/4; 1: none
+    grid_kernel: int = 1  # side of the depthwise convolutions at 1/4; 1: none
     z_channels: int = 96
     hyper_widths: tuple[int, ...] = (160, 128, 128)  # h_s at 1/64, 1/32, 1/16
     embed_sizes: tuple[int, ...] = (4, 4, 8, 12, 12, 8, 8, 8)  # of each group, what the context window sees

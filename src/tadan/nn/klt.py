@@ -12,21 +12,22 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, RendererSynthesis, WideAnalysis, to_patches
 from tadan.nn.transforms import PIXELS, Analysis, Synthesis, space_to_depth
 
 STEP = 22 / 255  # quantisation step that suits lambda = 0.013, in units of the 0..1 pixel range
 FLOOR = 0.02  # channels below this deviation are noise at that step; do not blow them up
 
 
-def dct_basis() -> Tensor:
-    """Orthonormal rows (192, 192): 8x8 DCT-II of an orthonormal opponent colour space, for (row, col, RGB) inputs."""
-    n = torch.arange(PIXELS, dtype=torch.float64)
-    dct = torch.cos(math.pi / PIXELS * (n + 0.5)[None] * n[:, None]) * math.sqrt(2 / PIXELS)
+def dct_basis(side: int = PIXELS) -> Tensor:
+    """Orthonormal rows: DCT-II of side x side pixels of an orthonormal opponent colour space, for (row, col, RGB)."""
+    n = torch.arange(side, dtype=torch.float64)
+    dct = torch.cos(math.pi / side * (n + 0.5)[None] * n[:, None]) * math.sqrt(2 / side)
     dct[0] /= math.sqrt(2)
     colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]], dtype=torch.float64)
     colour /= colour.norm(dim=1, keepdim=True)
     basis = torch.einsum("ui,vj,kc->uvkijc", dct, dct, colour)
-    size = 3 * PIXELS * PIXELS
+    size = 3 * side * side
     return basis.reshape(size, size)
 
 
@@ -65,3 +66,41 @@ def start(analysis: Analysis, synthesis: Synthesis, pictures: Iterable[Tensor]) 
     for layer in (analysis.inlet, analysis.outlet, synthesis.inlet, synthesis.outlet):
         layer.bias.zero_()
     return (values.flip(0)[:latent].clamp_min(0).sqrt() / STEP).float()
+
+
+@torch.no_grad()
+def start_renderer(analysis: WideAnalysis, synthesis: RendererSynthesis, pictures: Iterable[Tensor]) -> Tensor:
+    """As :func:`start` for the design ``renderer``: principal components of 16x16 pixels, widths beyond them at random.
+
+    The body starts as the components at unit variance, the grid as the scaled 4x4 DCT of each grid point's pixels.
+    """
+    patches, outputs = 3 * (SIDE * CELL) ** 2, analysis.outlet.out_features
+    moment = torch.zeros(patches, patches, dtype=torch.float64)
+    count = 0
+    for batch in pictures:
+        rows = to_patches(batch).reshape(-1, patches).double() - 0.5
+        moment += rows.T @ rows
+        count += rows.shape[0]
+    moment /= count
+    values, vectors = torch.linalg.eigh(moment)
+    values, components = values.flip(0).clamp_min(0), vectors.flip(1).T  # rows, largest variance first
+    unit = 1 / torch.sqrt(values + FLOOR**2)
+    inside, outside = analysis.inlet.out_features, synthesis.inlet.out_features
+    analysis.inlet.weight.copy_((components * unit[:, None])[:inside])
+    analysis.outlet.weight.normal_(0, 1e-3)
+    analysis.outlet.weight[:, :outputs] = torch.diag(1 / unit[:outputs] / STEP)
+    synthesis.inlet.weight.normal_(0, 0.02)
+    synthesis.inlet.weight[:outputs] = torch.diag(unit[:outputs] * STEP)
+    basis = dct_basis(CELL)
+    cells = moment.reshape(SIDE * SIDE, CELL_SAMPLES, SIDE * SIDE, CELL_SAMPLES).diagonal(dim1=0, dim2=2).mean(-1)
+    spread = torch.sqrt((basis @ cells @ basis.T).diagonal() + FLOOR**2)
+    pixels = (components[:outputs] / unit[:outputs, None]).T.reshape(SIDE * SIDE, CELL_SAMPLES, outputs)
+    to_grid = torch.zeros(SIDE * SIDE, synthesis.to_grid.out_features // SIDE**2, outside, dtype=torch.float64)
+    to_grid[:, CELL_SAMPLES:].normal_(0, 1 / math.sqrt(outside))
+    to_grid[:, :CELL_SAMPLES, :outputs] = (basis / spread[:, None]) @ pixels
+    synthesis.to_grid.weight.copy_(to_grid.flatten(0, 1))
+    synthesis.outlet.weight.zero_()
+    synthesis.outlet.weight[:, :CELL_SAMPLES] = (basis * spread[:, None]).T
+    for layer in (analysis.inlet, analysis.outlet, synthesis.inlet, synthesis.to_grid, synthesis.outlet):
+        layer.bias.zero_()
+    return (values[:outputs].sqrt() / STEP).float()

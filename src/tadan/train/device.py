@@ -39,14 +39,24 @@ def settle(device: torch.device, recipe: Recipe) -> None:
         torch.set_num_threads(recipe.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        quick = recipe.precision == "bf16"
+        quick = uses_bf16(device, recipe)
         torch.set_float32_matmul_precision("high" if quick else "highest")
         torch.backends.cudnn.allow_tf32 = quick
 
 
 def autocast(device: torch.device, recipe: Recipe) -> torch.autocast:
     """Context in which the network runs."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(device, recipe))
+
+
+def uses_bf16(device: torch.device, recipe: Recipe) -> bool:
+    """Whether the network runs in bf16: ``auto`` wants processors that multiply it.
+
+    Others emulate it: on AVX2 alone a training step took 30 times as long (docs/experiments.md).
+    """
+    if recipe.precision != "auto":
+        return recipe.precision == "bf16"
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def compile_transforms(model: nn.Module, device: torch.device, recipe: Recipe) -> None:

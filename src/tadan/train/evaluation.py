@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadan.models.config import ModelConfig, quality_lambda
+from tadan.models.config import quality_lambda
 from tadan.nn.context import SpecialisedContext
-from tadan.nn.model import TadanModel
+from tadan.nn.model import Design, TadanModel
 from tadan.nn.search import Search
 from tadan.schedule import get_schedule
 from tadan.train.data import HELD_OUT, Pictures, draw_crops
@@ -20,11 +20,11 @@ from tadan.train.device import autocast
 from tadan.train.recipe import CROP_MULTIPLE, Recipe
 
 QUALITIES = (10, 30, 50, 70, 90)
-SCHEDULE = "2x2"
+SCHEDULE = "balanced"
 LARGEST = 256  # pixels a side of a crop
 
 
-def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
+def build_model(config: Design, recipe: Recipe) -> TadanModel:
     """Model with random weights; with the context network that the recipe asks for."""
     model = TadanModel(config)
     if recipe.specialise:
@@ -35,7 +35,7 @@ def build_model(config: ModelConfig, recipe: Recipe) -> TadanModel:
 @torch.no_grad()
 def evaluate(
     weights: Mapping[str, Tensor],
-    config: ModelConfig,
+    config: Design,
     recipe: Recipe,
     held_out: Pictures,
     device: torch.device,

@@ -20,6 +20,7 @@ from tadan.models.config import ModelConfig
 from tadan.nn.model import LAMBDA_REFERENCE, lambdas
 from tadan.nn.search import Search, curvature
 from tadan.schedule import Schedule, get_schedule
+from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
 from tadan.train.data import draw_crops, held_out_count, load
 from tadan.train.device import autocast, choose_device, compile_transforms, settle
@@ -28,7 +29,7 @@ from tadan.train.health import RECOVERIES, Health
 from tadan.train.linear_start import start_linear
 from tadan.train.log import RunLog, StepFacts
 from tadan.train.mixture import draw_schedule
-from tadan.train.optimizers import make_optimizers
+from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
 from tadan.train.stopping import StopRequest, TimeLimit
@@ -86,6 +87,7 @@ class Trainer:
         self.model.to(self.device)
         pictures = pictures.to(self.device, say)
         self.pictures, self.held_out = pictures.split(held_out_count(len(pictures)))
+        self.smallest = min(min(shape) for shape in self.pictures.shapes)
         self.world.share(self.model.state_dict().values())
         compile_transforms(self.model, self.device, recipe)
         self.trained = {
@@ -173,9 +175,8 @@ class Trainer:
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
         loss = (weight * (lam * 255**2 * losses.mse + rate)).mean()
+        set_learning_rate(self.optimizers, self.learning_rate())
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate()
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         psnr = -10 * losses.mse.detach().log10().mean()
@@ -206,11 +207,15 @@ class Trainer:
         rng = np.random.default_rng((recipe.seed, self.step))  # a resumed run sees the batches it would have seen
         torch.manual_seed(recipe.seed * 1_000_003 + self.step + world.rank * 10_000_000_019)
         batch, size = recipe.crops_at(self.step)
-        draw = draw_crops(self.pictures.shapes, batch * world.size, size, rng)
+        cut = draw_factor(size, self.smallest, recipe.shrunk, rng)
+        draw = draw_crops(self.pictures.shapes, batch * world.size, cut, rng)
         picture = self.pictures.cut(draw.part(world.rank, batch), self.device)
+        gains = draw_gains(batch * world.size, recipe.exposed, rng)
+        own = slice(world.rank * batch, (world.rank + 1) * batch)
+        picture = expose(shrink(picture, size), gains[own])
         quality = torch.from_numpy(rng.uniform(1, 100, batch * world.size)).float()
         schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
-        return picture, quality[world.rank * batch : (world.rank + 1) * batch], schedule
+        return picture, quality[own], schedule
 
     def _search(self) -> Search:
         draw = draw_crops(self.held_out.shapes, min(8, len(self.held_out)), self.recipe.size, np.random.default_rng(0))

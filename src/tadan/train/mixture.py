@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tadan.schedule import PatternSchedule, Schedule, get_schedule
 
-#: Share of the batches trained under each schedule; the rest (to 1) are random patterns of 2x2 to 4x4 positions.
+#: Share of the batches trained under each schedule; the rest (to 1) are random patterns of 2x2 to 4x4 positions, half
+#: of them with a pattern of its own for each half of the channel groups.
 MIXTURE = {
     "checkerboard": 0.14,
     "4x4-opt-4": 0.20,
@@ -27,6 +29,14 @@ def draw_schedule(rng: np.random.Generator) -> Schedule:
     if choice < len(names):
         return get_schedule(names[choice])
     size = int(rng.integers(2, 5))
-    stages = int(rng.integers(2, size * size + 1))
+    low = _random_pattern(size, int(rng.integers(2, size * size + 1)), rng)
+    if rng.random() < 0.5:
+        return PatternSchedule(low)
+    high = _random_pattern(size, int(rng.integers(1, 5)), rng)  # rarely more than zero: few stages do
+    return PatternSchedule(np.stack([low, low.max() + 1 + high]))
+
+
+def _random_pattern(size: int, stages: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """int64 (size, size) with each of ``stages`` stages somewhere."""
     pattern = np.concatenate([np.arange(stages), rng.integers(stages, size=size * size - stages)])
-    return PatternSchedule(rng.permutation(pattern).reshape(size, size))
+    return rng.permutation(pattern).reshape(size, size)

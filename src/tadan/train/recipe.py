@@ -10,10 +10,10 @@ from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput
 from tadan.files import write_atomically
-from tadan.models.config import ModelConfig
+from tadan.models import AnyConfig, config_from_dict
 
 OPTIMIZERS = ("muon", "adam", "adamw", "soap")
-PRECISIONS = ("bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp32")
 SWITCHES = ("auto", "on", "off")
 CROP_MULTIPLE = 64  # z stands at 1/64 of the picture
 
@@ -40,13 +40,17 @@ class Recipe:
     late_size: int = 192
     lr: float = 1e-3
     lr_end: float = 1e-5
+    edge_lr: float = 0.15  # factor of lr for the matrices that touch pixels and latents
     warmup: int = 200
     clip: float = 1.0  # largest gradient norm
+    cooldown: int = 0  # last steps, in which a constant rate falls to lr_end; 0: half a cosine over the whole run
     z_warmup: int = 4000  # steps over which the price of z rises to 1; 0: full price at once
     quality_power: float = 0.5  # a picture's J weighs lambda**-this: 0.5 makes one per cent equal, 0 favours quality
     ema: float = 0.999
-    precision: str = "bf16"
+    precision: str = "auto"  # bf16 where the processor multiplies it, else fp32
     optimizer: str = "muon"
+    shrunk: float = 0.4  # share of the batches cut larger, by up to 2, and made smaller
+    exposed: float = 0.25  # share of the pictures made darker or brighter
     compile: str = "auto"  # of the transforms; auto: on a GPU
     threads: int = 0  # of the CPU; 0: OMP_NUM_THREADS, else all cores
     memory_gb: float = 8.0  # of decoded pictures; what is beyond is left out, with a note
@@ -61,16 +65,22 @@ class Recipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("compile", SWITCHES)):
             if getattr(self, name) not in choices:
                 raise InvalidInput(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("steps", "batch", "late_batch", "log_every", "save_every", "lr", "clip", "memory_gb"):
+        for name in ("steps", "batch", "late_batch", "log_every", "save_every", "lr", "edge_lr", "clip", "memory_gb"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("warmup", "z_warmup", "threads", "seed", "lr_end", "search"):
+        for name in ("warmup", "cooldown", "z_warmup", "threads", "seed", "lr_end", "search"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must not be negative, not {getattr(self, name)}")
         for name in ("size", "late_size"):
             if getattr(self, name) < CROP_MULTIPLE or getattr(self, name) % CROP_MULTIPLE:
                 raise InvalidInput(f"{name} is a multiple of {CROP_MULTIPLE} pixels, not {getattr(self, name)}")
-        for name, end in (("switch", 1.0), ("quality_power", 1.0), ("ema", 0.999999)):
+        for name, end in (
+            ("switch", 1.0),
+            ("quality_power", 1.0),
+            ("shrunk", 1.0),
+            ("exposed", 1.0),
+            ("ema", 0.999999),
+        ):
             if not 0 <= getattr(self, name) <= end:
                 raise InvalidInput(f"{name} is in 0..{end}, not {getattr(self, name)}")
 
@@ -103,9 +113,16 @@ class Recipe:
         return (self.late_batch, self.late_size) if late else (self.batch, self.size)
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to ``lr_end``."""
+        """Linear warm-up, then half a cosine down to ``lr_end``; with ``cooldown`` constant, and at last like 1 - sqrt.
+
+        A constant rate goes on in any number of pieces; the shape of its end is that of Haegele et al. 2024,
+        arXiv 2405.18392, section 3.
+        """
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
+        if self.cooldown:
+            left = min(1.0, max(0, self.steps - step) / self.cooldown)
+            return self.lr_end + (self.lr - self.lr_end) * (1 - math.sqrt(1 - left))
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return self.lr_end + (self.lr - self.lr_end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
@@ -127,13 +144,13 @@ def _patch_muon(values: dict[str, Any]) -> dict[str, Any]:
     return {"optimizer": "muon" if values["muon"] else "adam", **rest}
 
 
-def write_settings(folder: Path, recipe: Recipe, config: ModelConfig) -> None:
+def write_settings(folder: Path, recipe: Recipe, config: AnyConfig) -> None:
     """Write ``recipe.json``, from which a run goes on with the settings that it had."""
     text = json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
     write_atomically(folder / "recipe.json", text.encode() + b"\n")
 
 
-def read_settings(folder: Path) -> tuple[Recipe, ModelConfig]:
+def read_settings(folder: Path) -> tuple[Recipe, AnyConfig]:
     """Inverse of :func:`write_settings`.
 
     Raises:
@@ -142,6 +159,6 @@ def read_settings(folder: Path) -> tuple[Recipe, ModelConfig]:
     path = folder / "recipe.json"
     try:
         stored = json.loads(path.read_text())
-        return Recipe.from_dict(stored["recipe"]), ModelConfig.from_dict(stored["config"])
+        return Recipe.from_dict(stored["recipe"]), config_from_dict(stored["config"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise Corrupt(f"cannot read the settings of the run in {path}: {error}; choose another --run") from error

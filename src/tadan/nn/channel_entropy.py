@@ -1,0 +1,158 @@
+"""Entropy model of the design ``renderer``: spatial stages, and inside each of them uneven channel groups.
+
+::
+
+    y*gain --h_a--> z --round--> z_hat --h_s--> hyper --+
+                                                        v
+    latents of earlier stages --embed--> window -----> (+) -> ReLU -> layer -> hidden        once per position
+                                                                               |
+    groups before this one, own position --late_in--> ReLU --late_out[group]-> (+) -> ReLU -> outlet rows of the group
+
+A group sees, at its own position, the groups of earlier stages and the lower groups of its own stage. All that does not
+depend on the group is computed once per position and stage; reviews of frozen latents gave the sizes (docs/study.md).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tadan.models.renderer_config import RendererConfig
+from tadan.nn.by_quality import ByQuality
+from tadan.nn.entropy_model import HyperAnalysis, Parameters, bound_log_scale
+from tadan.nn.group_context import GroupContext, with_magnitudes
+from tadan.nn.transforms import Conv, depth_to_space
+from tadan.schedule import Schedule
+
+
+@lru_cache(maxsize=256)
+def own_position(schedule: Schedule, height: int, width: int, groups: int) -> Tensor:
+    """Which groups a group sees at its own position: bool (h or 1, w or 1, groups, groups), rows are the viewers.
+
+    Groups of earlier stages, and lower groups of the same stage. (1, 1, ...) where all positions are alike.
+    """
+    lower = np.tri(groups, k=-1, dtype=bool)
+    if schedule.groups == 1:
+        return torch.from_numpy(lower[None, None])
+    stages = np.repeat(schedule.stage_map(height, width), groups // schedule.groups, axis=0).transpose(1, 2, 0)
+    viewer, seen = stages[..., :, None], stages[..., None, :]
+    return torch.from_numpy((seen < viewer) | ((seen == viewer) & lower))
+
+
+class SlimHyperSynthesis(nn.Module):
+    """h_s: z_hat -> what the parameter network adds to the context, at the resolution of y. Pointwise at 1/16."""
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        first, second, third = config.hyper_widths
+        self.conv1 = Conv(config.z_channels, first)
+        self.up1 = nn.Linear(first, 4 * second)
+        self.conv2 = Conv(second, second)
+        self.up2 = nn.Linear(second, 4 * third)
+        self.outlet = nn.Linear(third, config.hidden)
+
+    def forward(self, z_hat: Tensor) -> Tensor:
+        """(B, h, w, z_channels) -> (B, 4 h, 4 w, hidden)."""
+        x = torch.relu(self.conv1(z_hat))
+        x = torch.relu(depth_to_space(self.up1(x), 2))
+        x = torch.relu(self.conv2(x))
+        return self.outlet(torch.relu(depth_to_space(self.up2(x), 2)))
+
+
+class ChannelEntropyModel(nn.Module):
+    """Everything between y and its probabilities."""
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.h_a = HyperAnalysis(config)
+        self.h_s = SlimHyperSynthesis(config)
+        self.context = GroupContext(config)
+        self.hidden_bias = ByQuality(config.knots, config.hidden)
+        self.layer = nn.Linear(config.hidden, config.hidden)
+        self.late_weights = nn.Parameter(torch.randn(2, config.latent, config.late) * 0.2)
+        self.late_bias = nn.Parameter(torch.zeros(config.groups, config.late))
+        self.late_out = nn.Parameter(torch.zeros(config.groups, config.late, config.hidden))
+        self.outlet = nn.Linear(config.hidden, 2 * config.latent)
+        self.outlet_bias = ByQuality(config.knots, 2 * config.latent)
+        self.z_mean = ByQuality(config.knots, config.z_channels)
+        self.z_log_scale = ByQuality(config.knots, config.z_channels)
+        with torch.no_grad():
+            self.outlet.weight.mul_(0.1)
+            self.outlet.bias.zero_()
+
+    @property
+    def late_in(self) -> Tensor:
+        """Float32 (2, latent, late): what values and log magnitudes of each channel add to the late hidden layer."""
+        return self.context.per_value(self.late_weights)
+
+    @torch.no_grad()
+    def set_spread(self, deviation: Tensor) -> None:
+        """Tell how widely values spread, float (latent,) in quantisation steps, before the first step of training."""
+        self.context.spread.copy_(1 + deviation)
+        self.h_a.first.weight.div_(1 + deviation)
+
+    @torch.no_grad()
+    def fold_spread(self) -> Tensor:
+        """Move the spread into the weights, as export and other readers of plain weights want it; returns it.
+
+        The network computes the same; the spread is 1 afterwards.
+        """
+        spread = self.context.spread.clone()
+        ends = list(accumulate(self.config.group_sizes, initial=0))
+        for weight, (first, end) in zip(self.context.embed_weights, pairwise(ends), strict=True):
+            weight[0].div_(spread[first:end, None])
+        self.late_weights[0].div_(spread[:, None])
+        self.outlet.weight[: len(spread)].mul_(spread[:, None])
+        self.context.spread.fill_(1.0)
+        return spread
+
+    def late_activations(self, y_seen: Tensor, schedule: Schedule) -> Tensor:
+        """Sums over the groups before each group at its position, after ReLU: (groups, B, h, w, late)."""
+        config, (_, h, w, _) = self.config, y_seen.shape
+        with torch.autocast(y_seen.device.type, enabled=False):
+            parts = with_magnitudes(y_seen).split(config.group_sizes, -1)
+            weights = self.late_in.split(config.group_sizes, 1)
+            pairs = zip(parts, weights, strict=True)
+            own = torch.stack([part.flatten(-2) @ weight.flatten(0, 1) for part, weight in pairs])
+        seen = own_position(schedule, h, w, config.groups).to(own)
+        if seen.shape[:2] == (1, 1):  # a small product over groups, the same everywhere
+            sums = (seen[0, 0] @ own.flatten(1)).view_as(own)
+        else:
+            sums = torch.einsum("yxts,sbyxf->tbyxf", seen, own)
+        return torch.relu(sums + self.late_bias[:, None, None, None])
+
+    def late_terms(self, y_seen: Tensor, schedule: Schedule) -> Tensor:
+        """What each group learns from the groups before it at its position: (groups, B, h, w, hidden)."""
+        late = self.late_activations(y_seen, schedule)
+        return torch.bmm(late.flatten(1, 3), self.late_out).unflatten(1, late.shape[1:4])
+
+    def parameters_for(self, y_seen: Tensor, z_hat: Tensor, schedule: Schedule, quality: Tensor) -> Parameters:
+        """Mean and log scale of every latent when ``y_seen`` is known wherever schedule and group order show it.
+
+        Args:
+            y_seen: (B, h, w, latent).
+            z_hat: (B, ceil(h/4), ceil(w/4), z_channels).
+            schedule: decoding order; the number of its groups divides the model's.
+            quality: (B,).
+        """
+        config = self.config
+        hyper = self.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]] + self.hidden_bias(quality)
+        late = self.late_terms(y_seen, schedule)
+        rows = torch.split(self.outlet.weight.unflatten(0, (2, -1)), list(config.group_sizes), 1)
+        means, log_scales = [], []
+        each = config.groups // schedule.groups
+        for group in range(config.groups):
+            if group % each == 0:
+                hidden = self.layer(torch.relu(hyper + self.context(y_seen, schedule, group // each)))
+            out = torch.relu(hidden + late[group]) @ rows[group].flatten(0, 1).T
+            mean, log_scale = out.chunk(2, -1)
+            means.append(mean)
+            log_scales.append(log_scale)
+        bias = (self.outlet.bias + self.outlet_bias(quality)).chunk(2, -1)
+        mean = torch.cat(means, -1).float() * self.context.spread + bias[0]
+        return Parameters(mean, bound_log_scale(torch.cat(log_scales, -1).float() + bias[1]))

@@ -1,0 +1,114 @@
+"""Any-schedule context over uneven channel groups: the window sees each group through an embedding of its own width.
+
+As :class:`tadan.nn.context.AnyScheduleContext`: a visibility pattern mixes base kernels with one coefficient per
+neighbour and channel group, so that one set of weights runs under every schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tadan.exact.constants import MAGNITUDE_CLIP
+from tadan.models.renderer_config import RendererConfig
+from tadan.nn.context import lattices
+from tadan.schedule import Schedule
+
+
+def with_magnitudes(y_hat: Tensor) -> Tensor:
+    """(..., C) -> (..., 2, C): values and log(1 + magnitude), float32."""
+    y_hat = y_hat.float()
+    return torch.stack([y_hat, torch.log1p(y_hat.abs().clamp_max(MAGNITUDE_CLIP))], -2)
+
+
+class GroupContext(nn.Module):
+    """Term of the hidden layer from the latents that a schedule shows in the window around a position."""
+
+    spread: Tensor
+    group_of: Tensor
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        self.config = config
+        #: What values of y are divided by before a trained weight: their spread, 300 steps for some, would make one
+        #: learning rate too large for them and too small for the rest. Folded into the weights at export.
+        self.register_buffer("spread", torch.ones(config.latent))
+        self.embed_weights = nn.ParameterList(
+            torch.stack([torch.randn(size, width) / math.sqrt(size), torch.zeros(size, width)])
+            for size, width in zip(config.group_sizes, config.embed_sizes, strict=True)
+        )
+        self.features = sum(config.embed_sizes)  # of one window position
+        self.bases = nn.Linear(config.bases * config.window * self.features, config.hidden)
+        self.mask_in = nn.Linear(config.visibility_bits, config.mask_hidden)
+        self.mask_out = nn.Linear(config.mask_hidden, config.bases * config.visibility_bits + config.hidden)
+        group_of = torch.repeat_interleave(torch.arange(config.groups), torch.tensor(config.embed_sizes))
+        self.register_buffer("group_of", group_of, persistent=False)
+        with torch.no_grad():
+            self.bases.weight.mul_(2.0)
+            self.mask_out.weight.mul_(0.3)
+            self.mask_out.bias.zero_()
+            self.mask_out.bias[: config.visibility_bits] = 1.0
+
+    def per_value(self, weight: Tensor, channels: slice = slice(None)) -> Tensor:
+        """Weights (2, C, n) of spread values and magnitudes of some channels -> of plain values and magnitudes."""
+        scale = torch.stack([1 / self.spread[channels], torch.ones_like(self.spread[channels])])
+        return weight * scale[..., None]
+
+    @property
+    def embeddings(self) -> list[Tensor]:
+        """Of each channel group, float32 (2, channels, width): weights of values and of log magnitudes."""
+        ends = list(accumulate(self.config.group_sizes, initial=0))
+        pairs = zip(self.embed_weights, pairwise(ends), strict=True)
+        return [self.per_value(weight, slice(*channels)) for weight, channels in pairs]
+
+    def embedding(self, y_hat: Tensor) -> Tensor:
+        """(B, h, w, latent) -> (B, h, w, features), linear in values and log magnitudes of each channel group."""
+        with torch.autocast(y_hat.device.type, enabled=False):
+            parts = with_magnitudes(y_hat).split(self.config.group_sizes, -1)
+            pairs = zip(parts, self.embeddings, strict=True)
+            return torch.cat([part.flatten(-2) @ weight.flatten(0, 1) for part, weight in pairs], -1)
+
+    def kernels(self, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns bool (P, window * groups) -> kernels (P, window, features, hidden), biases (P, hidden)."""
+        config = self.config
+        shown = visible.to(self.bases.weight)
+        out = self.mask_out(torch.relu(self.mask_in(shown)))
+        cut = config.bases * config.visibility_bits
+        mixing = out[:, :cut].unflatten(-1, (config.bases, -1)) * shown[:, None]
+        mixing = mixing.unflatten(-1, (config.window, config.groups))[..., self.group_of]
+        bases = self.bases.weight.unflatten(-1, (config.bases, config.window, self.features))
+        return torch.einsum("pbvf,hbvf->pvfh", mixing, bases), out[:, cut:] + self.bases.bias
+
+    def forward(self, y_hat: Tensor, schedule: Schedule, group: int = 0) -> Tensor:
+        """Context term of every position, each on the lattice of its pattern; only visible neighbours are gathered.
+
+        Args:
+            y_hat: (B, h, w, latent) latents in quantisation steps.
+            schedule: decoding order.
+            group: channel group of the schedule whose latents are to be predicted.
+
+        Returns:
+            (B, h, w, hidden)
+        """
+        config, (b, h, w, _) = self.config, y_hat.shape
+        r, k = config.radius, 2 * config.radius + 1
+        padded = F.pad(self.embedding(y_hat), (0, 0, r, r, r, r))
+        rows, cols = schedule.period
+        plan = lattices(schedule, group, r, config.groups)
+        mixed, bias = self.kernels(plan.patterns.to(y_hat.device))
+        kernels = [kernel[offsets].flatten(0, 1) for kernel, offsets in zip(mixed.unbind(0), plan.offsets, strict=True)]
+        out = padded.new_empty(b, h, w, config.hidden)
+        for i in range(min(rows, h)):
+            for j in range(min(cols, w)):
+                which = plan.which[i][j]
+                term = bias[which]
+                if plan.offsets[which]:
+                    corners = [(i + o // k, j + o % k) for o in plan.offsets[which]]
+                    seen = [padded[:, top : h + top - i : rows, left : w + left - j : cols] for top, left in corners]
+                    term = torch.cat(seen, -1) @ kernels[which] + term
+                out[:, i::rows, j::cols] = term
+        return out
