@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_a_constant_rate_falls_in_the_cooldown_only():
     recipe = Recipe(steps=100, warmup=10, cooldown=20, lr=1.0, lr_end=0.0)
     rates = [recipe.learning_rate(step) for step in range(101)]
     assert rates[9:81] == [1.0] * 72
-    assert all(late < early for early, late in zip(rates[80:100], rates[81:], strict=True))
+    assert all(late < early for early, late in pairwise(rates[80:]))
     assert rates[100] == 0.0
 
 

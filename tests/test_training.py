@@ -20,6 +20,7 @@ from tadan.nn.model import TadanModel
 from tadan.train import health, linear_start, loop
 from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
+from tadan.train.loop import Trainer
 from tadan.train.start import begin
 from tadan.train.stopping import TimeLimit
 from training_examples import CONFIG, RECIPE, poison, trainer, write_pictures
@@ -245,7 +246,14 @@ def test_log_lines_hold_what_they_promise_and_evaluations_repeat(folder, tmp_pat
         assert ModelConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
 
 
-def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path):
+def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path, monkeypatch):
+    drawn = Trainer._batch
+
+    def fine(self):
+        picture, quality, schedule = drawn(self)
+        return picture, torch.full_like(quality, 90.0), schedule
+
+    monkeypatch.setattr(Trainer, "_batch", fine)
     flat = trainer(tmp_path / "flat", folder, replace(RECIPE, quality_power=0.0)).one_step()[0]
     steep = trainer(tmp_path / "steep", folder, replace(RECIPE, quality_power=0.5)).one_step()[0]
     assert flat.loss > steep.loss

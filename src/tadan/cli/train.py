@@ -40,7 +40,8 @@ def train(
     ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
     config: Annotated[
-        list[str] | None, typer.Option("--config", help="name=value of a fresh model: design=renderer, or sizes; repeatable.")
+        list[str] | None,
+        typer.Option("--config", help="name=value of a fresh model: design=renderer, or sizes; repeatable."),
     ] = None,
     device: Device = "auto",
     bench: Annotated[

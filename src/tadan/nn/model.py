@@ -8,32 +8,36 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
+from tadan.models import AnyConfig
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
 from tadan.models.renderer_config import RendererConfig
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.channel_entropy import ChannelEntropyModel
 from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.renderer import RendererSynthesis, WideAnalysis
 from tadan.nn.transforms import Analysis, Synthesis
+from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
 
 if TYPE_CHECKING:
     from tadan.nn.search import Search
 
-Design = ModelConfig | RendererConfig
-
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 
 
 class Losses(NamedTuple):
-    """Per picture, float32 (B,): bits of y and z per pixel, squared error on the 0..1 range."""
+    """Per picture, float32 (B,): bits of y and z per pixel, squared error on the 0..1 range, what is seen of it.
+
+    ``unseen`` is :func:`tadan.nn.visual.unseen`, None where it was not asked for.
+    """
 
     y_bpp: Tensor
     z_bpp: Tensor
     mse: Tensor
+    unseen: Tensor | None = None
 
 
-def lambdas(config: Design, quality: Tensor) -> Tensor:
+def lambdas(config: AnyConfig, quality: Tensor) -> Tensor:
     """:func:`~tadan.models.config.quality_lambda` of every picture, float32 (B,), without waiting for the device."""
     position = (quality.double() - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return (config.lambda_min * (config.lambda_max / config.lambda_min) ** position).float()
@@ -54,11 +58,15 @@ class TadanModel(nn.Module):
     g_s: Synthesis | RendererSynthesis
     entropy: EntropyModel | ChannelEntropyModel
 
-    def __init__(self, config: Design) -> None:
+    def __init__(self, config: AnyConfig) -> None:
         super().__init__()
         self.config = config
         if isinstance(config, RendererConfig):
-            self.g_a, self.g_s, self.entropy = WideAnalysis(config), RendererSynthesis(config), ChannelEntropyModel(config)
+            self.g_a, self.g_s, self.entropy = (
+                WideAnalysis(config),
+                RendererSynthesis(config),
+                ChannelEntropyModel(config),
+            )
         else:
             self.g_a, self.g_s, self.entropy = Analysis(config), Synthesis(config), EntropyModel(config)
         self.log_gain = ByQuality(config.knots, config.latent)
@@ -94,6 +102,7 @@ class TadanModel(nn.Module):
         schedule: Schedule,
         hard: bool = False,
         search: Search | None = None,
+        eye: bool = False,
     ) -> Losses:
         """Rate and distortion of a batch.
 
@@ -101,7 +110,7 @@ class TadanModel(nn.Module):
         rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
         ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
         spends, up to the coder's overhead and one pass of mean refinement. ``search`` moves the latents first, as an
-        encoder with effort does; nothing is then learned by g_a.
+        encoder with effort does; nothing is then learned by g_a. ``eye`` asks for what is seen of the error.
         """
         y, z = self.analyse(picture, quality)
         z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
@@ -126,4 +135,5 @@ class TadanModel(nn.Module):
             gaussian_bits(y_residual, predicted.log_scale).sum((1, 2, 3)) / pixels,
             gaussian_bits(z_residual, z_log_scale).sum((1, 2, 3)) / pixels,
             (shown - picture).square().mean((1, 2, 3)),
+            unseen(picture, shown) if eye else None,
         )

@@ -141,7 +141,7 @@ class Study:
         if path.exists():
             return
         self.say("any-schedule network")
-        network = restore(load_model(self.model)).entropy
+        network = _entropy_of(self.model)
         latents = TrainingLatents(self.folder / "training")
         state = self.folder / "any.state.safetensors"
         train(
@@ -249,9 +249,16 @@ class Study:
 
 def general_network(folder: Path, model: str | None) -> EntropyModel:
     """The any-schedule network of a study."""
-    network = restore(load_model(model)).entropy
+    network = _entropy_of(model)
     network.load_state_dict(load_weights(folder / "any.safetensors"))
     return network
+
+
+def _entropy_of(model: str | None) -> EntropyModel:
+    entropy = restore(load_model(model)).entropy
+    if not isinstance(entropy, EntropyModel):
+        raise InvalidInput("the study compares context networks of the first design; choose a --model of it")
+    return entropy
 
 
 def evaluation_pictures(folder: Path, qualities: Sequence[int]) -> list[Picture]:

@@ -25,7 +25,14 @@ KINDS = {
         "aten::_slow_conv",
         "aten::cudnn_conv",
     ),
-    "copies and casts": ("aten::copy_", "aten::cat", "aten::_to_copy", "aten::contiguous", "aten::clone", "aten::stack"),
+    "copies and casts": (
+        "aten::copy_",
+        "aten::cat",
+        "aten::_to_copy",
+        "aten::contiguous",
+        "aten::clone",
+        "aten::stack",
+    ),
     "optimiser and average": ("aten::_fused_adam", "aten::lerp_", "aten::_foreach", "Optimizer"),
 }
 REST = "elementwise and the rest"
@@ -54,7 +61,8 @@ class Pace:
 
     def lines(self) -> list[str]:
         """For people."""
-        head = f"{self.megapixels_per_second:.3f} megapixels/s: {self.pixels:,} pixels in {self.seconds:.3f} s, {self.arithmetic}"
+        step = f"{self.pixels:,} pixels in {self.seconds:.3f} s, {self.arithmetic}"
+        head = f"{self.megapixels_per_second:.3f} megapixels/s: {step}"
         return [head, *(f"{share:6.1%}  {kind}" for kind, share in self.split.items())]
 
 

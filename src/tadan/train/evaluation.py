@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tadan.errors import InvalidInput
+from tadan.models import AnyConfig, ModelConfig
 from tadan.models.config import quality_lambda
 from tadan.nn.context import SpecialisedContext
-from tadan.nn.model import Design, TadanModel
+from tadan.nn.model import TadanModel
 from tadan.nn.search import Search
 from tadan.schedule import get_schedule
 from tadan.train.data import HELD_OUT, Pictures, draw_crops
@@ -24,10 +26,16 @@ SCHEDULE = "balanced"
 LARGEST = 256  # pixels a side of a crop
 
 
-def build_model(config: Design, recipe: Recipe) -> TadanModel:
-    """Model with random weights; with the context network that the recipe asks for."""
+def build_model(config: AnyConfig, recipe: Recipe) -> TadanModel:
+    """Model with random weights; with the context network that the recipe asks for.
+
+    Raises:
+        InvalidInput: a design without specialised context networks is to have one.
+    """
     model = TadanModel(config)
     if recipe.specialise:
+        if not isinstance(config, ModelConfig):
+            raise InvalidInput(f"the design {config.design} has no specialised context network; leave out specialise")
         model.entropy.context = SpecialisedContext(config, get_schedule(recipe.specialise))
     return model
 
@@ -35,7 +43,7 @@ def build_model(config: Design, recipe: Recipe) -> TadanModel:
 @torch.no_grad()
 def evaluate(
     weights: Mapping[str, Tensor],
-    config: Design,
+    config: AnyConfig,
     recipe: Recipe,
     held_out: Pictures,
     device: torch.device,
@@ -47,6 +55,7 @@ def evaluate(
 
     Returns:
         ``bpp_zbpp_psnr_J``: for each quality of :data:`QUALITIES` bits per pixel, of these z, dB, J; means over crops.
+            A recipe with an ``eye`` adds a score that rises with SSIMULACRA2.
         ``mean_log_J``: mean of ln J over the qualities.
     """
     model = build_model(config, recipe).to(device)
@@ -60,7 +69,7 @@ def evaluate(
     for quality in QUALITIES:
         with autocast(device, recipe):
             at = torch.full((HELD_OUT,), float(quality), device=device)
-            losses = model(picture, at, schedule, hard=True, search=search)
+            losses = model(picture, at, schedule, hard=True, search=search, eye=recipe.eye > 0)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
         score = float((quality_lambda(config, quality) * 255**2 * mse + rate).mean())
         total += math.log(score) if score > 0 else math.nan
@@ -70,4 +79,6 @@ def evaluate(
             round(float(-10 * mse.log10().mean()), 3),
             round(score, 4),
         ]
+        if losses.unseen is not None:
+            rows[str(quality)].append(round(100 - float(losses.unseen.mean()), 3))
     return {"bpp_zbpp_psnr_J": rows, "mean_log_J": round(total / len(QUALITIES), 5)}

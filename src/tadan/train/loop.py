@@ -16,9 +16,10 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
-from tadan.models.config import ModelConfig
+from tadan.models import AnyConfig
 from tadan.nn.model import LAMBDA_REFERENCE, lambdas
 from tadan.nn.search import Search, curvature
+from tadan.nn.visual import price_of_a_point
 from tadan.schedule import Schedule, get_schedule
 from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
@@ -61,7 +62,7 @@ class Trainer:
         folder: Path,
         data: Path,
         recipe: Recipe,
-        config: ModelConfig,
+        config: AnyConfig,
         init: Mapping[str, Tensor] | None = None,
         device: str = "auto",
     ) -> None:
@@ -170,11 +171,14 @@ class Trainer:
         quality = quality.to(self.device)
         lam = lambdas(self.config, quality)
         with autocast(self.device, recipe):
-            losses = self.model(picture, quality, schedule, recipe.finetune, self.search)
+            losses = self.model(picture, quality, schedule, recipe.finetune, self.search, recipe.eye > 0)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
-        loss = (weight * (lam * 255**2 * losses.mse + rate)).mean()
+        distortion = lam * 255**2 * losses.mse
+        if losses.unseen is not None:
+            distortion = (1 - recipe.eye) * distortion + recipe.eye * price_of_a_point(quality) * losses.unseen
+        loss = (weight * (distortion + rate)).mean()
         set_learning_rate(self.optimizers, self.learning_rate())
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)

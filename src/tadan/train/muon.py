@@ -1,9 +1,8 @@
 """Muon with the arithmetic that the machine is good at, on blocks of large matrices.
 
 Muon (Jordan 2024, kellerjordan.github.io/posts/muon) replaces the momentum of a matrix by the nearest orthogonal one.
-``torch.optim.Muon`` does so in bf16, which processors without such products emulate hundreds of times slower, and on whole
-matrices: for 384 x 1152 that costs more than the step itself. Here the shorter side is cut into blocks, each made
-orthogonal for itself; the cost falls with the size of the blocks.
+``torch.optim.Muon`` does so in bf16, which processors without such products emulate, some hundred times slower, and on
+whole matrices. Here the shorter side is cut into blocks, each made orthogonal for itself: that costs less.
 """
 
 from __future__ import annotations

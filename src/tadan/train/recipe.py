@@ -46,6 +46,7 @@ class Recipe:
     cooldown: int = 0  # last steps, in which a constant rate falls to lr_end; 0: half a cosine over the whole run
     z_warmup: int = 4000  # steps over which the price of z rises to 1; 0: full price at once
     quality_power: float = 0.5  # a picture's J weighs lambda**-this: 0.5 makes one per cent equal, 0 favours quality
+    eye: float = 0.0  # share of the distortion that is what the eye sees, in place of squared error; at most 0.9
     ema: float = 0.999
     precision: str = "auto"  # bf16 where the processor multiplies it, else fp32
     optimizer: str = "muon"
