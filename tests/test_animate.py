@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from codec_examples import CODEC
 from photo_examples import photo
 from tadan.cli.main import app
-from tadan.codec.latents import UNIT, walk
+from tadan.codec.latents import UNIT
 from tadan.errors import InvalidInput
 from tadan.evaluate.animate import decoding_frames, partial_latents
 from tadan.evaluate.film import FORMATS, WAITING, draw_frames, film, latent_map
@@ -57,15 +57,11 @@ def test_latents_that_come_next_have_the_means_of_the_codec(name):
     own = channels // schedule.groups
     rows = latents.y_hat.reshape(height * width, channels)
     means = []
-
-    def code(mean, index):
-        stage = plan[len(means)]
-        means.append(mean[0])
-        known = [rows[cell.positions, cell.group * own : (cell.group + 1) * own].ravel() for cell in stage]
-        return (np.concatenate(known)[None] - mean) // UNIT
-
     plane = LatentPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
-    assert np.array_equal(walk(plane, schedule, (height, width), model.config.radius, code)[0], latents.y_hat)
+    for one in plane.walk(schedule):
+        means.append(one.mean[0])
+        one.settle((one.step.take(rows)[None] - one.mean) // UNIT)
+    assert np.array_equal(plane.decoded()[0], latents.y_hat)
 
     shown = range(len(plan) + 1)
     partial = list(partial_latents(model, latents, quality, schedule, shown))

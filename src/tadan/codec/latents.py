@@ -1,7 +1,7 @@
-"""Coding of latents: one walk over the stages of a schedule, shared by encoder and decoder.
+"""Coding of latents: one walk over the steps of a schedule (:mod:`tadan.exact.steps`), shared by encoder and decoder.
 
-``z`` is coded first with fixed probabilities of the quality, then ``y`` stage by stage: predict mean and scale index
-of the stage's latents from what is decoded, code the residual symbols, take in ``y_hat = 64 * symbol + mean`` (Q6).
+``z`` is coded first with fixed probabilities of the quality, then ``y`` step by step: predict mean and scale index
+of the step's latents from what is decoded, code the residual symbols, take in ``y_hat = 64 * symbol + mean`` (Q6).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +18,15 @@ from tadan.entropy import StageDecoder, StageEncoder
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
-from tadan.exact.plane import LatentPlane
+from tadan.exact.plane import open_plane
 from tadan.models import Model
-from tadan.schedule import Cell, Schedule
+from tadan.schedule import Schedule
 
 Y_STRIDE = 16
 SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
 UNIT = 1 << LATENT_FRACTION
-Sample = TypeVar("Sample", bound="np.generic[Any]")
 
-#: (mean Q6, scale index) of a stage -> residual symbols; all (batch, n) with the latents of the stage's cells in a row
-StageCoder = Callable[[NDArray[np.int32], NDArray[np.uint8]], NDArray[np.int32]]
-#: (symbols, scale index) of one coded stage, flat
+#: (symbols, scale index) of one coded step, flat
 Observer = Callable[[NDArray[np.int32], NDArray[np.uint8]], None]
 
 
@@ -63,31 +59,13 @@ def residual_symbols(latents: NDArray[np.float32], mean: NDArray[np.int32]) -> N
     return np.clip(np.rint(difference), -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32)
 
 
-def walk(
-    plane: LatentPlane, schedule: Schedule, shape: tuple[int, int], radius: int, code: StageCoder
-) -> NDArray[np.int32]:
-    """Visit all stages; ``code`` turns the prediction of a stage into symbols. Returns y_hat (batch, h, w, latent)."""
-    for stage in schedule.plan(*shape, radius):
-        predicted = [plane.predict(cell) for cell in stage]
-        batch = predicted[0][0].shape[0]
-        mean = np.concatenate([mean.reshape(batch, -1) for mean, _ in predicted], axis=1)
-        index = np.concatenate([index.reshape(batch, -1) for _, index in predicted], axis=1)
-        y_hat = code(mean, index) * UNIT + mean
-        start = 0
-        for cell, (cell_mean, _) in zip(stage, predicted, strict=True):
-            size = cell_mean[0].size
-            plane.reveal(cell, y_hat[:, start : start + size].reshape(cell_mean.shape))
-            start += size
-    return plane.y_hat.reshape(batch, *shape, -1)
-
-
 @dataclass(frozen=True)
 class Trial:
     """What plain rounding of ``y`` gives under the true context model; nothing is coded.
 
     Attributes:
         y_hat: int32 (h, w, latent), Q6.
-        mean: int32 (h, w, latent), Q6, predicted from the latents of earlier stages.
+        mean: int32 (h, w, latent), Q6, predicted from the latents decoded before.
         index: uint8 (h, w, latent), scale indices.
         bits: ideal code length of y.
     """
@@ -114,35 +92,22 @@ def try_latents(
     matmul: MatMul = np.matmul,
     hyper: NDArray[np.float64] | None = None,
 ) -> Trial:
-    """Round ``y`` stage by stage, each stage around the means that the rounded latents before it predict.
+    """Round ``y`` step by step, each around the means that the rounded latents before it predict.
 
     Arguments as for :func:`encode_latents`, z_hat from :func:`round_z`, ``hyper`` as for
-    :class:`~tadan.exact.plane.LatentPlane`.
+    :func:`~tadan.exact.plane.open_plane`.
     """
-    shape, radius = (y.shape[0], y.shape[1]), model.config.radius
     rows = y.reshape(-1, y.shape[2])
     all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
-    stages = iter(schedule.plan(*shape, radius))
-    size = y.shape[2] // schedule.groups
     bits = 0.0
-
-    def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        nonlocal bits
-        stage = next(stages)
-        symbols = residual_symbols(_in_order(rows, stage, schedule.groups), mean[0])
-        bits += float(model.tables.bits(symbols, index[0]).sum())
-        start = 0
-        for cell in stage:
-            end = start + len(cell.positions) * size
-            own = slice(cell.group * size, (cell.group + 1) * size)
-            all_mean[cell.positions, own] = mean[0, start:end].reshape(-1, size)
-            all_index[cell.positions, own] = index[0, start:end].reshape(-1, size)
-            start = end
-        return symbols[None]
-
-    plane = LatentPlane(model.twin, z_hat[None], shape, schedule.groups, quality, matmul, hyper)
-    y_hat = walk(plane, schedule, shape, radius, code)[0]
-    return Trial(y_hat, all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
+    plane = open_plane(model.twin, z_hat[None], (y.shape[0], y.shape[1]), schedule, quality, matmul, hyper)
+    for one in plane.walk(schedule):
+        symbols = residual_symbols(one.step.take(rows), one.mean[0])
+        bits += float(model.tables.bits(symbols, one.index[0]).sum())
+        one.step.put(all_mean, one.mean[0])
+        one.step.put(all_index, one.index[0])
+        one.settle(symbols[None])
+    return Trial(plane.decoded()[0], all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
 
 
 def code_latents(
@@ -169,8 +134,8 @@ def code_latents(
     height, width, latent = trial.y_hat.shape
     symbols = ((trial.y_hat - trial.mean) // UNIT).reshape(-1, latent)
     index = trial.index.reshape(-1, latent)
-    for stage in schedule.plan(height, width, model.config.radius):
-        push(_in_order(symbols, stage, schedule.groups), _in_order(index, stage, schedule.groups))
+    for step in model.twin.steps(schedule, (height, width)):
+        push(step.take(symbols), step.take(index))
     return encoder.finish(), Latents(trial.y_hat, z_hat), bits
 
 
@@ -192,7 +157,7 @@ def encode_latents(
         quality: 1..100.
         schedule: decoding order.
         matmul: backend of the integer products.
-        observe: called with every stage that is coded, z first.
+        observe: called with every step that is coded, z first.
 
     Returns:
         the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
@@ -243,18 +208,20 @@ def decode_first_stages(
     Args:
         model, shape, quality, schedule, matmul: as of :func:`decode_latents`.
         payload: coded bytes; they may end early, anywhere. Bytes that were changed are not noticed.
-        stages: stages of y to decode, 0 for z alone; None: all that have arrived.
+        stages: stages of the schedule to decode, 0 for z alone; None: all that has arrived.
 
     Returns:
-        the latents; how many stages of y were decoded, -1 if not even z was.
+        the latents; how many stages of y were decoded to the end, -1 if not even z was.
     """
-    prefix = _Prefix(model, payload, None if stages is None else stages + 1)
+    stage_of = [step.stage for step in model.twin.steps(schedule, shape)]
+    prefix = _Prefix(model, payload, None if stages is None else 1 + sum(stage < stages for stage in stage_of))
     [latents] = _decode(model, [prefix], shape, quality, schedule, matmul)
-    return latents, prefix.pulled - 1
+    complete = [-1, *stage_of, stage_of[-1] + 1]  # stages before the first step that is missing
+    return latents, complete[prefix.pulled]
 
 
 class _Prefix:
-    """A :class:`StageDecoder` that gives zeros once ``limit`` stages (z included) or the bytes are used up."""
+    """A :class:`StageDecoder` that gives zeros once ``limit`` steps (z included) or the bytes are used up."""
 
     def __init__(self, model: Model, payload: bytes, limit: int | None) -> None:
         self.pulled, self._limit = 0, limit
@@ -288,17 +255,10 @@ def _decode(
     all_z_index = np.broadcast_to(z_index, z_shape).ravel()
     z_hat = np.stack([_checked(d.pull(all_z_index)).reshape(z_shape) * UNIT + z_mean for d in decoders])
 
-    def code(_mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        return np.stack([_checked(d.pull(row)) for d, row in zip(decoders, index, strict=True)])
-
-    plane = LatentPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
-    y_hat = walk(plane, schedule, shape, model.config.radius, code)
-    return [Latents(y, z) for y, z in zip(y_hat, z_hat, strict=True)]
-
-
-def _in_order(rows: NDArray[Sample], stage: Sequence[Cell], groups: int) -> NDArray[Sample]:
-    """Values of a stage's latents in the order of coding, from rows (positions, latent)."""
-    return np.concatenate([np.split(rows[cell.positions], groups, axis=1)[cell.group].ravel() for cell in stage])
+    plane = open_plane(model.twin, z_hat, shape, schedule, quality, matmul)
+    for one in plane.walk(schedule):
+        one.settle(np.stack([_checked(d.pull(row)) for d, row in zip(decoders, one.index, strict=True)]))
+    return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]
 
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:

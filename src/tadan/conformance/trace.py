@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.codec.latents import UNIT, Latents, walk
+from tadan.codec.latents import UNIT, Latents
 from tadan.conformance.golden import TileRecord, crc
 from tadan.entropy import StageDecoder
 from tadan.errors import TadanError
 from tadan.exact.linear import MatMul
-from tadan.exact.plane import LatentPlane
+from tadan.exact.plane import open_plane
 from tadan.models import Model
 from tadan.schedule import Schedule
 
@@ -109,16 +109,12 @@ def _decode(
     parameters: list[str] = []
     trace.parameters = parameters
 
-    def code(mean: NDArray[np.int32], index: NDArray[np.uint8]) -> NDArray[np.int32]:
-        parameters.append(crc(_bytes(mean[0]), np.ascontiguousarray(index[0], np.uint8).data))
-        symbols = decoder.pull(index[0])
-        trace.y.append(crc(_bytes(symbols * UNIT + mean[0])))
-        return symbols[None]
-
-    plane = LatentPlane(twin, z_hat[None], shape, schedule.groups, quality, matmul)
-    y_hat = walk(plane, schedule, shape, model.config.radius, code)[0]
+    plane = open_plane(twin, z_hat[None], shape, schedule, quality, matmul)
+    for one in plane.walk(schedule):
+        parameters.append(crc(_bytes(one.mean[0]), np.ascontiguousarray(one.index[0], np.uint8).data))
+        trace.y.append(crc(_bytes(one.settle(decoder.pull(one.index[0])[None])[0])))
     decoder.finish()
-    trace.latents = f"{Latents(y_hat, z_hat).checksum():08x}"
+    trace.latents = f"{Latents(plane.decoded()[0], z_hat).checksum():08x}"
 
 
 def _bytes(values: NDArray[np.int32]) -> bytes:

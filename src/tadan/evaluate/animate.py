@@ -22,7 +22,7 @@ from tadan.codec.latents import Latents
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.evaluate.metrics import psnr
-from tadan.exact.plane import LatentPlane
+from tadan.exact.plane import open_plane
 from tadan.models import Model
 from tadan.schedule import Cell, Schedule, parse_schedule
 
@@ -88,14 +88,15 @@ def decoding_frames(
         raise InvalidInput(f"an animation has at least 2 frames, the first and the last, not {limit}")
     plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
     rgb = image.convert("RGB")
-    spent: list[float] = []  # bytes of z, then of every stage of y
+    spent: list[float] = []  # bytes of z, then of every step of y
     codec = Codec(model, threads, observe=lambda symbols, index: spent.append(tables.bits(symbols, index).sum() / 8))
     tables = codec.model.tables
     data = codec.encode(rgb, quality, plan)
     [latents] = codec.decode_latents(data)
-    before = np.cumsum([len(data) - sum(spent[1:]), *spent[1:]])
-
     height, width = latents.y_hat.shape[:2]
+    stage_of = [step.stage for step in codec.model.twin.steps(plan, (height, width))]
+    before = np.cumsum([len(data) - sum(spent[1:]), *np.bincount(stage_of, spent[1:])])
+
     numbers, ranks = np.unique(plan.stage_map(height, width), return_inverse=True)  # small planes miss some stages
     stage_map = ranks.reshape(plan.groups, height, width).astype(np.int64)
     stage_map.setflags(write=False)
@@ -115,8 +116,8 @@ def partial_latents(
 ) -> Iterator[NDArray[np.int32]]:
     """Latents of a picture as far as they are decoded, predicted means for the others.
 
-    The latents that come next have the very means that they will be decoded with; those further on are predicted
-    from what they would see if their turn came now.
+    The latents that come next have the very means that they will be decoded with (of a model with channel groups, the
+    lowest group); those further on are predicted from what they would see if their turn came now.
 
     Args:
         model: networks.
@@ -130,22 +131,22 @@ def partial_latents(
     """
     height, width, channels = latents.y_hat.shape
     rows = latents.y_hat.reshape(height * width, channels)
-    radius, own = model.config.radius, channels // schedule.groups
+    radius = model.config.radius
     plan = schedule.plan(height, width, radius)
-    plane = LatentPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
+    plane = open_plane(model.twin, latents.z_hat[None], (height, width), schedule, quality)
     around = _stages_around(schedule, height, width, radius)
     inside = around[:, radius : radius + height, radius : radius + width].reshape(schedule.groups, -1)
     done = 0
     for stage in shown:
         for cell in (cell for cells in plan[done:stage] for cell in cells):
-            plane.reveal(cell, rows[None, cell.positions, cell.group * own : (cell.group + 1) * own])
+            plane.reveal(cell, rows[None, cell.positions, plane.channels(cell)])
         done = stage
         y = plane.y_hat[0].copy()
         if stage < len(plan):
             upcoming = plan[stage][0]
             for cell in _waiting(around < inside[upcoming.group, upcoming.positions[0]], radius):
                 mean, _ = plane.predict(cell)
-                y[cell.positions, cell.group * own : (cell.group + 1) * own] = mean[0]
+                y[cell.positions, plane.channels(cell)] = mean[0]
         yield y.reshape(height, width, channels)
 
 

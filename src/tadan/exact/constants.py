@@ -6,7 +6,7 @@
 quantity           format      range
 =================  ==========  ======================================================================
 y_hat, z_hat       Q6          saturated to +-Y_LIMIT, +-Z_LIMIT where a network reads them
-log magnitude      Q8          0..MAGNITUDE_LIMIT; log(1 + abs(y_hat)), from a table of the model file
+log magnitude      Q10         0..MAGNITUDE_LIMIT; log(1 + abs(y_hat)), from a table of the model file
 embedding          per chan.   +-EMBED_LIMIT
 activations        per chan.   0..ACTIVATION_LIMIT (after ReLU)
 pre-activation     per chan.   +-PRE_LIMIT; k is PRE_EXTRA above that of the activation
@@ -14,6 +14,9 @@ mixing coefficient Q12         +-COEFFICIENT_LIMIT
 mean               Q6          +-Y_LIMIT
 scale index        Q0          0..N_SCALES - 1
 =================  ==========  ======================================================================
+
+The design ``renderer`` keeps two more pre-activations until a group's turn comes: the output of its hidden layer, in
+the range above, and the late sums, which are not shifted before they are activations (exact below 2**53).
 """
 
 LATENT_FRACTION = 6  # with 4 the coarse means cost 2 % at 0.035 bpp, where scales are near 0.1

@@ -8,7 +8,7 @@ a product never influence each other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,9 @@ from tadan.exact.constants import (
     Z_LIMIT,
 )
 from tadan.exact.linear import MAX_SHIFT, ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
+from tadan.exact.spatial import conv3, depth_to_space, pointwise
+from tadan.exact.steps import Step, stage_steps
+from tadan.schedule import Schedule
 
 Arrays = Mapping[str, NDArray[Any]]
 QUALITIES = 100
@@ -176,6 +179,10 @@ class EntropyTwin:
         """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""
         return {name: layer.product.proof for name, layer in self.layers.items()}
 
+    def steps(self, schedule: Schedule, shape: tuple[int, int]) -> Iterator[Step]:
+        """What is coded together on a latent plane of ``shape`` (h, w): one step per stage."""
+        return stage_steps(schedule, shape, self.sizes.radius, self.sizes.latent)
+
     def _columns(self, group: int, groups: int) -> NDArray[np.int64]:
         size = self.sizes.latent // groups
         own = np.arange(group * size, (group + 1) * size)
@@ -237,11 +244,11 @@ class EntropyTwin:
             float64 (B, 4 h, 4 w, hidden), integers in pre-activation units.
         """
         x: Floats = np.clip(z_hat, -Z_LIMIT, Z_LIMIT).astype(np.float32)
-        x = _conv3(self.conv1, x, matmul)
-        x = depth_to_space(_pointwise(self.up1, x, matmul), 2)
-        x = _conv3(self.conv2, x, matmul)
-        x = depth_to_space(_pointwise(self.up2, x, matmul), 2)
-        out = _conv3(self.conv3, x, matmul)
+        x = conv3(self.conv1, x, matmul)
+        x = depth_to_space(pointwise(self.up1, x, matmul), 2)
+        x = conv3(self.conv2, x, matmul)
+        x = depth_to_space(pointwise(self.up2, x, matmul), 2)
+        out = conv3(self.conv3, x, matmul)
         out += self._hidden_bias[quality - 1]
         return out
 
@@ -290,28 +297,22 @@ class EntropyTwin:
         half = out.shape[1] // 2
         return out[:, :half].astype(np.int32), out[:, half:].astype(np.uint8)
 
+    def embed_rows(self, y_hat: NDArray[np.int32]) -> Floats:
+        """Latents of whole positions, int32 (n, latent), Q6 -> float32 (n, features)."""
+        return self.embed(y_hat, 0, 1).reshape(len(y_hat), -1)
+
+    def parameters_of(
+        self,
+        pre: NDArray[np.float64],
+        context: Floats | None,
+        kernel: MixedKernel,
+        quality: int,
+        y_hat: NDArray[np.int32],
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        """:meth:`parameters` of all channels; ``y_hat`` is for designs whose channels see each other."""
+        return self.parameters(pre, context, kernel, quality, 0, 1)
+
     def _outlet(self, group: int, groups: int) -> ExactLayer:
         if (group, groups) not in self._outlets:
             raise InvalidInput(f"this model decodes 1 or {self.sizes.groups} channel groups, not {groups}")
         return self._outlets[group, groups]
-
-
-def depth_to_space(x: Floats, size: int) -> Floats:
-    """(B, h, w, size*size*C) -> (B, size*h, size*w, C), channels ordered (row, col, channel)."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, size, size, c // (size * size)).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(b, h * size, w * size, -1)
-
-
-def _pointwise(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[np.float32]:
-    rows = layer(x.reshape(-1, x.shape[-1]), matmul)
-    return rows.reshape(*x.shape[:3], -1).astype(np.float32)
-
-
-def _conv3(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[Any]:
-    b, h, w, c = x.shape
-    padded = np.zeros((b, h + 2, w + 2, c), np.float32)
-    padded[:, 1:-1, 1:-1] = x
-    rows = np.concatenate([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=3)
-    out = layer(rows.reshape(b * h * w, 9 * c), matmul).reshape(b, h, w, -1)
-    return out if layer.low != 0 else out.astype(np.float32)

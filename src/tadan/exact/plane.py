@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import InvalidInput
+from tadan.exact.group_network import GroupTwin
+from tadan.exact.group_plane import GroupPlane
 from tadan.exact.linear import MatMul
 from tadan.exact.network import EntropyTwin
-from tadan.schedule import Cell
+from tadan.exact.steps import Plane, Predicted, Step
+from tadan.schedule import Cell, Schedule
+
+Twin = EntropyTwin | GroupTwin
 
 
-class LatentPlane:
+def open_plane(
+    twin: Twin,
+    z_hat: NDArray[np.int32],
+    shape: tuple[int, int],
+    schedule: Schedule,
+    quality: int,
+    matmul: MatMul = np.matmul,
+    hyper: NDArray[np.float64] | None = None,
+) -> Plane:
+    """The plane of a twin's design, nothing of y decoded yet; arguments as of :class:`LatentPlane`.
+
+    Raises:
+        InvalidInput: the model cannot tell the schedule's channel groups apart.
+    """
+    kind = GroupPlane if isinstance(twin, GroupTwin) else LatentPlane
+    return kind(twin, z_hat, shape, schedule.groups, quality, matmul, hyper)  # type: ignore[arg-type]
+
+
+class LatentPlane(Plane):
     """State of ``batch`` latent planes of one size that are coded side by side under one schedule.
 
     Args:
@@ -38,7 +63,7 @@ class LatentPlane:
         hyper: NDArray[np.float64] | None = None,
     ) -> None:
         self._twin, self._groups, self._quality, self._matmul = twin, groups, quality, matmul
-        self._batch = len(z_hat)
+        self._batch, self.shape = len(z_hat), shape
         self._height, self._width = shape
         sizes = twin.sizes
         if groups not in (1, sizes.groups):
@@ -57,7 +82,30 @@ class LatentPlane:
         )
         self.y_hat = np.zeros((self._batch, self._height * self._width, sizes.latent), np.int32)
 
-    def predict(self, cell: Cell) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    def steps(self, schedule: Schedule) -> Iterator[Step]:
+        """One step per stage."""
+        return self._twin.steps(schedule, self.shape)
+
+    def predict_step(self, step: Step) -> Predicted:
+        """Mean (Q6) and scale index of a stage, both (batch, n)."""
+        pairs = [self.predict(cell) for part in step.parts for cell in part.cells]
+        mean = np.concatenate([mean.reshape(self._batch, -1) for mean, _ in pairs], axis=1)
+        return mean, np.concatenate([index.reshape(self._batch, -1) for _, index in pairs], axis=1)
+
+    def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
+        """Take in the decoded latents of a stage: int32 (batch, n), Q6."""
+        size, start = self.y_hat.shape[2] // self._groups, 0
+        for cell in (cell for part in step.parts for cell in part.cells):
+            end = start + len(cell.positions) * size
+            self.reveal(cell, y_hat[:, start:end].reshape(self._batch, -1, size))
+            start = end
+
+    def channels(self, cell: Cell) -> slice:
+        """Channels of y that a cell holds."""
+        size = self.y_hat.shape[2] // self._groups
+        return slice(cell.group * size, (cell.group + 1) * size)
+
+    def predict(self, cell: Cell) -> Predicted:
         """Mean (Q6) and scale index of a cell's latents, both (batch, n, latent / groups)."""
         twin = self._twin
         kernel = twin.kernel(cell.visible)
@@ -76,7 +124,7 @@ class LatentPlane:
     def reveal(self, cell: Cell, y_hat: NDArray[np.int32]) -> None:
         """Take in decoded latents of a cell: int32 (batch, n, latent / groups), Q6."""
         size = y_hat.shape[2]
-        self.y_hat[:, cell.positions, cell.group * size : (cell.group + 1) * size] = y_hat
+        self.y_hat[:, cell.positions, self.channels(cell)] = y_hat
         embedded = self._twin.embed(y_hat.reshape(-1, size), cell.group, self._groups, self._matmul)
         own = embedded.shape[1]
         where = self._padded(cell.positions)

@@ -20,7 +20,7 @@ from tadan.codec.latents import Y_STRIDE, Latents, encode_latents, plane_shape, 
 from tadan.codec.pictures import Picture, read_picture
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
-from tadan.exact.network import EntropyTwin
+from tadan.exact.plane import Twin
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
 from tadan.schedule import Schedule, get_schedule
@@ -38,8 +38,9 @@ class Samples:
         quality: 1..100.
         places: int64 (n, 3): picture, row, column.
         y: float32 (n, latent), in quantisation steps.
-        windows: float32 (n, k * k, groups, embed), embedded neighbours; zeros outside the plane.
+        windows: float32 (n, k * k, features), embedded neighbours; zeros outside the plane.
         pre: float64 (n, hidden), hyper synthesis with the bias of the quality.
+        y_hat: int32 (n, latent), Q6, the decoded latents at the positions themselves.
     """
 
     quality: int
@@ -47,8 +48,9 @@ class Samples:
     y: NDArray[np.float32]
     windows: NDArray[np.float32]
     pre: NDArray[np.float64]
+    y_hat: NDArray[np.int32]
 
-    def predict(self, twin: EntropyTwin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    def predict(self, twin: Twin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """Mean (Q6) and scale index, both (n, latent), where ``visible``, bool (1, k, k), can be seen.
 
         The same integers as :meth:`tadan.exact.plane.LatentPlane.predict`.
@@ -59,7 +61,7 @@ class Samples:
             side = visible.shape[-1]
             taps = (kernel.taps + side // 2) @ np.array([side, 1])
             context = self.windows[:, taps].reshape(len(self.pre), -1)
-        return twin.parameters(self.pre.copy(), context, kernel, self.quality, 0, 1)
+        return twin.parameters_of(self.pre.copy(), context, kernel, self.quality, self.y_hat)  # type: ignore[arg-type]
 
 
 class TwinCosts:
@@ -188,8 +190,8 @@ class TwinCosts:
         twin, radius = self._model.twin, self._model.config.radius
         height, width, latent = y.shape
         row, col = np.divmod(positions, width)
-        embedded = twin.embed(coded.y_hat.reshape(-1, latent), 0, 1).reshape(height, width, twin.sizes.groups, -1)
-        padded = np.pad(embedded, ((radius, radius), (radius, radius), (0, 0), (0, 0)))
+        embedded = twin.embed_rows(coded.y_hat.reshape(-1, latent)).reshape(height, width, -1)
+        padded = np.pad(embedded, ((radius, radius), (radius, radius), (0, 0)))
         down, right = np.divmod(np.arange(twin.sizes.window), 2 * radius + 1)
         return Samples(
             quality,
@@ -197,6 +199,7 @@ class TwinCosts:
             y[row, col],
             padded[row[:, None] + down, col[:, None] + right],
             twin.hyper(coded.z_hat[None], quality)[0, row, col],
+            coded.y_hat[row, col],
         )
 
 
@@ -213,5 +216,5 @@ def _halves(
 
 
 def _joined(parts: Sequence[Samples]) -> Samples:
-    columns = ([getattr(part, name) for part in parts] for name in ("places", "y", "windows", "pre"))
+    columns = ([getattr(part, name) for part in parts] for name in ("places", "y", "windows", "pre", "y_hat"))
     return Samples(parts[0].quality, *(np.concatenate(column) for column in columns))

@@ -1,0 +1,141 @@
+"""The latent plane of the design ``renderer``: a window once per stage and position, then group after group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.exact.group_network import GroupTwin
+from tadan.exact.linear import MatMul
+from tadan.exact.steps import Plane, Predicted, Step, check_groups
+from tadan.schedule import Cell, Schedule
+
+
+class GroupPlane(Plane):
+    """State of ``batch`` latent planes of one size that are coded side by side under one schedule.
+
+    Args:
+        twin: integer networks.
+        z_hat: int32 (batch, ceil(h/4), ceil(w/4), z_channels), Q6.
+        shape: (h, w) of the latent plane.
+        groups: channel groups of the schedule.
+        quality: 1..100.
+        matmul: backend of the matrix products; exact ones give identical results.
+        hyper: what :meth:`GroupTwin.hyper` gives for z_hat and quality, if it is known already.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's.
+    """
+
+    def __init__(
+        self,
+        twin: GroupTwin,
+        z_hat: NDArray[np.int32],
+        shape: tuple[int, int],
+        groups: int,
+        quality: int,
+        matmul: MatMul = np.matmul,
+        hyper: NDArray[np.float64] | None = None,
+    ) -> None:
+        sizes = twin.sizes
+        check_groups(groups, sizes.groups)
+        self._twin, self._quality, self._matmul = twin, quality, matmul
+        self._own = sizes.groups // groups
+        self._batch, self.shape = len(z_hat), shape
+        height, width = shape
+        if hyper is None:
+            hyper = twin.hyper(z_hat, quality, matmul)
+        self._hyper = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
+        self._pitch = width + 2 * sizes.radius
+        # A margin of `radius` zeros stands for the neighbours outside the plane.
+        rows = (height + 2 * sizes.radius) * self._pitch
+        self._embedded = np.zeros((self._batch, rows, sizes.features), np.float32)
+        self._late = np.zeros((self._batch, height * width, sizes.late))
+        self._left = np.full(height * width, sizes.groups)  # groups that are not decoded yet
+        self._stage: tuple[int, int] | None = None  # stage and schedule group that `_hidden` belongs to
+        self._hidden = np.empty((0, sizes.hidden))
+        self.y_hat = np.zeros((self._batch, height * width, sizes.latent), np.int32)
+
+    def steps(self, schedule: Schedule) -> Iterator[Step]:
+        """One step per stage and model group."""
+        return self._twin.steps(schedule, self.shape)
+
+    def predict_step(self, step: Step) -> Predicted:
+        """Mean (Q6) and scale index of the model group of a step, both (batch, n)."""
+        [part] = step.parts
+        key = step.stage, part.group // self._own
+        if self._stage != key:
+            self._stage, self._hidden = key, self._hidden_of(part.cells)
+        late = self._late[:, part.positions].reshape(len(self._hidden), -1)
+        mean, index = self._twin.parameters(self._hidden, late, self._quality, part.group, self._matmul)
+        return mean.reshape(self._batch, -1), index.reshape(self._batch, -1)
+
+    def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
+        """Take in the decoded latents of a step: int32 (batch, n), Q6."""
+        [part] = step.parts
+        self._reveal(part.positions, part.group, y_hat.reshape(self._batch, len(part.positions), -1))
+
+    def predict(self, cell: Cell) -> Predicted:
+        """Mean (Q6) and scale index of all channels of a cell, as if its lower groups took their means.
+
+        Changes nothing. Only the lowest group has what :meth:`predict_step` would give.
+        """
+        twin, n = self._twin, len(cell.positions)
+        hidden = self._hidden_of((cell,))
+        late = self._late[:, cell.positions].reshape(len(hidden), -1)
+        pairs = []
+        for group in self._groups_of(cell):
+            mean, index = twin.parameters(hidden, late.copy(), self._quality, group, self._matmul)
+            late += twin.late(twin.read(mean), group, self._matmul)
+            pairs.append((mean, index))
+        means, indices = (np.concatenate(one, axis=1).reshape(self._batch, n, -1) for one in zip(*pairs, strict=True))
+        return means, indices
+
+    def reveal(self, cell: Cell, y_hat: NDArray[np.int32]) -> None:
+        """Take in all decoded channels of a cell: int32 (batch, n, channels of its schedule group), Q6."""
+        start = 0
+        for group in self._groups_of(cell):
+            end = start + self._twin.sizes.group_sizes[group]
+            self._reveal(cell.positions, group, y_hat[..., start:end])
+            start = end
+
+    def channels(self, cell: Cell) -> slice:
+        """Channels of y that a cell holds."""
+        groups = self._groups_of(cell)
+        return slice(self._twin.sizes.channels(groups[0]).start, self._twin.sizes.channels(groups[-1]).stop)
+
+    def _groups_of(self, cell: Cell) -> range:
+        return range(cell.group * self._own, (cell.group + 1) * self._own)
+
+    def _hidden_of(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
+        """Hidden layer at the positions of cells of one stage and schedule group: (batch * positions, hidden)."""
+        parts = [self._activations(cell) for cell in cells]
+        activations = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return self._twin.hidden(activations.reshape(-1, activations.shape[2]), self._matmul)
+
+    def _activations(self, cell: Cell) -> NDArray[np.float32]:
+        kernel, n = self._twin.kernel(cell.visible), len(cell.positions)
+        context = None
+        if kernel.product is not None:
+            where = self._padded(cell.positions)[:, None] + kernel.taps @ np.array([self._pitch, 1])
+            seen = self._embedded[:, where] if kernel.features is None else self._embedded[:, where, kernel.features]
+            context = seen.reshape(self._batch * n, -1)
+        pre = self._hyper[:, cell.positions].reshape(self._batch * n, -1)
+        return self._twin.activate(pre, context, kernel, self._matmul).reshape(self._batch, n, -1)
+
+    def _reveal(self, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]) -> None:
+        twin, sizes = self._twin, self._twin.sizes
+        self.y_hat[:, positions, sizes.channels(group)] = y_hat
+        values = twin.read(y_hat.reshape(-1, y_hat.shape[2]))
+        embedded = twin.embed(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
+        self._embedded[:, self._padded(positions), sizes.embedded(group)] = embedded
+        self._left[positions] -= 1
+        if self._left[positions].any():  # else no group is left that could see the sums
+            self._late[:, positions] += twin.late(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
+
+    def _padded(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        row, col = np.divmod(positions, self.shape[1])
+        radius = self._twin.sizes.radius
+        return (row + radius) * self._pitch + col + radius
