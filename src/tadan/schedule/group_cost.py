@@ -1,0 +1,224 @@
+"""Analytic arithmetic of the design ``renderer``: multiply-accumulates (MAC) and sequential steps by schedule.
+
+Counted as in :mod:`tadan.schedule.cost`. A position of y stands for 256 pixels, a grid point of the renderer for 16.
+The window and the hidden layer run once per position and schedule group, the late network and its rows of the outlet
+once per model group. What the group that a position decodes last would tell later groups is not computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.errors import InvalidInput
+from tadan.schedule.cost import (
+    BLOCK_INPUTS,
+    H_A_WIDTH,
+    PIXELS_AT_8,
+    PIXELS_AT_16,
+    PIXELS_AT_32,
+    PIXELS_AT_64,
+    DecoderCost,
+    EncoderCost,
+    block_macs_per_position,
+    conv_macs_per_position,
+    depthwise_macs_per_position,
+)
+from tadan.schedule.schedule import Schedule
+
+POINTS = 16  # grid points of the renderer per position of y
+PATCH_INPUTS = 4 * BLOCK_INPUTS  # values of 16x16 RGB pixels
+CELL_OUTPUTS = BLOCK_INPUTS * POINTS // PIXELS_AT_8  # of 4x4 RGB pixels
+
+
+class GroupSizes(Protocol):
+    """Sizes in channels; :class:`tadan.models.renderer_config.RendererConfig` is one, and documents them."""
+
+    @property
+    def group_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def embed_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def analysis_width(self) -> int: ...  # noqa: D102
+    @property
+    def analysis_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def analysis_expansion(self) -> int: ...  # noqa: D102
+    @property
+    def body_width(self) -> int: ...  # noqa: D102
+    @property
+    def body_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def body_expansion(self) -> int: ...  # noqa: D102
+    @property
+    def kernel(self) -> int: ...  # noqa: D102
+    @property
+    def grid(self) -> int: ...  # noqa: D102
+    @property
+    def grid_hidden(self) -> int: ...  # noqa: D102
+    @property
+    def grid_blocks(self) -> int: ...  # noqa: D102
+    @property
+    def grid_kernel(self) -> int: ...  # noqa: D102
+    @property
+    def z_channels(self) -> int: ...  # noqa: D102
+    @property
+    def hyper_widths(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def radius(self) -> int: ...  # noqa: D102
+    @property
+    def hidden(self) -> int: ...  # noqa: D102
+    @property
+    def late(self) -> int: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class GroupDecoderCost(DecoderCost):
+    """Arithmetic of decoding by part, all in kMAC per pixel; ``late`` is what groups learn at their own position."""
+
+    late: float
+
+
+@dataclass(frozen=True)
+class GroupEncoderCost(EncoderCost):
+    """Arithmetic of encoding by part, all in kMAC per pixel, one pass of the entropy model."""
+
+    late: float
+
+
+def sequential_steps(schedule: Schedule, sizes: GroupSizes, height: int, width: int) -> int:
+    """Steps of a ``height`` x ``width`` latent plane that wait for each other: one per stage and model group in it.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a dimension is below 1.
+    """
+    own = _own(schedule, sizes)
+    schedule.stage_count(height, width)  # checks the plane
+    stages = schedule.stage_map(height, width)
+    return own * sum(len(np.unique(group)) for group in stages)
+
+
+def window_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+    """Window products: ``hidden / 256`` times the embedded values that each schedule group sees, averaged over phases.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
+    """
+    own = _own(schedule, sizes)
+    features = np.reshape(sizes.embed_sizes, (schedule.groups, own)).sum(axis=1)
+    seen = schedule.visibility(*schedule.period, sizes.radius).sum(axis=(4, 5)) @ features  # (viewers, rows, cols)
+    return float(seen.mean(axis=(1, 2)).sum()) * sizes.hidden / PIXELS_AT_16
+
+
+def late_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+    """``late * (2 * (latent - last group) + groups * hidden) / 256``; which group is last depends on the position.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's.
+    """
+    told = sum(sizes.group_sizes) - float(_last_sizes(schedule, sizes).mean())
+    return sizes.late * (2 * told + len(sizes.group_sizes) * sizes.hidden) / PIXELS_AT_16
+
+
+def _last_sizes(schedule: Schedule, sizes: GroupSizes) -> NDArray[np.int64]:
+    """Channels of the model group that a position decodes last, over one period."""
+    own = _own(schedule, sizes)
+    stages = schedule.stage_map(*schedule.period)
+    last = schedule.groups - 1 - np.argmax(stages[::-1], axis=0)  # of equal stages the highest group
+    return np.array(sizes.group_sizes)[(last + 1) * own - 1]
+
+
+def parameter_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+    """Hidden layer per schedule group, and the outlet: ``(schedule.groups * hidden² + 2 * hidden * latent) / 256``."""
+    return (schedule.groups * sizes.hidden**2 + 2 * sizes.hidden * sum(sizes.group_sizes)) / PIXELS_AT_16
+
+
+def embedding_macs_per_pixel(sizes: GroupSizes) -> float:
+    """Values and log magnitudes of each group on its own: ``2 * sum(size * embed) / 256``."""
+    pairs = zip(sizes.group_sizes, sizes.embed_sizes, strict=True)
+    return 2 * sum(size * embed for size, embed in pairs) / PIXELS_AT_16
+
+
+def h_s_macs_per_pixel(sizes: GroupSizes) -> float:
+    """``(9 z w1 + 4 w1 w2) / 4096 + (9 w2 w2 + 4 w2 w3) / 1024 + w3 hidden / 256``, (w1, w2, w3) = hyper_widths."""
+    first, second, third = sizes.hyper_widths
+    at_64 = conv_macs_per_position(sizes.z_channels, first, 3) + conv_macs_per_position(first, 4 * second)
+    at_32 = conv_macs_per_position(second, second, 3) + conv_macs_per_position(second, 4 * third)
+    return at_64 / PIXELS_AT_64 + at_32 / PIXELS_AT_32 + third * sizes.hidden / PIXELS_AT_16
+
+
+def h_a_macs_per_pixel(sizes: GroupSizes) -> float:
+    """Hyper analysis, w = 192: ``(latent w + 9 w) / 256 + (4 w w + 9 w) / 1024 + 4 w z / 4096``."""
+    spatial = depthwise_macs_per_position(H_A_WIDTH)
+    at_16 = sum(sizes.group_sizes) * H_A_WIDTH + spatial
+    at_32 = 4 * H_A_WIDTH**2 + spatial
+    return at_16 / PIXELS_AT_16 + at_32 / PIXELS_AT_32 + 4 * H_A_WIDTH * sizes.z_channels / PIXELS_AT_64
+
+
+def g_a_macs_per_pixel(sizes: GroupSizes) -> float:
+    """``(768 width + blocks * (kernel² width + 2 expansion width²) + width * latent) / 256``."""
+    width = sizes.analysis_width
+    blocks = sizes.analysis_blocks * block_macs_per_position(width, sizes.analysis_expansion, sizes.kernel)
+    return (PATCH_INPUTS * width + blocks + width * sum(sizes.group_sizes)) / PIXELS_AT_16
+
+
+def g_s_macs_per_pixel(sizes: GroupSizes) -> float:
+    """Body at 1/16, renderer at 1/4.
+
+    A grid block costs ``2 grid grid_hidden``, and ``grid_kernel² grid`` if above 1, per grid point; its modulation
+    ``2 body_width grid_hidden`` per position of y.
+    """
+    width, grid, hidden = sizes.body_width, sizes.grid, sizes.grid_hidden
+    body = sum(sizes.group_sizes) * width
+    body += sizes.body_blocks * block_macs_per_position(width, sizes.body_expansion, sizes.kernel)
+    body += width * POINTS * grid + sizes.grid_blocks * 2 * width * hidden
+    spatial = depthwise_macs_per_position(grid, sizes.grid_kernel) if sizes.grid_kernel > 1 else 0
+    point = sizes.grid_blocks * (spatial + 2 * grid * hidden) + grid * CELL_OUTPUTS
+    return (body + POINTS * point) / PIXELS_AT_16
+
+
+def group_decoder_cost(schedule: Schedule, sizes: GroupSizes) -> GroupDecoderCost:
+    """All arithmetic of decoding a picture under a schedule.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
+    """
+    return GroupDecoderCost(
+        h_s=h_s_macs_per_pixel(sizes) / 1000,
+        embedding=embedding_macs_per_pixel(sizes) / 1000,
+        context=window_macs_per_pixel(schedule, sizes) / 1000,
+        parameters=parameter_macs_per_pixel(schedule, sizes) / 1000,
+        g_s=g_s_macs_per_pixel(sizes) / 1000,
+        late=late_macs_per_pixel(schedule, sizes) / 1000,
+    )
+
+
+def group_encoder_cost(schedule: Schedule, sizes: GroupSizes) -> GroupEncoderCost:
+    """All arithmetic of encoding a picture under a schedule, one pass of the entropy model.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
+    """
+    decoder = group_decoder_cost(schedule, sizes)
+    return GroupEncoderCost(
+        g_a=g_a_macs_per_pixel(sizes) / 1000,
+        h_a=h_a_macs_per_pixel(sizes) / 1000,
+        h_s=decoder.h_s,
+        embedding=decoder.embedding,
+        context=decoder.context,
+        parameters=decoder.parameters,
+        late=decoder.late,
+    )
+
+
+def _own(schedule: Schedule, sizes: GroupSizes) -> int:
+    """Model groups that a schedule group stands for."""
+    if len(sizes.group_sizes) % schedule.groups:
+        raise InvalidInput(
+            f"a model with {len(sizes.group_sizes)} channel groups cannot run a schedule with {schedule.groups}; "
+            "choose a schedule whose groups divide the model's"
+        )
+    return len(sizes.group_sizes) // schedule.groups
