@@ -80,13 +80,14 @@ def rounded_to_half(model):
 
 
 @cache
-def exported_bytes():
-    maxima = calibrate(float_model(), [batch("chelsea", "coffee")])
-    tensors = export_tensors(float_model(), maxima, WeightBits(), ScaleTables.gaussian(), batch("chelsea"))
-    return save_model(CONFIG, tensors, {"name": "small"})
+def exported_bytes(**sizes):
+    model = random_model(**sizes) if sizes else float_model()
+    maxima = calibrate(model, [batch("chelsea", "coffee")])
+    tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian(), batch("chelsea"))
+    return save_model(model.config, tensors, {"name": "small"})
 
 
-def exported(folder):
+def exported(folder, **sizes):
     path = folder / "small.safetensors"
-    path.write_bytes(exported_bytes())
+    path.write_bytes(exported_bytes(**sizes))
     return read_model(path)

@@ -98,8 +98,6 @@ def paint(
     """
     boxes = list(header.tile_boxes())
     plane = _Latents(header, transforms, boxes)
-    before: list[int] = []
-    current: list[int] = []
 
     def show(number: int) -> None:
         part = overlap(boxes[number], region)
@@ -107,12 +105,14 @@ def paint(
             for piece in pieces(part, PIECE):
                 put(piece, plane.pixels(piece, number))
 
-    for following in [*lines(header, needed), []]:
+    order, ahead = list(lines(header, needed)), plane.neighbours
+    for at in range(len(order) + ahead):
+        following = order[at] if at < len(order) else []
         plane.held.update(zip(following, workers.map(source, following), strict=True))
-        workers.map(show, current)
-        for number in before:
+        if at >= ahead:
+            workers.map(show, order[at - ahead])
+        for number in order[at - 2 * ahead] if at >= 2 * ahead else []:
             del plane.held[number]
-        before, current = current, following
 
 
 class _Latents:
@@ -121,6 +121,8 @@ class _Latents:
     def __init__(self, header: Header, transforms: Transforms, boxes: list[Box]) -> None:
         self._header, self._transforms, self._boxes = header, transforms, boxes
         self._reach = transforms.model.config.reach
+        #: Tiles in each direction that the pixels of one depend on: 1, but for small tiles of a model of far reach.
+        self.neighbours = -(-self._reach * Y_STRIDE // header.tile_size) if header.tile_size else 1
         _, _, self._width, self._height = on_latents((0, 0, header.width, header.height))
         self.held: dict[int, NDArray[np.int32] | None] = {}
 
@@ -144,8 +146,8 @@ class _Latents:
         row, col = divmod(number, cols)
         near = [
             r * cols + c
-            for r in range(max(0, row - 1), min(rows, row + 2))
-            for c in range(max(0, col - 1), min(cols, col + 2))
+            for r in range(max(0, row - self.neighbours), min(rows, row + self.neighbours + 1))
+            for c in range(max(0, col - self.neighbours), min(cols, col + self.neighbours + 1))
         ]
         return {other: self.held[other] for other in near if other in self.held}
 

@@ -101,7 +101,7 @@ def check_region(region: Sequence[int], width: int, height: int) -> Box:
 
 
 def lines(header: Header, wanted: set[int]) -> Iterator[list[int]]:
-    """Numbers of the ``wanted`` tiles along the shorter side of the grid: two lines of latents are held in memory."""
+    """Numbers of the ``wanted`` tiles along the shorter side of the grid: few lines of latents are held in memory."""
     rows, cols = header.tile_grid
     grid = [[row * cols + col for col in range(cols)] for row in range(rows)]
     for line in grid if cols <= rows else map(list, zip(*grid, strict=True)):
