@@ -38,7 +38,7 @@ class GroupContext(nn.Module):
         #: learning rate too large for them and too small for the rest. Folded into the weights at export.
         self.register_buffer("spread", torch.ones(config.latent))
         self.embed_weights = nn.ParameterList(
-            torch.stack([torch.randn(size, width) / math.sqrt(size), torch.zeros(size, width)])
+            torch.randn(2, size, width) / math.sqrt(size)  # magnitudes too: they tell the scale from the first step
             for size, width in zip(config.group_sizes, config.embed_sizes, strict=True)
         )
         self.features = sum(config.embed_sizes)  # of one window position

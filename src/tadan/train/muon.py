@@ -8,6 +8,7 @@ whole matrices. Here the shorter side is cut into blocks, each made orthogonal f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,13 +43,13 @@ class BlockMuon(torch.optim.Optimizer):
     """Muon for matrices, with the step size of Adam: the root mean square of an update is 0.2 of ``lr``.
 
     Args:
-        params: matrices.
+        params: matrices, or groups of them.
         lr: step size, as Adam's.
         momentum: Nesterov momentum.
         bf16: whether the products run in bf16.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
         self.bf16 = bf16
 

@@ -21,28 +21,38 @@ def make_optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -
 
     ``adam`` and ``adamw`` take all; ``muon`` (orthogonalised updates) and ``soap`` (Adam in the eigenbasis of Shampoo)
     take the inner matrices and leave the rest to Adam: what touches pixels, latents, probabilities or biases. Groups
-    carry the factor ``scale`` of the learning rate: matrices at the edge of the transforms take ``recipe.edge_lr``.
+    carry the factor ``scale`` of the learning rate: 1 for the entropy model, ``recipe.transform_lr`` for g_a and g_s,
+    ``recipe.edge_lr`` for the matrices at their edges.
 
     Raises:
         InvalidInput: ``soap`` is wanted and its package is not installed.
     """
     apart = recipe.optimizer in ("muon", "soap")
     inner = {name for name, value in trained.items() if apart and value.ndim == 2 and is_inner(name)}
-    edge = {name for name in trained if is_edge(name)}
-    groups: list[dict[str, Any]] = [
-        {"params": [value for name, value in trained.items() if name not in inner | edge], "scale": 1.0},
-        {"params": [trained[name] for name in trained if name in edge], "scale": recipe.edge_lr},
-    ]
-    groups = [group for group in groups if group["params"]]
+    rest = _groups({name: value for name, value in trained.items() if name not in inner}, recipe)
     if recipe.optimizer == "adamw":
-        return [torch.optim.AdamW(groups, recipe.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)]
-    adam = torch.optim.Adam(groups, recipe.lr, BETAS, fused=True)
+        return [torch.optim.AdamW(rest, recipe.lr, BETAS, weight_decay=WEIGHT_DECAY, fused=True)]
+    adam = torch.optim.Adam(rest, recipe.lr, BETAS, fused=True)
     if not inner:
         return [adam]
-    matrices = [trained[name] for name in sorted(inner)]
+    matrices = _groups({name: trained[name] for name in sorted(inner)}, recipe)
     if recipe.optimizer == "soap":
         return [adam, _soap(matrices, recipe.lr)]
     return [adam, BlockMuon(matrices, recipe.lr)]
+
+
+def _groups(parameters: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters with the same factor of the learning rate together."""
+    by_scale: dict[float, list[torch.nn.Parameter]] = {}
+    for name, value in parameters.items():
+        by_scale.setdefault(_scale(name, recipe), []).append(value)
+    return [{"params": values, "scale": scale} for scale, values in by_scale.items()]
+
+
+def _scale(name: str, recipe: Recipe) -> float:
+    if is_edge(name):
+        return recipe.edge_lr
+    return recipe.transform_lr if name.startswith(("g_a.", "g_s.")) else 1.0
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) -> None:
@@ -67,7 +77,7 @@ def is_inner(name: str) -> bool:
     return name.endswith(".weight") and (".expand." in name or ".project." in name or name == "entropy.layer.weight")
 
 
-def _soap(matrices: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def _soap(matrices: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
     try:
         from pytorch_optimizer import SOAP  # type: ignore[import-not-found]
     except ImportError as error:

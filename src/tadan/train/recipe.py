@@ -40,7 +40,8 @@ class Recipe:
     late_size: int = 192
     lr: float = 1e-3
     lr_end: float = 1e-5
-    edge_lr: float = 0.15  # factor of lr for the matrices that touch pixels and latents
+    transform_lr: float = 0.2  # factor of lr for g_a and g_s, which start nearly right
+    edge_lr: float = 0.1  # factor of lr for their matrices that touch pixels and latents
     warmup: int = 200
     clip: float = 1.0  # largest gradient norm
     cooldown: int = 0  # last steps, in which a constant rate falls to lr_end; 0: half a cosine over the whole run
@@ -66,7 +67,18 @@ class Recipe:
         for name, choices in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("compile", SWITCHES)):
             if getattr(self, name) not in choices:
                 raise InvalidInput(f"{name} is one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("steps", "batch", "late_batch", "log_every", "save_every", "lr", "edge_lr", "clip", "memory_gb"):
+        for name in (
+            "steps",
+            "batch",
+            "late_batch",
+            "log_every",
+            "save_every",
+            "lr",
+            "transform_lr",
+            "edge_lr",
+            "clip",
+            "memory_gb",
+        ):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("warmup", "cooldown", "z_warmup", "threads", "seed", "lr_end", "search"):
