@@ -95,13 +95,16 @@ def export(
     data: Annotated[Path, typer.Option(help="Training pictures for calibration (never evaluation pictures).")],
     name: Annotated[str, typer.Option(help="Name in the metadata of the model.")] = "photo",
     pictures: Annotated[int, typer.Option(help="Crops of 256x256 to calibrate on.", min=4)] = 16,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence that you grant for the weights, as the file shall state it.")
+    ] = None,
 ) -> None:
     """Turn a trained run into a model file: integer networks with overflow proof, tables, ONNX graphs."""
     need_torch()
     from tadan.files import write_atomically
     from tadan.train.export import export_run
 
-    data_bytes, report = export_run(run, data, name, pictures)
+    data_bytes, report = export_run(run, data, name, pictures, licence)
     write_atomically(out, data_bytes)
     for line in report:
         typer.echo(line)
