@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+_NUMBER = 7  # characters of a column: nine of them and a name fit into 80
+
+
 class Step(Protocol):
     """Advances a progress bar, optionally renaming what is under way or correcting how much there is."""
 
@@ -42,14 +45,16 @@ def progress_bar(description: str, total: int) -> Iterator[Step]:
 
 def curve_table(curves: Sequence[Curve]) -> "Table":
     """Return a rich table with a row per codec and quality; values are means over pictures."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title="Means over pictures", caption="seconds: wall clock in one process, start-up excluded")
-    table.add_column("codec")
+    caption = "seconds: wall clock in one process, start-up excluded"
+    table = Table(title="Means over pictures", caption=caption, box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("codec", no_wrap=True)
     metrics = metrics_of(curves)
     for heading in ("quality", "bpp", *(metric.heading for metric in metrics), "encode s", "decode s"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold", min_width=_NUMBER)
     for curve in curves:
         for point in curve_points(curve):
             table.add_row(
