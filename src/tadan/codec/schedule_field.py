@@ -31,16 +31,18 @@ def schedule_of(field: ScheduleField, model: Model) -> Schedule:
         UnsupportedVersion: this version or this model cannot run it.
     """
     if field.pattern is not None:
-        groups = len(field.pattern)
-        if groups not in (1, model.config.groups):
-            raise UnsupportedVersion(
-                f"the stream tells {groups} channel groups apart, its model 1 or {model.config.groups}; "
-                "encode the picture again with another schedule"
-            )
-        return PatternSchedule(field.pattern)
-    if field.name not in schedule_names():
+        schedule: Schedule = PatternSchedule(field.pattern)
+    elif field.name in schedule_names():
+        schedule = get_schedule(field.name)
+    else:
         raise UnsupportedVersion(
             f"the stream uses the schedule {field.name!r}, which this version does not know; "
             "run: pip install --upgrade tadan"
         )
-    return get_schedule(field.name)
+    allowed = model.config.schedule_groups
+    if schedule.groups not in allowed:
+        raise UnsupportedVersion(
+            f"the stream tells {schedule.groups} channel groups apart, its model {', '.join(map(str, allowed))}; "
+            "encode the picture again with another schedule"
+        )
+    return schedule

@@ -64,6 +64,11 @@ class ModelConfig:
         return self.window * self.groups
 
     @property
+    def schedule_groups(self) -> tuple[int, ...]:
+        """Numbers of channel groups that a schedule of this model may have, ascending."""
+        return tuple(sorted({1, self.groups}))
+
+    @property
     def reach(self) -> int:
         """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/8 of the picture."""
         return -(-8 * self.synthesis_blocks * (self.kernel // 2) // self.stride)

@@ -67,6 +67,11 @@ class RendererConfig:
         return self.window * self.groups
 
     @property
+    def schedule_groups(self) -> tuple[int, ...]:
+        """Numbers of channel groups that a schedule of this model may have, ascending: the divisors of its own."""
+        return tuple(n for n in range(1, self.groups + 1) if self.groups % n == 0)
+
+    @property
     def reach(self) -> int:
         """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/16, then at 1/4."""
         points = self.grid_blocks * (self.grid_kernel // 2)
