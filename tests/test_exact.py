@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.constants import FLOAT32_EXACT, FLOAT64_EXACT, MAX_SPLITS
-from tadan.exact.convert import by_quality, fractions_for, to_integer
+from tadan.exact.convert import BIAS_LIMIT, INT32_MAX, by_quality, fractions_for, to_integer
 from tadan.exact.linear import MAX_SHIFT, ExactLayer, ExactProduct, prove, requantise
 
 RNG = np.random.default_rng(2)
@@ -225,6 +225,21 @@ def test_to_integer_refuses_what_does_not_fit(bad):
 def test_to_integer_refuses_a_bias_that_is_not_finite():
     with pytest.raises(InvalidInput, match="train it again"):
         to_integer(np.ones((1, 1)), np.array([np.nan]), 0, 0, 16)
+
+
+@pytest.mark.parametrize(("limit", "size"), [(INT32_MAX, 300.0), (BIAS_LIMIT, 3e9)])
+def test_a_bias_beside_tiny_weights_fits_its_limit(limit, size):
+    """Weights near zero would take the largest shift that there is; the bias of any row must not overflow with it."""
+    weight = np.outer(np.ones(4), [0.0, 1e-12, 1e-3, 1.0])
+    rows = RNG.uniform(-size, size, (7, 4))
+    integer = to_integer(weight, rows, 4, 6, 16, limit)
+    assert integer.bias.shape == rows.shape
+    largest = np.abs(integer.bias).max(axis=0)
+    assert (largest <= limit).all()
+    assert (largest[:2] > limit / 3).all()  # the cap gives no more away than it must
+    np.testing.assert_allclose(integer.bias * 2.0 ** -(6 + integer.shift), rows, atol=2.0**-6)
+    with pytest.raises(InvalidInput, match="a bias of"):
+        to_integer(weight, rows * limit, 4, 6, 16, limit)
 
 
 def test_fractions_leave_the_promised_headroom():

@@ -1,21 +1,24 @@
 """Files of a model of the design renderer, end to end: any effort, tiles, regions, previews, damage, threads."""
 
+import copy
 import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from photo_examples import photo, psnr
-from renderer_examples import CONFIG, exported, exported_bytes, float_model
+from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model
 from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
+from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
-from tadan.models import read_model
+from tadan.models import read_model, save_model
 from tadan.models.config import quality_lambda
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
-from tadan.train.export import export_run
+from tadan.train.export import WeightBits, calibrate, export_run, export_tensors
 
 PICTURE = photo("chelsea", 100, 150)
 
@@ -145,6 +148,19 @@ def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
     codec = Codec(model, threads=1, fallback=False)
     assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
     assert "integer networks" in model.describe()
+
+
+def test_a_model_fresh_from_its_start_becomes_a_file_that_codes(tmp_path):
+    """Its outlet has columns next to zero; the plain biases beside them fit 32 bits all the same."""
+    network = copy.deepcopy(float_model())
+    with torch.no_grad():
+        network.entropy.outlet.weight[::2] = 1e-12
+    tensors = export_tensors(
+        network, calibrate(network, [batch("chelsea")]), WeightBits(), ScaleTables.gaussian(), batch("chelsea")
+    )
+    model = read_bytes(tmp_path, save_model(CONFIG, tensors, {}))
+    codec = Codec(model, threads=1, fallback=False)
+    assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
 
 
 def read_bytes(folder, data):

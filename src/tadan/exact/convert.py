@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from tadan.errors import InvalidInput
 
+BIAS_LIMIT = 2**50  # of an integer bias; leaves the sums of a layer below the 2**53 of float64
+INT32_MAX = 2**31 - 1  # the same where the file stores rows by quality
 HEADROOM = 2.0  # activations may exceed those seen in calibration by this factor before they saturate
 
 
@@ -22,7 +24,10 @@ def fractions_for(maximum: NDArray[np.floating[Any]], limit: int) -> NDArray[np.
 
 @dataclass(frozen=True)
 class IntegerLayer:
-    """Result of :func:`to_integer`; arrays as :class:`tadan.exact.linear.ExactLayer` takes them."""
+    """Result of :func:`to_integer`; arrays as :class:`tadan.exact.linear.ExactLayer` takes them.
+
+    The bias is int64 of the shape that the float bias had.
+    """
 
     weight: NDArray[np.int16]
     bias: NDArray[np.int64]
@@ -39,21 +44,24 @@ def to_integer(
     fraction_in: NDArray[np.int64] | int,
     fraction_out: NDArray[np.int64] | int,
     bits: int,
+    bias_limit: int = BIAS_LIMIT,
 ) -> IntegerLayer:
     """Round a float layer ``y = x @ weight + bias`` to integers.
 
     With inputs ``x = a * 2**-fraction_in`` and outputs ``y = b * 2**-fraction_out``, every output channel gets the
-    largest shift for which its weights fit ``bits`` bits: ``b = (a @ W + B) >> shift``.
+    largest shift for which its weights fit ``bits`` bits and its bias fits ``bias_limit``:
+    ``b = (a @ W + B) >> shift``.
 
     Args:
         weight: (inputs, outputs).
-        bias: (outputs,).
+        bias: (outputs,), or (n, outputs) where the layer is called with one of n.
         fraction_in: fraction bits of the inputs, one or (inputs,).
         fraction_out: fraction bits of the outputs, one or (outputs,).
         bits: width of a weight including its sign, 2..16.
+        bias_limit: largest magnitude of an integer bias.
 
     Raises:
-        InvalidInput: a weight is not finite or does not fit.
+        InvalidInput: a weight or a bias is not finite or does not fit.
     """
     inputs, outputs = weight.shape
     k_in = np.broadcast_to(np.asarray(fraction_in, np.int64), (inputs,))
@@ -62,12 +70,18 @@ def to_integer(
     if not np.isfinite(scaled).all() or not np.isfinite(bias).all():
         raise InvalidInput("the network to export holds weights that are not finite; train it again")
     largest = 2 ** (bits - 1) - 1
+    scaled_bias = bias.astype(np.float64) * np.ldexp(1.0, k_out)
+    # The largest shift of the weights; of tiny ones it would carry a plain bias beyond its limit.
     shift = np.floor(np.log2(largest / np.maximum(np.abs(scaled).max(axis=0), 1e-9)))
+    largest_bias = np.abs(scaled_bias).reshape(-1, outputs).max(axis=0)
+    shift = np.minimum(shift, np.floor(np.log2(bias_limit / np.maximum(largest_bias, 1e-9))))
     shift = np.clip(shift, 0, 30).astype(np.int32)
     integer = np.rint(scaled * np.ldexp(1.0, shift))
     if np.abs(integer).max() > 2**15 - 1:
         raise InvalidInput(f"a weight of {np.abs(integer).max():.0f} does not fit 16 bits; the formats are too coarse")
-    integer_bias = np.rint(bias.astype(np.float64) * np.ldexp(1.0, k_out + shift))
+    integer_bias = np.rint(scaled_bias * np.ldexp(1.0, shift))
+    if np.abs(integer_bias).max() > bias_limit:
+        raise InvalidInput(f"a bias of {np.abs(integer_bias).max():.3g} does not fit an integer layer; train it again")
     return IntegerLayer(integer.astype(np.int16), integer_bias.astype(np.int64), shift)
 
 

@@ -22,7 +22,7 @@ from tadan.exact.constants import (
     MAGNITUDE_FRACTION,
     PRE_EXTRA,
 )
-from tadan.exact.convert import by_quality, fractions_for, to_integer
+from tadan.exact.convert import INT32_MAX, by_quality, fractions_for, to_integer
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.context import AnyScheduleContext
 from tadan.nn.entropy_model import EntropyModel
@@ -148,10 +148,9 @@ def _outlet(model: TadanModel, k_hidden: NDArray[np.int64], bits: WeightBits) ->
     start = np.where(np.arange(2 * latent) < latent, 0.0, math.log(SCALE_MIN))
     k_out = np.where(np.arange(2 * latent) < latent, LATENT_FRACTION, 0)
     outlet = model.entropy.outlet
-    layer = to_integer(_array(outlet.weight).T * unit, np.zeros(2 * latent), k_hidden, k_out, bits.outlet)
-    table = by_quality(_array(model.entropy.outlet_bias.values), QUALITY_MAX) + _array(outlet.bias)
-    rows = np.rint((table - start) * unit * np.ldexp(1.0, k_out + layer.shift))
-    return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": _int32(rows)}
+    rows = (by_quality(_array(model.entropy.outlet_bias.values), QUALITY_MAX) + _array(outlet.bias) - start) * unit
+    layer = to_integer(_array(outlet.weight).T * unit, rows, k_hidden, k_out, bits.outlet, INT32_MAX)
+    return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": layer.bias.astype(np.int32)}
 
 
 def _by_quality(model: TadanModel, k_pre: NDArray[np.int64]) -> Arrays:
@@ -178,6 +177,6 @@ def _array(value: Tensor) -> NDArray[np.float64]:
 
 
 def _int32(rows: NDArray[np.float64]) -> NDArray[np.int32]:
-    if not np.isfinite(rows).all() or np.abs(rows).max() >= 2**31:
+    if not np.isfinite(rows).all() or np.abs(rows).max() > INT32_MAX:
         raise InvalidInput("a bias of the network to export does not fit 32 bits; train it again")
     return rows.astype(np.int32)

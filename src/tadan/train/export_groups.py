@@ -23,7 +23,7 @@ from tadan.exact.constants import (
     MAGNITUDE_FRACTION,
     PRE_EXTRA,
 )
-from tadan.exact.convert import by_quality, fractions_for, to_integer
+from tadan.exact.convert import INT32_MAX, by_quality, fractions_for, to_integer
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.channel_entropy import ChannelEntropyModel
 from tadan.nn.model import TadanModel
@@ -163,17 +163,13 @@ def _late(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays:
     config = entropy.config
     rows = as_array(entropy.late_in).reshape(-1, config.late)
     k_in = np.repeat([LATENT_FRACTION, MAGNITUDE_FRACTION], config.latent)
-    into = to_integer(rows, np.zeros(config.late), k_in, k["late"], bits.embed)
-    # In units of the sums, as ``to_integer`` rounds a bias; here every group has its own.
-    bias = np.rint(as_array(entropy.late_bias) * np.ldexp(1.0, k["late"] + into.shift))
-    if not np.isfinite(bias).all() or np.abs(bias).max() >= 2**52:
-        raise InvalidInput("a late bias of the network to export does not fit; train it again")
+    into = to_integer(rows, as_array(entropy.late_bias), k_in, k["late"], bits.embed)  # a bias for every group
     zero = np.zeros(config.hidden)
     k_out = k["hidden"] + PRE_EXTRA
     outs = [to_integer(one, zero, k["late"], k_out, bits.hidden) for one in as_array(entropy.late_out)]
     return {
         "late_in.weight": into.weight.reshape(2, config.latent, config.late),
-        "late_in.bias": bias.astype(np.int64),
+        "late_in.bias": into.bias,
         "late_in.shift": into.shift,
         "late_out.weight": np.stack([one.weight for one in outs]),
         "late_out.shift": np.stack([one.shift for one in outs]),
@@ -186,10 +182,9 @@ def _outlet(entropy: ChannelEntropyModel, k_hidden: NDArray[np.int64], bits: Wei
     unit = np.where(is_mean, 1.0, 1 / LOG_STEP)  # log scale -> steps of the scale table
     start, k_out = np.where(is_mean, 0.0, math.log(SCALE_MIN)), np.where(is_mean, LATENT_FRACTION, 0)
     outlet = entropy.outlet
-    layer = to_integer(as_array(outlet.weight).T * unit, np.zeros(2 * latent), k_hidden, k_out, bits.outlet)
-    table = by_quality(as_array(entropy.outlet_bias.values), QUALITY_MAX) + as_array(outlet.bias)
-    rows = np.rint((table - start) * unit * np.ldexp(1.0, k_out + layer.shift))
-    return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": as_int32(rows)}
+    rows = (by_quality(as_array(entropy.outlet_bias.values), QUALITY_MAX) + as_array(outlet.bias) - start) * unit
+    layer = to_integer(as_array(outlet.weight).T * unit, rows, k_hidden, k_out, bits.outlet, INT32_MAX)
+    return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": layer.bias.astype(np.int32)}
 
 
 def _by_quality(entropy: ChannelEntropyModel, k_pre: NDArray[np.int64]) -> Arrays:
@@ -221,7 +216,7 @@ def as_int32(rows: NDArray[np.float64]) -> NDArray[np.int32]:
     Raises:
         InvalidInput: one is not finite or does not fit.
     """
-    if not np.isfinite(rows).all() or np.abs(rows).max() >= 2**31:
+    if not np.isfinite(rows).all() or np.abs(rows).max() > INT32_MAX:
         raise InvalidInput("a bias of the network to export does not fit 32 bits; train it again")
     return rows.astype(np.int32)
 
