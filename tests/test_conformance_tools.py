@@ -22,7 +22,6 @@ from tadan.conformance.cases import CASES
 from tadan.conformance.dumps import read_dump, write_reference
 from tadan.conformance.golden import LATENTS_SUFFIX, MANIFEST, PACKAGED
 from tadan.conformance.make import main, make_model_set, make_stored_set
-from tadan.conformance.trace import trace_latents
 from tadan.errors import Corrupt, UnreadableInput
 from tadan.models import load_model
 
@@ -65,8 +64,8 @@ def test_latents_order_is_that_of_the_decoder():
         tiles = Codec(threads=1).decode_latents(golden.read(stream.name, ".tdn"))
         header = read_header(golden.read(stream.name, ".tdn"))
         dump = read_dump(header, b"".join(p.astype("<i4").tobytes() for t in tiles for p in (t.z_hat, t.y_hat)))
-        for tile, record in zip(dump.tiles, stream.tiles, strict=True):
-            assert trace_latents(tile, dump.schedule, dump.radius).first_difference(record) is None
+        for trace, record in zip(dump.traces(), stream.tiles, strict=True):
+            assert trace.first_difference(record) is None
 
 
 # --- the verb --------------------------------------------------------------------------------------------------------
@@ -128,10 +127,7 @@ def test_making_again_gives_the_same_files(tmp_path):
 
 
 def test_sets_are_never_overwritten_silently(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tadan.conformance.make.CASES", CASES[-1:])
-    monkeypatch.setattr(
-        "tadan.conformance.make.make_model_set", lambda folder, model: make_model_set(folder, model, CASES[-1:])
-    )
+    monkeypatch.setattr("tadan.conformance.cases.CASES", CASES[-1:])
     assert main([str(tmp_path)]) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     path = next(path for path in before if path.suffix == ".tdn")

@@ -98,7 +98,7 @@ def _list(sets: list[GoldenSet], report: Report, as_json: bool) -> None:
         report.line(f"{golden.name}: format version {golden.format_version}, model {golden.model or 'none'}")
         for stream in golden.streams:
             escapes = f", {stream.escapes:,} escapes" if stream.escapes else ""
-            what = f"{stream.width}x{stream.height} {stream.mode}, quality {stream.quality}, {stream.stages} stages"
+            what = f"{stream.width}x{stream.height} {stream.mode}, quality {stream.quality}, {stream.steps} steps"
             report.line(f"  {stream.name}: {stream.shows}; {what}{escapes}")
         for damaged in golden.damaged:
             report.line(f"  {damaged.name}: {damaged.shows}; {damaged.error}")

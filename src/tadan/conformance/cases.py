@@ -9,11 +9,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tadan.evaluate.extras import require
-from tadan.schedule import PatternSchedule, Schedule, schedule_names
+from tadan.models import AnyConfig
+from tadan.schedule import PatternSchedule, Schedule, get_schedule, schedule_names
 
 # Stages shared by positions, a period that is not square, more rows than small planes have.
 INLINE = PatternSchedule([[0, 2, 4], [3, 1, 2], [4, 0, 5], [1, 5, 3], [2, 3, 0]])
 INLINE_GROUPS = PatternSchedule([[[g, 3 - g, g ^ 1], [(g + 2) % 4, g, 3 - g]] for g in range(4)])
+LARGEST_WINDOW = 2  # radius up to which the wavefront scan is defined (section 8.3)
 #: Corner (row, column) of what is cut out of each photograph.
 _CORNERS = {"astronaut": (40, 140), "chelsea": (70, 110), "coffee": (120, 200), "rocket": (90, 280)}
 _PHOTOGRAPHS = tuple(_CORNERS)
@@ -89,6 +91,29 @@ STORED: Sequence[Case] = (
     Case("stored-jpeg-l", "stored as greyscale JPEG", "noise", (33, 17), 20, "jpeg", "L"),
     Case("stored-jpeg-rgba", "stored as JPEG, with alpha", "chelsea", (40, 24), 20, "jpeg", "RGBA"),
 )
+
+
+def cases_for(config: AnyConfig) -> list[Case]:
+    """:data:`CASES` as far as a model can follow them, and an inline pattern for each other number of groups."""
+    allowed = config.schedule_groups
+    chosen, met = [], {1}
+    for case in CASES:
+        schedule = get_schedule(case.schedule)
+        if schedule.groups in allowed and (schedule.name != "wavefront" or config.radius <= LARGEST_WINDOW):
+            chosen.append(case)
+            met |= set() if schedule.name else {schedule.groups}
+    for groups in sorted(set(allowed) - met):
+        name, shows = f"inline-groups-{groups}", f"inline pattern that tells {groups} channel groups apart"
+        chosen.append(Case(name, shows, "astronaut", (72, 56), 50, _in_turn(groups)))
+    return chosen
+
+
+def _in_turn(groups: int) -> PatternSchedule:
+    """2 x 3 positions, where each group comes first at some, and shares stages with others everywhere."""
+    last = groups - 1
+    return PatternSchedule(
+        [[[g, last - g, (g + 1) % groups], [(g + 2) % groups, g // 2, last - g // 2]] for g in range(groups)]
+    )
 
 
 def picture_of(case: Case) -> Image.Image:

@@ -21,8 +21,11 @@ class Damage:
     data: bytes
 
 
-def damaged_latents(data: bytes) -> Iterator[Damage]:
-    """Damages of the stream ``data``: RGB, one tile, no metadata, sides and header length below 128."""
+def damaged_latents(data: bytes, groups: int) -> Iterator[Damage]:
+    """Damages of the stream ``data``: RGB, one tile, no metadata, sides and header length below 128.
+
+    ``groups``: a number of channel groups that its model does not allow.
+    """
     half = len(data) // 2
     (tile,) = read_stream(data).tiles
     words = tile.payload
@@ -45,8 +48,9 @@ def damaged_latents(data: bytes) -> Iterator[Damage]:
     yield Damage("bad-latents-crc", "the latents CRC of other latents", "Corrupt", _tile(data, latents_crc=crc))
     unknown = ScheduleField("5x5")
     yield Damage("bad-schedule", "an unknown schedule", "UnsupportedVersion", _header(data, schedule=unknown))
-    groups = ScheduleField(pattern=(((0,),), ((1,),)))
-    yield Damage("bad-groups", "two channel groups", "UnsupportedVersion", _header(data, schedule=groups))
+    many = ScheduleField(pattern=tuple(((group,),) for group in range(groups)))
+    shows = f"{'two' if groups == 2 else groups} channel groups"  # as released sets have it
+    yield Damage("bad-groups", shows, "UnsupportedVersion", _header(data, schedule=many))
     yield Damage("bad-model", "an unknown model", "ModelMissing", _header(data, model_id=b"\xff" * 8))
     huge = _header(data, width=2**31 - 1, height=2**31 - 1)
     yield Damage("bad-huge", "2^62 pixels, above the default limit", "LimitExceeded", huge)

@@ -18,9 +18,10 @@ from tadan.codec.codec import Codec
 from tadan.codec.latents import Y_STRIDE, Latents, plane_shape
 from tadan.codec.schedule_field import schedule_of
 from tadan.conformance.golden import LATENTS_SUFFIX, MANIFEST, PIXELS_SUFFIX, STREAM_SUFFIX, GoldenSet
+from tadan.conformance.trace import Trace, trace_latents
 from tadan.errors import Corrupt
 from tadan.files import make_folder, write_atomically
-from tadan.models import find_model
+from tadan.models import Model, find_model
 from tadan.schedule import Schedule
 
 
@@ -30,7 +31,14 @@ class Dump:
 
     tiles: tuple[Latents, ...]
     schedule: Schedule
-    radius: int
+    model: Model
+
+    def traces(self) -> list[Trace]:
+        """Checksums of every tile."""
+        twin = self.model.twin
+        shapes = ((tile.y_hat.shape[0], tile.y_hat.shape[1]) for tile in self.tiles)
+        steps = [list(twin.steps(self.schedule, shape)) for shape in shapes]
+        return [trace_latents(tile, own) for tile, own in zip(self.tiles, steps, strict=True)]
 
 
 def latents_bytes(tiles: Sequence[Latents]) -> bytes:
@@ -59,7 +67,7 @@ def read_dump(header: Header, data: bytes) -> Dump:
     parts = np.split(np.frombuffer(data, "<i4").astype(np.int32), np.cumsum(sizes)[:-1])
     planes = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
     tiles = tuple(Latents(y_hat, z_hat) for z_hat, y_hat in zip(planes[::2], planes[1::2], strict=True))
-    return Dump(tiles, schedule_of(header.schedule, model), model.config.radius)
+    return Dump(tiles, schedule_of(header.schedule, model), model)
 
 
 def write_reference(sets: Sequence[GoldenSet], folder: Path, threads: int | None = None) -> Iterator[Path]:

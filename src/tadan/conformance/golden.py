@@ -43,9 +43,10 @@ class TileRecord:
         width: pixels.
         height: pixels.
         z: checksum of z_hat, int32 little endian, by row, column, channel.
-        parameters: for each stage of y the checksum of all means (int32 little endian), then all scale indices (one
-            byte each), both in the order of coding (section 8.5).
-        y: for each stage of y the checksum of its y_hat, int32 little endian, in the order of coding.
+        parameters: for each step of y the checksum of all means (int32 little endian), then all scale indices (one
+            byte each), both in the order of coding. A step is a stage (section 8.5); with channel groups that are
+            decoded in turn it is one of them (section 9b.1).
+        y: for each step of y the checksum of its y_hat, int32 little endian, in the order of coding.
         latents: checksum of the tile, as in section 8.2; the file holds it too.
     """
 
@@ -88,8 +89,8 @@ class GoldenStream:
     tiles: tuple[TileRecord, ...]
 
     @property
-    def stages(self) -> int:
-        """Stages of y in all tiles."""
+    def steps(self) -> int:
+        """Steps of y in all tiles."""
         return sum(len(tile.y) for tile in self.tiles)
 
 

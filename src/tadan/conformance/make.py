@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tadan.codec.latents import Y_STRIDE, encode_latents, plane_shape
 from tadan.codec.pictures import pack_alpha, read_picture
 from tadan.codec.schedule_field import schedule_of
 from tadan.codec.stored import as_jpeg, as_png, as_webp, tile_of
-from tadan.conformance.cases import CASES, STORED, Case, metadata_of, picture_of
+from tadan.conformance.cases import STORED, Case, cases_for, metadata_of, picture_of
 from tadan.conformance.damage import Damage, damaged_latents, damaged_stored, damaged_tiles
 from tadan.conformance.golden import (
     MANIFEST,
@@ -112,15 +113,21 @@ class Maker:
         return golden
 
 
-def make_model_set(folder: Path, model: Model, cases: Sequence[Case] = CASES) -> GoldenSet:
-    """Make the set of a model in ``folder``: all cases, latents that no picture gives, and damaged files."""
-    maker = Maker(folder, model)
-    for case in cases:
+def make_model_set(folder: Path, model: Model, cases: Sequence[Case] | None = None) -> GoldenSet:
+    """Make the set of a model in ``folder``: all cases, latents that no picture gives, and damaged files.
+
+    ``cases``: None for all that the model can follow.
+    """
+    maker, allowed = Maker(folder, model), model.config.schedule_groups
+    for case in cases_for(model.config) if cases is None else cases:
         data, escapes = _encode(model, case)
         maker.add(case.name, case.shows, data, 1, escapes)
         if case.name == "size-17x33":
-            maker.add_damaged(damaged_latents(data))
+            refused = next(groups for groups in count(2) if groups not in allowed)
+            maker.add_damaged(damaged_latents(data, refused))
     for schedule in ("4x4-opt-4", "2x2-rotated"):
+        if get_schedule(schedule).groups not in allowed:
+            continue
         data, escapes = _wild(model, schedule)
         maker.add(f"wild-{schedule}", "symbols up to their limit, all lengths of escapes", data, None, escapes)
     return maker.write()
@@ -151,7 +158,7 @@ def _records(model: Model, content: Stream) -> Iterable[TileRecord]:
 
 
 class _Escapes:
-    """Counts the latents that a stage codes with the escape."""
+    """Counts the latents that a step codes with the escape."""
 
     def __init__(self, model: Model) -> None:
         self.count, self._half = 0, model.tables.half_widths

@@ -17,7 +17,7 @@ from tadan.bitstream import Header, Stream, read_stream
 from tadan.codec.codec import Codec
 from tadan.codec.latents import Y_STRIDE, plane_shape
 from tadan.codec.schedule_field import schedule_of
-from tadan.conformance.dumps import Dump, read_dump
+from tadan.conformance.dumps import read_dump
 from tadan.conformance.golden import (
     LATENTS_SUFFIX,
     PIXELS_SUFFIX,
@@ -27,7 +27,7 @@ from tadan.conformance.golden import (
     GoldenStream,
     crc,
 )
-from tadan.conformance.trace import Trace, trace_latents, trace_tile
+from tadan.conformance.trace import Trace, trace_tile
 from tadan.errors import TadanError, UnreadableInput
 from tadan.exact.linear import MatMul
 from tadan.files import read_bytes
@@ -127,7 +127,7 @@ def _check(golden: GoldenSet, stream: GoldenStream, codec: Codec, matmul: MatMul
     shown = codec.decode(data)
     if stream.levels is not None:
         steps.levels = _compare_pixels(shown, golden, stream)
-    what = f"{stream.stages} stages" if stream.tiles else f"stored as {stream.schedule.upper()}"
+    what = f"{stream.steps} steps" if stream.tiles else f"stored as {stream.schedule.upper()}"
     pixels = "latents only" if steps.levels is None else f"pixels within {steps.levels}"
     return f"{stream.width}x{stream.height} {stream.mode}, quality {stream.quality}, {what}, {pixels}"
 
@@ -205,8 +205,7 @@ def _check_dump(golden: GoldenSet, stream: GoldenStream, folder: Path, steps: _S
     latents, pixels = (folder / golden.name / f"{stream.name}{end}" for end in (LATENTS_SUFFIX, PIXELS_SUFFIX))
     if stream.tiles:
         steps.step = "latents"
-        dump: Dump = read_dump(content.header, read_bytes(latents))
-        _compare_tiles([trace_latents(tile, dump.schedule, dump.radius) for tile in dump.tiles], stream)
+        _compare_tiles(read_dump(content.header, read_bytes(latents)).traces(), stream)
     steps.step = "pixels"
     if stream.levels is not None and (pixels.exists() or not stream.tiles):
         try:
@@ -215,4 +214,4 @@ def _check_dump(golden: GoldenSet, stream: GoldenStream, folder: Path, steps: _S
         except OSError as error:
             raise UnreadableInput(f"cannot read {pixels} ({error}); write it as PNG") from error
         steps.levels = _compare_pixels(shown, golden, stream)
-    return f"{stream.stages} stages" + ("" if steps.levels is None else f", pixels within {steps.levels}")
+    return f"{stream.steps} steps" + ("" if steps.levels is None else f", pixels within {steps.levels}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ from tadan.entropy import StageDecoder
 from tadan.errors import TadanError
 from tadan.exact.linear import MatMul
 from tadan.exact.plane import open_plane
+from tadan.exact.steps import Step
 from tadan.models import Model
 from tadan.schedule import Schedule
 
@@ -23,6 +24,7 @@ class Trace:
     """Checksums as in :class:`~tadan.conformance.golden.TileRecord`, as far as the decoder came, and what stopped it.
 
     ``parameters`` is None where nobody can know them: in a dump of latents.
+    ``names`` says of each step of y which it is.
     """
 
     z: str | None = None
@@ -30,6 +32,7 @@ class Trace:
     y: list[str] = field(default_factory=list)
     latents: str | None = None
     error: Exception | None = None
+    names: Sequence[str] = ()
 
     def first_difference(self, record: TileRecord) -> str | None:
         """The first step whose checksum is not the recorded one, in words; None if all are."""
@@ -39,7 +42,7 @@ class Trace:
         if self.z != record.z:
             return "z_hat differs (entropy coding, sections 8.6 and 10)"
         for number, (parameters, y) in enumerate(zip(record.parameters, record.y, strict=True)):
-            where = f"stage {number + 1} of {len(record.y)}"
+            where = self.names[number] if number < len(self.names) else f"step {number + 1} of {len(record.y)}"
             if self.parameters is not None:
                 if number >= len(self.parameters):
                     return f"{where} cannot be predicted{stopped}"
@@ -50,9 +53,9 @@ class Trace:
             if self.y[number] != y:
                 return f"{where}: y_hat differs (entropy coding, section 10)"
         if self.error is not None:
-            return f"after the last stage: {self.error}"
+            return f"after the last step: {self.error}"
         if len(self.y) != len(record.y):
-            return f"{len(self.y)} stages instead of {len(record.y)} (schedule, section 8)"
+            return f"{len(self.y)} steps instead of {len(record.y)} (schedule, section 8)"
         return None if self.latents == record.latents else "the latents CRC differs (section 8.2)"
 
 
@@ -77,18 +80,26 @@ def trace_tile(
     return trace
 
 
-def trace_latents(latents: Latents, schedule: Schedule, radius: int) -> Trace:
-    """The trace of latents that are decoded already, by whoever."""
-    steps = [crc(_bytes(values)) for values in in_coding_order(latents.y_hat, schedule, radius)]
-    return Trace(crc(_bytes(latents.z_hat)), None, steps, f"{latents.checksum():08x}")
+def trace_latents(latents: Latents, steps: Sequence[Step]) -> Trace:
+    """The trace of latents that are decoded already, by whoever.
+
+    Args:
+        latents: of one tile.
+        steps: of its plane, from ``steps`` of the model's twin.
+    """
+    rows = latents.y_hat.reshape(-1, latents.y_hat.shape[2])
+    sums = [crc(_bytes(step.take(rows))) for step in steps]
+    return Trace(crc(_bytes(latents.z_hat)), None, sums, f"{latents.checksum():08x}", names=step_names(steps))
 
 
-def in_coding_order(y_hat: NDArray[np.int32], schedule: Schedule, radius: int) -> Iterator[NDArray[np.int32]]:
-    """y_hat (h, w, latent) -> the values of each stage, flat, as section 8.5 of docs/SPEC.md orders them."""
-    height, width, latent = y_hat.shape
-    groups = y_hat.reshape(height * width, schedule.groups, latent // schedule.groups)
-    for stage in schedule.plan(height, width, radius):
-        yield np.concatenate([groups[cell.positions, cell.group].ravel() for cell in stage])
+def step_names(steps: Sequence[Step]) -> list[str]:
+    """``stage 3 of 8``, of each step; also the channel group of the model where a stage has several steps."""
+    stages = steps[-1].stage + 1
+    names = [f"stage {step.stage + 1} of {stages}" for step in steps]
+    if len(steps) == stages:
+        return names
+    groups = [step.parts[0].group + 1 for step in steps]
+    return [f"{name}, group {group} of {max(groups)}" for name, group in zip(names, groups, strict=True)]
 
 
 def _decode(
@@ -102,6 +113,7 @@ def _decode(
 ) -> None:
     twin = model.twin
     decoder = StageDecoder(model.tables, words)
+    trace.names = step_names(list(twin.steps(schedule, shape)))
     z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), model.config.z_channels)
     z_symbols = decoder.pull(np.broadcast_to(twin.z_index[quality - 1], z_shape).ravel())
     z_hat = z_symbols.reshape(z_shape) * UNIT + twin.z_mean[quality - 1]
