@@ -10,11 +10,12 @@ from PIL import Image
 
 from photo_examples import photo, psnr
 from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model
+from tadan.codec import encoder
 from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
-from tadan.models import read_model, save_model
+from tadan.models import RendererConfig, load_model, read_model, save_model
 from tadan.models.config import quality_lambda
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
@@ -94,6 +95,26 @@ def test_a_latent_that_reaches_beyond_the_next_tile_leaves_no_seam(tmp_path, mon
     np.testing.assert_array_equal(np.asarray(codec.decode(data)), whole)
     part = codec.decode(data, region=(130, 70, 50, 40))
     np.testing.assert_array_equal(np.asarray(part), whole[70:110, 130:180])
+
+
+@pytest.mark.parametrize("sizes", [{}, {"analysis_blocks": 3, "kernel": 5}], ids=str)
+def test_latents_of_tiles_are_those_of_the_whole_picture(tmp_path, monkeypatch, sizes):
+    """g_a sees as much around a tile as reaches into it; only the order of its sums may differ."""
+    model, picture, seen = exported(tmp_path, **sizes), photo("astronaut", 250, 330), []
+    untouched = Transforms.hyper_of
+    monkeypatch.setattr(Transforms, "hyper_of", lambda self, y: seen.append(y) or untouched(self, y))
+    Codec(model, threads=1, fallback=False).encode(picture, 60, "hyper", effort=0, tile=64)
+    joined = np.concatenate([np.concatenate(seen[6 * row : 6 * row + 6], axis=1) for row in range(4)])
+    whole = Transforms(model, 1).latents_of(picture, 60)
+    np.testing.assert_allclose(joined, whole, atol=3e-6 * np.abs(whole).max())
+
+
+def test_the_margin_of_the_analysis_follows_from_the_sizes():
+    """A change would change the streams of the bundled model."""
+    margins = {sizes: encoder.analysis_margin(sizes) for sizes in (load_model("photo").config, RendererConfig())}
+    assert list(margins.values()) == [128, 128]
+    assert encoder.analysis_margin(RendererConfig(analysis_blocks=5)) == 192
+    assert encoder.analysis_margin(RendererConfig(analysis_blocks=1, body_blocks=6)) == 192
 
 
 def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):

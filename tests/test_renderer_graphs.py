@@ -1,5 +1,6 @@
 """The design renderer: configurations, ONNX graphs against torch, the gradient against autograd, and the way back."""
 
+import copy
 import json
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import load
 
+from float_examples import float_model as first_model
 from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_to_half
 from tadan.cli.settings import parse_sizes
 from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, RendererConfig, config_from_dict, load_model, read_model, save_model
+from tadan.nn import renderer, transforms
 from tadan.nn.by_quality import gains_of
 from tadan.nn.renderer_gradient import gradient_graph
 from tadan.nn.renderer_graphs import analysis_graph, synthesis_graph
@@ -97,6 +100,24 @@ def test_the_reach_of_a_latent_is_that_of_its_configuration(sizes):
     with torch.no_grad():
         differs = (model.g_s(y_hat, QUALITY) != model.g_s(changed, QUALITY))[0].any(-1).numpy()
     rows = np.flatnonzero(differs.any(1)) // 16 - side // 2
+    assert (rows.min(), rows.max()) == (-reach, reach)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"analysis_blocks": 3, "kernel": 5}, None], ids=str)
+def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
+    """Pixels under a position in the middle change latents up to the reach of g_a, and none beyond; None: `first`."""
+    model, side = (random_model(**sizes) if sizes is not None else first_model()), 17
+    reach = -(-model.config.analysis_reach // 16)
+    picture = torch.rand(1, 16 * side, 16 * side, 3, generator=torch.Generator().manual_seed(4)).double()
+    changed = picture.clone()
+    middle = slice(16 * (side // 2), 16 * (side // 2 + 1))
+    changed[0, middle, middle] = 1 - picture[0, middle, middle]
+    g_a = copy.deepcopy(model.g_a).double()
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        for module in (transforms, renderer):  # its casts to float32 would swallow what many blocks leave of a change
+            patch.setattr(module, "precise", lambda layer, x: layer(x))
+        differs = (g_a(picture, QUALITY) != g_a(changed, QUALITY))[0].any(-1).numpy()
+    rows = np.flatnonzero(differs.any(1)) - side // 2
     assert (rows.min(), rows.max()) == (-reach, reach)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.bitstream import Tile
+from tadan.bitstream.constants import TILE_MULTIPLE
 from tadan.codec.effort import Scene, refine
 from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents
 from tadan.codec.parallel import Workers
@@ -16,10 +17,8 @@ from tadan.codec.pictures import Planes, pack_alpha
 from tadan.codec.tiling import Box, on_latents, window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
-from tadan.models import Model
+from tadan.models import AnyConfig, Model
 from tadan.schedule import Schedule
-
-ANALYSIS_MARGIN = 128  # pixels around a tile that g_a sees: its reach beyond the latents that are used
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def encode_tiles(job: Job, planes: Planes, boxes: Sequence[Box], workers: Worker
 def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
     """Encode the tile of ``planes`` that ``box`` covers."""
     height, width = planes.rgb.shape[:2]
-    seen = window(box, ANALYSIS_MARGIN, width, height)
+    seen = window(box, analysis_margin(job.model.config), width, height)
     analysed = job.transforms.latents_of(planes.rgb[seen.rows_cols], job.quality)
     own = on_latents(seen.inner)
     rows, cols = analysed.shape[:2]
@@ -73,6 +72,15 @@ def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
         left, top, w, h = box
         alpha = pack_alpha(planes.alpha[top : top + h, left : left + w])
     return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
+
+
+def analysis_margin(config: AnyConfig) -> int:
+    """Pixels around a tile that g_a sees, a multiple of 64: its latents then are those of the whole picture.
+
+    The search also looks at the latents around them that g_s mixes; those may lack some of their own surroundings.
+    """
+    needed = max(config.analysis_reach, config.stride * config.reach)
+    return -(-needed // TILE_MULTIPLE) * TILE_MULTIPLE
 
 
 def _pixels_under(rgb: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

@@ -74,6 +74,11 @@ class ModelConfig:
         return -(-8 * self.synthesis_blocks * (self.kernel // 2) // self.stride)
 
     @property
+    def analysis_reach(self) -> int:
+        """How many pixels around those of a position of y can change it: depthwise kernels at 1/8 of the picture."""
+        return 8 * self.analysis_blocks * (self.kernel // 2)
+
+    @property
     def gain_lengths(self) -> dict[str, int]:
         """Length of the input ``gains`` of each graph that has one."""
         return {"g_a": 2 * self.analysis_blocks * self.width, "g_s": 2 * self.synthesis_blocks * self.width}

@@ -78,6 +78,11 @@ class RendererConfig:
         return self.body_blocks * (self.kernel // 2) - (-points // 4)
 
     @property
+    def analysis_reach(self) -> int:
+        """How many pixels around those of a position of y can change it: depthwise kernels at 1/16."""
+        return self.stride * self.analysis_blocks * (self.kernel // 2)
+
+    @property
     def gain_lengths(self) -> dict[str, int]:
         """Length of the input ``gains`` of each graph that has one: two vectors a wide block, one a grid block."""
         body = 2 * self.body_blocks * self.body_width
