@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from photo_examples import CORNERS, photo, psnr
 from tadan.cli.main import app
+from tadan.errors import InvalidInput
 from tadan.models.renderer_config import RendererConfig
 from tadan.nn.klt import start_renderer
 from tadan.nn.model import TadanModel
@@ -75,6 +76,12 @@ def test_a_folded_spread_changes_no_prediction(name):
     after = entropy.parameters_for(y, z_hat, get_schedule(name), quality)
     assert torch.allclose(before.mean, after.mean, rtol=1e-3, atol=1e-3)
     assert torch.allclose(before.log_scale, after.log_scale, rtol=1e-3, atol=1e-3)
+
+
+def test_a_schedule_with_too_many_groups_is_a_clear_error():
+    model = TadanModel(replace(SMALL, group_sizes=(24, 40), embed_sizes=(4, 8)))
+    with pytest.raises(InvalidInput, match="2 channel groups cannot follow a schedule with 4"):
+        model(pictures()[:1, :, :64], torch.tensor([50.0]), get_schedule("2x2-rotated"))
 
 
 def test_training_lowers_the_loss_and_goes_on_where_it_stopped(folder, tmp_path):

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tadan.errors import InvalidInput
 from tadan.models.renderer_config import RendererConfig
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.entropy_model import HyperAnalysis, Parameters, bound_log_scale
@@ -139,8 +140,16 @@ class ChannelEntropyModel(nn.Module):
             z_hat: (B, ceil(h/4), ceil(w/4), z_channels).
             schedule: decoding order; the number of its groups divides the model's.
             quality: (B,).
+
+        Raises:
+            InvalidInput: the model cannot tell that many channel groups apart.
         """
         config = self.config
+        if config.groups % schedule.groups:
+            raise InvalidInput(
+                f"a model with {config.groups} channel groups cannot follow a schedule with {schedule.groups}; choose "
+                "another schedule, or other group_sizes"
+            )
         hyper = self.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]] + self.hidden_bias(quality)
         late = self.late_terms(y_seen, schedule)
         rows = torch.split(self.outlet.weight.unflatten(0, (2, -1)), list(config.group_sizes), 1)
