@@ -1,27 +1,35 @@
 """The analytic cost of the design renderer: against the layers themselves and against the steps of a plan."""
 
+import json
+import re
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from group_examples import CONFIG, SCHEDULES, twin
+from renderer_examples import exported_bytes
 from tadan.errors import InvalidInput
-from tadan.models.renderer_config import RendererConfig
+from tadan.models import ModelConfig, RendererConfig
+from tadan.models.arithmetic import arithmetic_of, example_plane
 from tadan.schedule import PatternSchedule, get_schedule
+from tadan.schedule.cost import decoder_cost
 from tadan.schedule.group_cost import (
     embedding_macs_per_pixel,
     g_a_macs_per_pixel,
     g_s_macs_per_pixel,
     group_decoder_cost,
     group_encoder_cost,
+    group_stage_costs,
     h_a_macs_per_pixel,
     h_s_macs_per_pixel,
     late_macs_per_pixel,
+    naive_group_macs_per_pixel,
     parameter_macs_per_pixel,
     sequential_steps,
     window_macs_per_pixel,
 )
+from test_cli import run
 from test_schedule_cost import _executed_macs
 
 
@@ -82,10 +90,61 @@ def test_parts_add_up_and_the_decoder_stays_in_its_budget():
         assert cost.total < 17
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_stages_add_up(name):
+    schedule, cost = SCHEDULES[name], group_decoder_cost(SCHEDULES[name], CONFIG)
+    stages = group_stage_costs(schedule, CONFIG)
+    assert sum(stage.share for stage in stages) == pytest.approx(1)
+    assert sum(stage.kmacs_per_pixel for stage in stages) == pytest.approx(cost.context + cost.parameters + cost.late)
+    assert all(stage.kmacs_per_pixel > 0 for stage in stages)
+
+
+def test_a_stage_counts_the_channels_that_it_decodes():
+    """Two low groups of 2 channels first, then the high ones of 4 and 8, which see a half-known window everywhere."""
+    first, second = group_stage_costs(PatternSchedule([[[0]], [[1]]]), CONFIG)
+    assert (first.share, first.visible) == (0.25, 0)
+    assert (second.share, second.visible) == (0.75, CONFIG.window / 2)
+
+
+def test_recomputing_everything_costs_most():
+    plane = 32, 48
+    naive = {name: naive_group_macs_per_pixel(get_schedule(name), CONFIG, *plane) for name in ("hyper", "2x2", "4x4")}
+    assert naive["4x4"] == 4 * naive["2x2"] == 16 * naive["hyper"]
+    cost = group_decoder_cost(get_schedule("4x4"), CONFIG)
+    assert naive["4x4"] / 1000 > 16 * (cost.context + cost.parameters + cost.late)
+
+
+@pytest.mark.parametrize(
+    ("config", "cost", "steps"), [(RendererConfig(), group_decoder_cost, 32), (ModelConfig(), decoder_cost, 4)]
+)
+def test_arithmetic_is_found_by_design(config, cost, steps):
+    arithmetic, schedule, plane = arithmetic_of(config), get_schedule("2x2"), example_plane(config)
+    decoder, encoder = arithmetic.decoder(schedule), arithmetic.encoder(schedule)
+    assert decoder == cost(schedule, config)
+    assert encoder.total - encoder.g_a - encoder.h_a == pytest.approx(decoder.total - decoder.g_s)
+    assert (plane, arithmetic.steps(schedule, *plane)) == ((32, 48), steps)
+    assert sum(stage.share for stage in arithmetic.stages(schedule)) == pytest.approx(1)
+    assert arithmetic.naive(schedule, *plane) > 1000 * decoder.context
+
+
 def test_groups_must_fit_the_model():
     three = PatternSchedule(np.arange(3)[:, None, None])
-    for call in (group_decoder_cost, group_encoder_cost, late_macs_per_pixel):
+    for call in (group_decoder_cost, group_encoder_cost, late_macs_per_pixel, group_stage_costs):
         with pytest.raises(InvalidInput, match="4 channel groups cannot run a schedule with 3"):
             call(three, CONFIG)
     with pytest.raises(InvalidInput, match="nothing to decode"):
         sequential_steps(SCHEDULES["hyper"], CONFIG, 0, 3)
+
+
+def test_info_model_counts_the_steps_of_channel_groups(tmp_path):
+    path = tmp_path / "six.safetensors"
+    path.write_bytes(exported_bytes(group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6))
+    shown = run("info", "--model", path).stdout
+    assert re.search(r"total +h_s +embedding +context +parameters +g_s +late +stages +steps\n", shown)
+    assert re.search(r"^ +4x4(?: +\d+\.\d\d){7} +16 +96$", shown, re.MULTILINE)
+    assert "2x2-rotated" not in shown, "four channel groups do not divide six"
+    facts = json.loads(run("info", "--model", path, "--json").stdout)
+    assert facts["sequential_steps"]["raster"] == 6 * facts["stages"]["raster"] == 6 * 1536
+    assert facts["decoder_parts"]["4x4"]["late"] > 0
+    assert facts["encoder_parts"]["g_a"] > 0
+    fails("info", "--model", "no-such-model", message="no-such-model")

@@ -1,6 +1,7 @@
 """Schedules in text: parsing, drawing, and the commands that show them."""
 
 import contextlib
+import re
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from renderer_examples import exported_bytes
 from schedule_examples import patterns
 from tadan.cli.schedule import app, coloured
 from tadan.errors import InvalidInput, LimitExceeded, TadanError
@@ -122,8 +124,30 @@ def test_show_refuses_bad_names_and_windows():
     assert isinstance(runner.invoke(app, ["show", "0;1;2"]).exception, InvalidInput)
 
 
-def test_list_names_every_schedule():
-    result = runner.invoke(app, ["list"])
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory):
+    """Path of a model of the design renderer with six channel groups."""
+    path = tmp_path_factory.mktemp("model") / "six.safetensors"
+    path.write_bytes(exported_bytes(group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6))
+    return str(path)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_list_names_every_schedule(grouped, renderer):
+    result = runner.invoke(app, ["list", *(["--model", renderer] if grouped else [])])
     assert result.exit_code == 0, result.output
     for name in (*schedule_names(), *ALIASES):
         assert name in result.output
+    assert bool(re.search(r"raster .* 1536 .* 9216 ", result.output)) == grouped
+    assert bool(re.search(r"2x2-rotated .* - .* 4 .* - ", result.output)) == grouped
+
+
+def test_show_counts_the_steps_of_channel_groups(renderer):
+    result = runner.invoke(app, ["show", "0,1/1,0;1,2/0,2", "--model", renderer])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"steps that wait in turn +15,", result.output), "of three groups in 2 stages, and three in 3"
+    assert "late 0." in result.output
+    shares = [float(share) for share in re.findall(r"│ +\d │ +([\d.]+)% │", result.output)]
+    assert (len(shares), sum(shares)) == (3, pytest.approx(100, abs=0.1))
+    refused = runner.invoke(app, ["show", "2x2-rotated", "--model", renderer]).exception
+    assert isinstance(refused, InvalidInput)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,33 +75,79 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
 def _show_model(name: str | None, as_json: bool) -> None:
     from tadan.models import load_model
+    from tadan.models.arithmetic import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, arithmetic_of
     from tadan.schedule import get_schedule
-    from tadan.schedule.cost import encoder_cost
 
     model = load_model(name)
     costs = _decoder_costs(model)
+    encoder = asdict(arithmetic_of(model.config).encoder(get_schedule("balanced")))
     if as_json:
-        facts = {"name": model.name, "id": model.id_hex, **model.describe(), "decoder_kmac_per_pixel": costs}
+        facts = {
+            "name": model.name,
+            "id": model.id_hex,
+            **model.describe(),
+            "decoder_kmac_per_pixel": {name: cost.total for name, cost in costs.items()},
+            "decoder_parts": {name: _rounded(cost.parts) for name, cost in costs.items()},
+            "encoder_parts": _rounded(encoder),
+            "stages": {name: cost.stages for name, cost in costs.items()},
+            "sequential_steps": {name: cost.steps for name, cost in costs.items()},
+        }
         typer.echo(json.dumps(facts, default=str))
         return
     typer.echo(printable(f"{model.name}  {model.id_hex}"))
     _print_facts({key: value for key, value in model.describe().items() if key not in ("name", "id")})
-    typer.echo("decoder, kMAC per pixel by schedule")
-    _print_facts({schedule: f"{cost:6.2f}" for schedule, cost in costs.items()})
-    encoder = encoder_cost(get_schedule("balanced"), model.config).total
-    typer.echo(f"encoder, kMAC per pixel: {encoder:.2f} with balanced")
+    typer.echo(
+        f"decoder, kMAC per pixel by schedule; stages, and steps that wait for each other, of {EXAMPLE_WIDTH}x"
+        f"{EXAMPLE_HEIGHT} pixels"
+    )
+    _print_costs(costs)
+    parts = ", ".join(f"{part} {value:.2f}" for part, value in encoder.items())
+    typer.echo(f"encoder, kMAC per pixel: {sum(encoder.values()):.2f} with balanced ({parts})")
 
 
-def _decoder_costs(model: Model) -> dict[str, float]:
-    """Arithmetic of decoding in kMAC per pixel, for every named schedule that the model can run."""
+@dataclass(frozen=True)
+class _Costs:
+    """Decoding under one schedule: kMAC per pixel by part, stages and sequential steps of the example picture."""
+
+    parts: Mapping[str, float]
+    stages: int
+    steps: int
+
+    @property
+    def total(self) -> float:
+        """KMAC per pixel."""
+        return round(sum(self.parts.values()), 3)
+
+
+def _decoder_costs(model: Model) -> dict[str, _Costs]:
+    """Costs of decoding for every named schedule that the model can run."""
     from tadan.errors import InvalidInput
+    from tadan.models.arithmetic import arithmetic_of, example_plane
     from tadan.schedule import get_schedule, schedule_names
-    from tadan.schedule.cost import decoder_cost
 
+    arithmetic, plane = arithmetic_of(model.config), example_plane(model.config)
     costs = {}
     for name in schedule_names():
+        schedule = get_schedule(name)
         try:
-            costs[name] = round(decoder_cost(get_schedule(name), model.config).total, 3)
-        except InvalidInput:  # more channel groups than the model tells apart
+            parts = asdict(arithmetic.decoder(schedule))
+        except InvalidInput:  # channel groups that the model does not tell apart
             continue
+        costs[name] = _Costs(parts, schedule.stage_count(*plane), arithmetic.steps(schedule, *plane))
     return costs
+
+
+def _print_costs(costs: Mapping[str, _Costs]) -> None:
+    """One line a schedule: the sum, its parts, stages and steps."""
+    parts = list(next(iter(costs.values())).parts)
+    headings = ["total", *parts, "stages", "steps"]
+    width = max(map(len, costs))
+    typer.echo("  ".join([" " * (width + 2), *(f"{heading:>6}" for heading in headings)]))
+    for name, cost in costs.items():
+        numbers = [f"{value:.2f}" for value in (cost.total, *cost.parts.values())] + [f"{cost.stages}", f"{cost.steps}"]
+        cells = (f"{text:>{max(6, len(heading))}}" for text, heading in zip(numbers, headings, strict=True))
+        typer.echo("  ".join([f"  {name:{width}}", *cells]))
+
+
+def _rounded(parts: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in parts.items()}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tadan.cli.files import ModelOption
 from tadan.cli.optimize import optimize
 from tadan.cli.report import print_error
 from tadan.errors import TadanError
@@ -14,22 +15,23 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from tadan.models import AnyConfig
     from tadan.schedule import Schedule
 
 app = typer.Typer(help="Decoding orders: what is decoded when, and what it costs.", no_args_is_help=True)
 app.command()(optimize)
-
-LATENT_STRIDE = 16  # pixels per latent position, each way
-EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512
 
 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="Name, alias, stored name or pattern, such as 4x4, best or 0,2/3,1.")],
     size: Annotated[int, typer.Option(min=1, max=64, help="Rows and columns to draw.")] = 8,
-    radius: Annotated[int, typer.Option(min=0, max=8, help="Radius of the context window.")] = 2,
+    radius: Annotated[
+        int | None, typer.Option(min=0, max=8, help="Radius of the context window; default: that of the model.")
+    ] = None,
+    model: ModelOption = None,
 ) -> None:
-    """Draw a schedule: the stage of every latent, and what each stage sees and costs."""
+    """Draw a schedule: the stage of every latent, and what each stage sees and costs under a model."""
     from dataclasses import asdict, replace
 
     from rich.columns import Columns
@@ -37,17 +39,19 @@ def show(
     from rich.panel import Panel
     from rich.table import Table
 
-    from tadan.models.config import ModelConfig
+    from tadan.models.arithmetic import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, arithmetic_of, example_plane
     from tadan.schedule import ScanSchedule, parse_schedule
-    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible, naive_context_macs_per_pixel, stage_costs
+    from tadan.schedule.cost import anchor_share, mean_visible
 
-    schedule = parse_schedule(name)
-    sizes = replace(ModelConfig(), radius=radius)
-    cost = decoder_cost(schedule, sizes)
+    schedule, config = parse_schedule(name), _config(model)
+    if radius is not None:
+        config = replace(config, radius=radius)
+    arithmetic, plane = arithmetic_of(config), example_plane(config)
+    cost = arithmetic.decoder(schedule)
     stages = schedule.stage_map(size, size)
-    plane = EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE
-    naive = naive_context_macs_per_pixel(schedule, sizes, *plane) / 1000
-    window = 2 * radius + 1
+    naive = arithmetic.naive(schedule, *plane) / 1000
+    count, steps = schedule.stage_count(*plane), arithmetic.steps(schedule, *plane)
+    window = 2 * config.radius + 1
 
     console = Console()
     titles = [f"group {group}" for group in range(schedule.groups)] if schedule.groups > 1 else [schedule.name or name]
@@ -55,9 +59,12 @@ def show(
     panels = [Panel(grid, title=title, expand=False) for grid, title in zip(grids, titles, strict=True)]
     console.print(Columns(panels))
 
-    console.print(f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels  {schedule.stage_count(*plane)}")
+    console.print(f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels  {count}")
+    if steps != count:
+        console.print(f"steps that wait in turn     {steps}, one a stage and channel group in it")
     console.print(f"anchors (see no neighbour)  {anchor_share(schedule):.2%}")
-    console.print(f"mean visible neighbours     {mean_visible(schedule, radius):.1f} in a window of {window}x{window}")
+    visible = mean_visible(schedule, config.radius)
+    console.print(f"mean visible neighbours     {visible:.1f} in a window of {window}x{window}")
     parts = ", ".join(f"{part} {value:.2f}" for part, value in asdict(cost).items())
     console.print(f"decoder, kMAC/pixel         {cost.total:.2f}")
     console.print(f"  {parts}", highlight=False)
@@ -67,7 +74,7 @@ def show(
     for heading in ("stage", "latents", "visible neighbours", "kMAC/pixel"):
         table.add_column(heading, justify="right")
     alike = isinstance(schedule, ScanSchedule)
-    for stage in stage_costs(schedule, sizes):
+    for stage in arithmetic.stages(schedule):
         share = "" if alike else f"{stage.share:.2%}"
         number = "all" if alike else str(stage.stage)
         table.add_row(number, share, f"{stage.visible:.1f}", f"{stage.kmacs_per_pixel:.3f}")
@@ -75,52 +82,67 @@ def show(
 
 
 @app.command("list")
-def list_() -> None:
-    """List the named schedules: the catalogue, then those stored on this machine."""
+def list_(model: ModelOption = None) -> None:
+    """List the named schedules and what they cost under a model: the catalogue, then those stored on this machine."""
     from rich.console import Console
 
     from tadan.schedule import ALIASES, get_schedule, schedule_names, stored_names, stored_schedule
 
     alias_of = {name: alias for alias, name in ALIASES.items()}
-    table = _costs_table()
+    table, config = _costs_table(), _config(model)
     for name in schedule_names():
-        _add_costs(table, name, alias_of.get(name, ""), get_schedule(name))
+        _add_costs(table, name, alias_of.get(name, ""), get_schedule(name), config)
     if stored_names():
         table.add_section()
     for name in stored_names():
         try:
             schedule = stored_schedule(name)
             if schedule is not None:  # deleted by another process since
-                _add_costs(table, name, "stored", schedule)
+                _add_costs(table, name, "stored", schedule, config)
         except TadanError as error:  # one damaged file hides no other
             print_error(str(error))
     Console().print(table)
 
 
+def _config(model: str | None) -> AnyConfig:
+    """Sizes of a model; those of the bundled one need no file."""
+    from tadan.models import ModelConfig, load_model
+
+    return ModelConfig() if model is None else load_model(model).config
+
+
 def _costs_table() -> Table:
     from rich.table import Table
 
-    table = Table(caption=f"stages for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; kMAC/pixel of the whole decoder")
+    from tadan.models.arithmetic import EXAMPLE_HEIGHT, EXAMPLE_WIDTH
+
+    caption = (
+        f"stages, and steps that wait for each other, for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; sees: visible "
+        "neighbours; kMAC/pixel of the whole decoder; -: the model cannot follow so many channel groups"
+    )
+    table = Table(caption=caption)
     table.add_column("name")
     table.add_column("alias")
-    for heading in ("stages", "groups", "anchors", "visible", "kMAC/pixel"):
+    for heading in ("stages", "steps", "groups", "anchors", "sees", "kMAC/px"):
         table.add_column(heading, justify="right")
     return table
 
 
-def _add_costs(table: Table, name: str, note: str, schedule: Schedule) -> None:
-    from tadan.models.config import ModelConfig
-    from tadan.schedule.cost import anchor_share, decoder_cost, mean_visible
+def _add_costs(table: Table, name: str, note: str, schedule: Schedule, config: AnyConfig) -> None:
+    from tadan.models.arithmetic import arithmetic_of, example_plane
+    from tadan.schedule.cost import anchor_share, mean_visible
 
-    sizes = ModelConfig()
+    arithmetic, plane = arithmetic_of(config), example_plane(config)
+    follows = schedule.groups in config.schedule_groups
     table.add_row(
         name,
         note,
-        str(schedule.stage_count(EXAMPLE_HEIGHT // LATENT_STRIDE, EXAMPLE_WIDTH // LATENT_STRIDE)),
+        str(schedule.stage_count(*plane)),
+        str(arithmetic.steps(schedule, *plane)) if follows else "-",
         str(schedule.groups),
         f"{anchor_share(schedule):.2%}",
-        f"{mean_visible(schedule, sizes.radius):.1f}",
-        f"{decoder_cost(schedule, sizes).total:.2f}",
+        f"{mean_visible(schedule, config.radius):.1f}",
+        f"{arithmetic.decoder(schedule).total:.2f}" if follows else "-",
     )
 
 

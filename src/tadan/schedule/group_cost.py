@@ -23,6 +23,7 @@ from tadan.schedule.cost import (
     PIXELS_AT_64,
     DecoderCost,
     EncoderCost,
+    StageCost,
     block_macs_per_position,
     conv_macs_per_position,
     depthwise_macs_per_position,
@@ -99,6 +100,52 @@ def sequential_steps(schedule: Schedule, sizes: GroupSizes, height: int, width: 
     schedule.stage_count(height, width)  # checks the plane
     stages = schedule.stage_map(height, width)
     return own * sum(len(np.unique(group)) for group in stages)
+
+
+def group_stage_costs(schedule: Schedule, sizes: GroupSizes) -> tuple[StageCost, ...]:
+    """Every stage of a schedule in decoding order; a scan, whose stages are alike, gives a single entry.
+
+    A stage pays for context, hidden layer, late network and outlet of its latents. Averages count channels, so that
+    a schedule group weighs as much as it holds.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
+    """
+    own = _own(schedule, sizes)
+    channels, features = (
+        np.reshape(one, (schedule.groups, own)).sum(axis=1) for one in (sizes.group_sizes, sizes.embed_sizes)
+    )
+    stages = schedule.stage_map(*schedule.period)
+    seen = schedule.visibility(*schedule.period, sizes.radius).sum(axis=(4, 5))  # (viewers, rows, cols, seen groups)
+    macs = sizes.hidden * (seen @ features + sizes.hidden + own * sizes.late)
+    macs = macs + (2 * (sizes.hidden + sizes.late) * channels)[:, None, None]
+    last = np.argmax(stages[::-1], axis=0)  # from the end: the group that tells nobody
+    is_last = np.arange(schedule.groups)[::-1, None, None] == last
+    macs = macs - 2 * sizes.late * is_last * _last_sizes(schedule, sizes)
+    weight = np.broadcast_to(channels[:, None, None], stages.shape)
+    costs = []
+    for stage in range(int(stages.max()) + 1):
+        here = stages == stage
+        visible = float(np.average(seen.sum(axis=3)[here], weights=weight[here])) / schedule.groups
+        share = float(weight[here].sum() / weight.sum())
+        costs.append(StageCost(stage, share, visible, float(macs[here].sum()) / stages[0].size / PIXELS_AT_16 / 1000))
+    return tuple(costs)
+
+
+def naive_group_macs_per_pixel(schedule: Schedule, sizes: GroupSizes, height: int, width: int) -> float:
+    """What context and parameters of a latent plane cost if every stage recomputes them everywhere.
+
+    ``stages * (schedule.groups * ((2 radius + 1)² * embedded values * hidden + hidden²) + late * (2 latent + groups *
+    hidden) + hidden * 2 * latent) / 256``, see :func:`tadan.schedule.cost.naive_context_macs_per_pixel`.
+
+    Raises:
+        InvalidInput: the schedule's groups do not divide the model's, or a dimension is below 1.
+    """
+    _own(schedule, sizes)
+    latent, window = sum(sizes.group_sizes), (2 * sizes.radius + 1) ** 2 * sum(sizes.embed_sizes)
+    stage = schedule.groups * (window + sizes.hidden) * sizes.hidden + 2 * sizes.hidden * latent
+    stage += sizes.late * (2 * latent + len(sizes.group_sizes) * sizes.hidden)
+    return schedule.stage_count(height, width) * stage / PIXELS_AT_16
 
 
 def window_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
