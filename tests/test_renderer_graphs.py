@@ -15,10 +15,12 @@ from renderer_examples import CONFIG, batch, exported, exported_bytes, float_mod
 from tadan.cli.settings import parse_sizes
 from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, RendererConfig, config_from_dict, load_model, read_model, save_model
+from tadan.models.model import content_id
 from tadan.nn import renderer, transforms
 from tadan.nn.by_quality import gains_of
 from tadan.nn.renderer_gradient import gradient_graph
 from tadan.nn.renderer_graphs import analysis_graph, synthesis_graph
+from tadan.nn.shared_weights import share_weights
 from tadan.schedule import get_schedule
 from tadan.train.restore import restore
 from tadan.train.start import begin
@@ -174,6 +176,34 @@ def test_weights_are_stored_once_in_half_precision():
     assert stored < 2 * (trained + flipped) + 2000
 
 
+def test_graphs_that_share_their_weights_are_those_written_in_one_piece(model):
+    """Every node and every stored tensor, and what they compute, to the last bit."""
+    whole = {"g_s": synthesis_graph(model.g_s), "g_s_gradient": gradient_graph(model.g_s)}
+    rest, weights = share_weights(whole)
+    pixels = random_pixels(1, 2, 3)
+    y_hat = 40 * np.random.default_rng(1).standard_normal((1, model.config.latent, 2, 3), np.float32)
+    for name, data in whole.items():
+        joined, one = (onnx.load_from_string(each) for each in (rest[name] + weights, data))
+        for graph in (joined.graph, one.graph):
+            graph.initializer.sort(key=lambda tensor: tensor.name)
+        assert joined == one
+        inputs = {"y_hat": y_hat, "gains": gains(model.g_s)} | ({"picture": pixels} if "gradient" in name else {})
+        for mine, other in zip(run(rest[name] + weights, **inputs), run(data, **inputs), strict=True):
+            np.testing.assert_array_equal(mine, other)
+        halves = {one.name for one in onnx.load_from_string(rest[name]).graph.initializer if one.data_type == 10}
+        assert not {f"{parameter}_half" for parameter, _ in model.g_s.named_parameters()} & halves
+
+
+def test_a_file_holds_the_weights_of_g_s_once():
+    tensors, g_s = load(exported_bytes()), float_model().g_s
+    elsewhere = {id(by.values) for by in gains_of(g_s)}
+    trained = sum(value.numel() for value in g_s.parameters() if id(value) not in elsewhere)
+    assert 2 * trained <= tensors["weights.g_s"].nbytes < 2 * trained + 3000
+    whole = len(synthesis_graph(g_s)) + len(gradient_graph(g_s))
+    parts = sum(tensors[name].nbytes for name in ("graph.g_s", "graph.g_s_gradient", "weights.g_s"))
+    assert abs(whole - parts - tensors["weights.g_s"].nbytes) < 16  # lengths of the messages
+
+
 # --- and back ---------------------------------------------------------------------------------------------------------
 
 
@@ -204,9 +234,28 @@ def test_a_file_whose_gains_have_another_length_is_refused(tmp_path, name):
         read_model(path)
 
 
+@pytest.mark.parametrize("name", ["weights.g_s", "graph.g_s", "graph.g_s_gradient", "graph.h_a"])
+def test_a_file_without_a_part_of_a_graph_is_refused(tmp_path, name):
+    tensors = load(exported_bytes())
+    del tensors[name]
+    path = tmp_path / "short.safetensors"
+    path.write_bytes(save_model(CONFIG, tensors, {}))
+    with pytest.raises(Corrupt, match="lacks parts"):
+        read_model(path)
+
+
+def test_the_content_id_covers_the_shared_weights():
+    tensors = load(exported_bytes())
+    changed = tensors["weights.g_s"].copy()
+    changed[-1] ^= 1
+    assert content_id(CONFIG, tensors) != content_id(CONFIG, {**tensors, "weights.g_s": changed})
+
+
 def test_the_graph_of_another_network_is_refused(tmp_path):
     tensors = load(exported_bytes())
-    tensors["graph.g_s"] = np.frombuffer(synthesis_graph(random_model(grid_hidden=16).g_s), np.uint8)
+    other = random_model(grid_hidden=16).g_s
+    weights = share_weights({"g_s": synthesis_graph(other), "g_s_gradient": gradient_graph(other)})[1]
+    tensors["weights.g_s"] = np.frombuffer(weights, np.uint8)
     path = tmp_path / "other.safetensors"
     path.write_bytes(save_model(CONFIG, tensors, {}))
     with pytest.raises(Corrupt, match="of another size"):

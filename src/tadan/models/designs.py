@@ -23,6 +23,10 @@ CONFIGS: dict[str, type[ModelConfig] | type[RendererConfig]] = {
 }
 
 
+# Protobuf messages are joined by concatenation: a graph without weights, then the weights that two graphs share.
+_SHARED_WEIGHTS = {RendererConfig.design: {"g_s": "weights.g_s", "g_s_gradient": "weights.g_s"}}
+
+
 def config_from_dict(values: Mapping[str, Any]) -> AnyConfig:
     """Configuration of the design that ``values["design"]`` names; without that key of the first design.
 
@@ -35,6 +39,12 @@ def config_from_dict(values: Mapping[str, Any]) -> AnyConfig:
     if not isinstance(design, str) or design not in CONFIGS:
         raise Corrupt(f"model of the design {design!r}, but this version knows {', '.join(CONFIGS)}; upgrade tadan")
     return CONFIGS[design].from_dict({name: value for name, value in values.items() if name != "design"})
+
+
+def graph_parts(config: AnyConfig, name: str) -> tuple[str, ...]:
+    """Names of the tensors whose bytes, one after the other, are the ONNX graph ``name``."""
+    weights = _SHARED_WEIGHTS.get(config.design, {}).get(name)
+    return (f"graph.{name}",) if weights is None else (f"graph.{name}", weights)
 
 
 def twin_of(config: AnyConfig, arrays: Arrays) -> EntropyTwin | GroupTwin:

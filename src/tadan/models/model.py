@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.models.config import QUALITY_MAX
-from tadan.models.designs import AnyConfig, config_from_dict, twin_of
+from tadan.models.designs import AnyConfig, config_from_dict, graph_parts, twin_of
 
 if TYPE_CHECKING:
     from tadan.exact.plane import Twin
@@ -72,7 +72,7 @@ class Model:
 
     def graph(self, name: str) -> bytes:
         """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
-        return self.tensors[f"graph.{name}"].tobytes()
+        return b"".join(self.tensors[part].tobytes() for part in graph_parts(self.config, name))
 
     def gain(self, quality: int) -> NDArray[np.float32]:
         """Factor of each latent before rounding, float32 (latent,)."""
@@ -179,6 +179,6 @@ def read_model(path: Path) -> Model:
     whole = all(gain is not None and gain.shape == (QUALITY_MAX, widths[name]) for name, gain in gains.items())
     curvature = tensors.get("search.curvature")
     whole &= curvature is not None and curvature.shape == (config.latent,)
-    if not whole or any(f"graph.{name}" not in tensors for name in GRAPHS):
+    if not whole or any(part not in tensors for name in GRAPHS for part in graph_parts(config, name)):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
     return model

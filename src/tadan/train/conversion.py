@@ -14,6 +14,7 @@ from tadan.models import AnyConfig, Model, ModelConfig, RendererConfig
 from tadan.nn import gradient_graph, graphs, renderer_gradient, renderer_graphs
 from tadan.nn.model import TadanModel
 from tadan.nn.renderer import RendererSynthesis, WideAnalysis
+from tadan.nn.shared_weights import share_weights
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.train.export_first import calibrate_first, first_tensors
 from tadan.train.export_groups import calibrate_groups, group_tensors
@@ -34,7 +35,7 @@ class Conversion:
     Attributes:
         calibrate: largest activation of every channel that the integer twin stores, on pictures (B, H, W, 3) in 0..1.
         integers: from these the tensors ``exact.*`` and ``format.*``.
-        graphs: ONNX graphs by name.
+        graphs: parts of the ONNX graphs by the names of their tensors, see :func:`tadan.models.designs.graph_parts`.
         fill: sets the transforms and the entropy model of a float model from a file, the gains aside.
     """
 
@@ -47,20 +48,25 @@ class Conversion:
 def _first_graphs(model: TadanModel) -> dict[str, bytes]:
     g_a, g_s = cast(Analysis, model.g_a), cast(Synthesis, model.g_s)
     return {
-        "g_a": graphs.analysis_graph(g_a),
-        "h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
-        "g_s": graphs.synthesis_graph(g_s),
-        "g_s_gradient": gradient_graph.gradient_graph(g_s),
+        "graph.g_a": graphs.analysis_graph(g_a),
+        "graph.h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
+        "graph.g_s": graphs.synthesis_graph(g_s),
+        "graph.g_s_gradient": gradient_graph.gradient_graph(g_s),
     }
 
 
 def _renderer_graphs(model: TadanModel) -> dict[str, bytes]:
     g_a, g_s = cast(WideAnalysis, model.g_a), cast(RendererSynthesis, model.g_s)
+    both = {
+        "graph.g_s": renderer_graphs.synthesis_graph(g_s),
+        "graph.g_s_gradient": renderer_gradient.gradient_graph(g_s),
+    }
+    skeletons, weights = share_weights(both)
     return {
-        "g_a": renderer_graphs.analysis_graph(g_a),
-        "h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
-        "g_s": renderer_graphs.synthesis_graph(g_s),
-        "g_s_gradient": renderer_gradient.gradient_graph(g_s),
+        "graph.g_a": renderer_graphs.analysis_graph(g_a),
+        "graph.h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
+        **skeletons,
+        "weights.g_s": weights,
     }
 
 

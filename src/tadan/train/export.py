@@ -76,7 +76,7 @@ def export_tensors(
     conversion = conversion_of(model.config)
     out = conversion.integers(model, maxima, bits)
     out |= {f"tables.{name}": value for name, value in tables.to_arrays().items()}
-    out |= {f"graph.{name}": np.frombuffer(data, np.uint8) for name, data in conversion.graphs(model).items()}
+    out |= {name: np.frombuffer(data, np.uint8) for name, data in conversion.graphs(model).items()}
     for name, parts, kind in (
         ("gain", [model.log_gain], np.float32),
         ("inverse_gain", [model.log_inverse_gain], np.float32),
