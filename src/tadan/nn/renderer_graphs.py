@@ -3,7 +3,8 @@
 The renderer's grid is kept as 16 tensors, one for each of the 4x4 grid points of a position of y: ``(positions,
 channels)``, a *part*. Every part meets the same shift and scale, so that a product takes the shift in as it starts, and
 all that happens to a part until the next depthwise convolution stays in the processor's cache. Measured against whole
-planes and against a layout with broadcasting, that is the fastest in ONNX Runtime on a CPU (docs/benchmarks.md).
+planes and against a layout with broadcasting, that is the fastest in ONNX Runtime on a CPU (docs/experiments.md, the
+entry on layouts of g_s).
 
 Parameters are stored under their own names and in their own order of values; what turns them into the operands of the
 nodes is folded when the session starts.
