@@ -182,6 +182,7 @@ def test_info_model_counts_the_arithmetic_of_the_decoder():
     for name, total in facts["decoder_kmac_per_pixel"].items():
         assert total == pytest.approx(sum(facts["decoder_parts"][name].values()), abs=1e-3)
     assert facts["stages"] == facts["sequential_steps"]
+    fails("info", "--model", "no-such-model", message="no-such-model")
 
 
 def test_info_and_help_load_nothing_heavy(stream_file):

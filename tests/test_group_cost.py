@@ -147,4 +147,3 @@ def test_info_model_counts_the_steps_of_channel_groups(tmp_path):
     assert facts["sequential_steps"]["raster"] == 6 * facts["stages"]["raster"] == 6 * 1536
     assert facts["decoder_parts"]["4x4"]["late"] > 0
     assert facts["encoder_parts"]["g_a"] > 0
-    fails("info", "--model", "no-such-model", message="no-such-model")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import read_stream
@@ -19,12 +21,15 @@ from tadan.entropy import StageDecoder
 from tadan.errors import InvalidInput
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 
+_Words = tuple[bytes, list[NDArray[np.uint8]]]  # of a tile, and the scale indices of what they hold
+
 
 @dataclass(frozen=True)
 class SpeedRow:
     """Medians in seconds of one schedule, named as it was given.
 
-    ``entropy`` is the rANS share of ``latents``, itself a part of ``decode``.
+    ``stages`` are those of the largest tile. ``entropy`` is the rANS share of ``latents``, itself a part of ``decode``;
+    tiles are pulled one after the other, where ``decode`` works on several in turn with several threads.
     """
 
     schedule: str
@@ -66,15 +71,23 @@ def measure_speed(
     plans = {_label(one): one if isinstance(one, Schedule) else parse_schedule(one) for one in schedules}
     if not plans:
         raise InvalidInput("no schedule to time; give at least one name or pattern")
-    stages: list[np.ndarray[Any, Any]] = []
-    codec = Codec(model, threads, observe=lambda _symbols, index: stages.append(index.copy()))
-    shape = plane_shape(image.width, image.height, Y_STRIDE)
+    pushed: list[NDArray[np.uint8]] = []  # tile after tile: z, then every step of y
+    observed = Codec(model, threads, observe=lambda _symbols, index: pushed.append(index.copy()))
+    codec = Codec(model, threads, fallback=False)  # an observed one would work on one tile at a time
     files: dict[str, bytes] = {}
-    indices: dict[str, list[np.ndarray[Any, Any]]] = {}
+    coded: dict[str, list[_Words]] = {}
+    counts: dict[str, int] = {}
     for name, plan in plans.items():
-        stages.clear()
-        files[name] = codec.encode(image, quality, plan, effort=0)
-        indices[name] = list(stages)
+        pushed.clear()
+        files[name] = observed.encode(image, quality, plan, effort=0)
+        shapes, coded[name] = [], []
+        stream, following = read_stream(files[name]), iter(pushed)
+        for tile, (_, _, width, height) in zip(stream.tiles, stream.header.tile_boxes(), strict=True):
+            shapes.append(plane_shape(width, height, Y_STRIDE))
+            steps = 1 + sum(1 for _ in codec.model.twin.steps(plan, shapes[-1]))
+            coded[name].append((tile.payload, list(islice(following, steps))))
+        counts[name] = max(plan.stage_count(*shape) for shape in shapes)
+        codec.encode(image, quality, plan, effort=0)
         codec.decode(files[name])
     times: dict[tuple[str, str], list[float]] = {}
 
@@ -90,16 +103,15 @@ def measure_speed(
             trial(name, "encode", lambda plan=plan: codec.encode(image, quality, plan, effort=0))  # type: ignore[misc]
             trial(name, "decode", lambda data=data: codec.decode(data))  # type: ignore[misc]
             trial(name, "latents", lambda data=data: codec.decode_latents(data))  # type: ignore[misc]
-            payload = read_stream(data).tiles[0].payload
-            trial(name, "entropy", lambda p=payload, name=name: _pull_all(codec, p, indices[name]))  # type: ignore[misc]
+            trial(name, "entropy", lambda tiles=coded[name]: _pull_all(codec, tiles))  # type: ignore[misc]
     return [
         SpeedRow(
             name,
-            plan.stage_count(*shape),
+            counts[name],
             len(files[name]),
             *(median(times[name, part]) for part in ("encode", "decode", "latents", "entropy")),
         )
-        for name, plan in plans.items()
+        for name in plans
     ]
 
 
@@ -111,8 +123,9 @@ def _label(schedule: str | Schedule) -> str:
     return schedule.name or repr(schedule)
 
 
-def _pull_all(codec: Codec, payload: bytes, indices: Sequence[np.ndarray[Any, Any]]) -> None:
-    decoder = StageDecoder(codec.model.tables, payload)
-    for index in indices:
-        decoder.pull(index)
-    decoder.finish()
+def _pull_all(codec: Codec, tiles: Sequence[_Words]) -> None:
+    for payload, indices in tiles:
+        decoder = StageDecoder(codec.model.tables, payload)
+        for index in indices:
+            decoder.pull(index)
+        decoder.finish()
