@@ -9,6 +9,7 @@ from tadan.cli.bench.effort import effort
 from tadan.cli.bench.exactness import exactness
 from tadan.cli.bench.monotone import monotone
 from tadan.cli.bench.price import price
+from tadan.cli.bench.probes import probes
 from tadan.cli.bench.scale import scale
 from tadan.cli.bench.speed import speed
 from tadan.cli.bench.tiles import tiles
@@ -26,3 +27,4 @@ app.command()(damage)
 app.command()(exactness)
 app.command()(monotone)
 app.command()(price)
+app.command()(probes)
