@@ -18,7 +18,7 @@ from tadan.entropy import ScaleTables, estimate_bits, scale_values
 from tadan.evaluate.pictures import open_rgb
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.nn.model import TadanModel
-from tadan.schedule import get_schedule
+from tadan.schedule import Schedule, parse_schedule
 from tadan.train.checkpoint import load_weights
 from tadan.train.restore import restore
 
@@ -63,7 +63,7 @@ def measure_price(
     Args:
         pictures: files.
         qualities: 1..100 each.
-        schedule: name.
+        schedule: name or pattern, see :func:`tadan.schedule.parse_schedule`.
         model_name: exported model; None for the bundled one.
         weights: ``ema.safetensors`` of the run that was exported; without it the float network is restored from the
             model file, whose weights are those of the run rounded to 16 bits.
@@ -73,30 +73,30 @@ def measure_price(
     network = restore(model)
     if weights is not None:
         network.load_state_dict(load_weights(weights))
-    transforms, plan = Transforms(model), get_schedule(schedule)
+    transforms, plan = Transforms(model), parse_schedule(schedule)
     prices = []
     for quality in qualities:
         totals = np.zeros(3)
         for path in pictures:
             y, z = transforms.analyse(np.asarray(open_rgb(path)), quality)
-            stages: list[float] = []  # z, then the stages of y
+            steps: list[float] = []  # z, then the steps of y
 
-            def note(symbols: NDArray[np.int32], index: NDArray[np.uint8], out: list[float] = stages) -> None:
+            def note(symbols: NDArray[np.int32], index: NDArray[np.uint8], out: list[float] = steps) -> None:
                 out.append(estimate_bits(model.tables, symbols, index))
 
             _, latents, _ = encode_latents(model, y, z, quality, plan, observe=note)
-            totals += [*_float_bits(network, model.tables, y, latents, quality, schedule), sum(stages[1:])]
+            totals += [*_float_bits(network, model.tables, y, latents, quality, plan), sum(steps[1:])]
         prices.append(Price(quality, *totals.tolist()))
     return prices
 
 
 def _float_bits(
-    network: TadanModel, tables: ScaleTables, y: NDArray[np.float32], latents: Latents, quality: int, schedule: str
+    network: TadanModel, tables: ScaleTables, y: NDArray[np.float32], latents: Latents, quality: int, plan: Schedule
 ) -> tuple[float, float]:
     y_hat, z_hat = (
         torch.from_numpy(v[None].astype(np.float32)) / 2**LATENT_FRACTION for v in (latents.y_hat, latents.z_hat)
     )
-    predicted = network.entropy.parameters_for(y_hat, z_hat, get_schedule(schedule), torch.tensor([float(quality)]))
+    predicted = network.entropy.parameters_for(y_hat, z_hat, plan, torch.tensor([float(quality)]))
     mean, log_scale = predicted.mean[0].double().numpy(), predicted.log_scale[0].double().numpy()
     symbols = np.rint(y - mean)
     scale = np.exp(log_scale) * math.sqrt(2)
