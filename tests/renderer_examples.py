@@ -12,6 +12,7 @@ from photo_examples import photo
 from tadan.entropy import ScaleTables
 from tadan.models import RendererConfig, read_model, save_model
 from tadan.nn.by_quality import gains_of
+from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
 from tadan.nn.klt import start_renderer
 from tadan.nn.model import TadanModel
 from tadan.train.export import WeightBits, calibrate, export_tensors
@@ -67,14 +68,18 @@ def float_model():
     return random_model()
 
 
-def rounded_to_half(model):
+def rounded_as_stored(model):
     """The model with the weights of its graphs as the file stores them."""
     out = copy.deepcopy(model)
     with torch.no_grad():
         for part in (out.g_a, out.g_s, out.entropy.h_a):
             elsewhere = {id(by.values) for by in gains_of(part)}  # these become rows of the model file
-            for value in part.parameters():
-                if id(value) not in elsewhere:
+            for name, value in part.named_parameters():
+                if id(value) in elsewhere:
+                    continue
+                if value.dim() == 2 and name.startswith(("blocks.", "renderer.")):
+                    value.copy_(torch.from_numpy(from_eight_bits(*to_eight_bits(value.numpy()))))
+                else:
                     value.copy_(value.half().float())
     return out
 

@@ -1,4 +1,4 @@
-"""ONNX graphs of g_a and g_s of the design ``renderer``, written node by node: dynamic sizes, half-precision weights.
+"""ONNX graphs of g_a and g_s of the design ``renderer``, written node by node: dynamic sizes, compact weights.
 
 The renderer's grid is kept as 16 tensors, one for each of the 4x4 grid points of a position of y: ``(positions,
 channels)``, a *part*. Every part meets the same shift and scale, so that a product takes the shift in as it starts, and
@@ -17,15 +17,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from tadan.nn.by_quality import gains_of
+from tadan.nn.eight_bits import to_eight_bits
 from tadan.nn.graphs import GAINS, Graph, as_array, gains_port
 from tadan.nn.renderer import CELL, SIDE, STRIDE, GridBlock, RendererSynthesis, WideAnalysis
 from tadan.nn.transforms import Block, Conv
 
 PARTS = SIDE * SIDE
+BRANCHES = ("blocks.", "renderer.")  # parameters of residual branches
 
 
 class PartGraph(Graph):
@@ -35,6 +38,18 @@ class PartGraph(Graph):
         super().__init__(name, source, owner)
         self._stored: dict[int, str] = {}
         self._sizes: dict[str, str] = {}
+
+    def constant(self, values: NDArray[Any], parameter: Tensor | None = None) -> str:
+        """As of every graph, but the linear layers of residual branches in eight bits; widened at the start as well."""
+        name = self._names.get(id(parameter), "")
+        if parameter is None or parameter.dim() != 2 or not name.startswith(BRANCHES):
+            return super().constant(values, parameter)
+        integers, scales = to_eight_bits(values)
+        self._constants += [numpy_helper.from_array(integers, f"{name}_int8")]
+        self._constants += [numpy_helper.from_array(scales, f"{name}_scale_half")]
+        groups = self.reshape(self.node("Cast", f"{name}_int8", to=TensorProto.FLOAT), *scales.shape[:1], -1)
+        widened = self.node("Mul", groups, self.node("Cast", f"{name}_scale_half", to=TensorProto.FLOAT))
+        return self.reshape(widened, *values.shape)
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """A node that takes ``inputs``; returns its output and leaves the tip alone."""

@@ -1,7 +1,7 @@
 """From a model file back to a trainable float network, so that anyone can fine-tune or study a shipped model.
 
-Transforms come from the half-precision weights of the ONNX graphs, the entropy networks from the integer weights
-(16 bits a weight: closer to the trained value than half precision).
+Transforms come from the weights of the ONNX graphs (half precision, in part 8 bits), the entropy networks from the
+integer weights (16 bits a weight: closer to the trained value than half precision).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch import nn
 from tadan.errors import Corrupt
 from tadan.models import Model
 from tadan.nn.by_quality import gains_of
+from tadan.nn.eight_bits import from_eight_bits
 from tadan.nn.model import TadanModel
 from tadan.train.restore_groups import fill_groups
 
@@ -34,9 +35,13 @@ def _fill_by_name(part: nn.Module, graph: str, data: bytes) -> None:
     for name, value in part.named_parameters():
         if id(value) in elsewhere:
             continue
-        if f"{name}_half" not in stored:
+        if f"{name}_half" in stored:
+            weights = numpy_helper.to_array(stored[f"{name}_half"]).astype(np.float32)
+        elif {f"{name}_int8", f"{name}_scale_half"} <= set(stored):
+            integers, scales = (numpy_helper.to_array(stored[f"{name}_{kind}"]) for kind in ("int8", "scale_half"))
+            weights = from_eight_bits(integers, scales)
+        else:
             raise Corrupt(f"the graph {graph} of the model file lacks {name}; fetch or export it again")
-        weights = numpy_helper.to_array(stored[f"{name}_half"]).astype(np.float32)
         if value.dim() == 2 and weights.ndim == 4:  # a linear layer that runs as a convolution: (out, in, rows, cols)
             weights = weights.transpose(0, 2, 3, 1)
         if weights.size != value.numel():
