@@ -50,11 +50,39 @@ class Lattices:
         patterns: bool (P, window * groups), all different.
         which: for each row and column of the period, the index of its pattern.
         offsets: for each pattern the window positions where any channel group is visible, row by row.
+        radius: of the window.
     """
 
     patterns: Tensor
     which: list[list[int]]
     offsets: list[list[int]]
+    radius: int
+
+    def products(self, embedded: Tensor, kernels: Sequence[Tensor], bias: Tensor) -> Tensor:
+        """Product of the visible neighbours of every position with the kernel of its pattern; only they are gathered.
+
+        Args:
+            embedded: (B, h, w, features) of every position.
+            kernels: of every pattern, (number of its offsets * features, hidden).
+            bias: (P, hidden).
+
+        Returns:
+            (B, h, w, hidden)
+        """
+        (b, h, w, _), r, k = embedded.shape, self.radius, 2 * self.radius + 1
+        padded = F.pad(embedded, (0, 0, r, r, r, r))
+        rows, cols = len(self.which), len(self.which[0])
+        out = padded.new_empty(b, h, w, bias.shape[-1])
+        for i in range(min(rows, h)):
+            for j in range(min(cols, w)):
+                which = self.which[i][j]
+                term = bias[which]
+                if self.offsets[which]:
+                    corners = [(i + o // k, j + o % k) for o in self.offsets[which]]
+                    seen = [padded[:, top : h + top - i : rows, left : w + left - j : cols] for top, left in corners]
+                    term = torch.cat(seen, -1) @ kernels[which] + term
+                out[:, i::rows, j::cols] = term
+        return out
 
 
 @lru_cache(maxsize=256)
@@ -63,7 +91,7 @@ def lattices(schedule: Schedule, group: int, radius: int, groups: int) -> Lattic
     visible = visibility_input(schedule, *schedule.period, radius, groups)[group]
     patterns, which = torch.unique(visible.flatten(0, 1), dim=0, return_inverse=True)
     offsets = [one.reshape(-1, groups).any(-1).nonzero().flatten().tolist() for one in patterns]
-    return Lattices(patterns, which.reshape(schedule.period).tolist(), offsets)
+    return Lattices(patterns, which.reshape(schedule.period).tolist(), offsets, radius)
 
 
 class _WindowContext(nn.Module, ABC):
@@ -103,23 +131,8 @@ class _WindowContext(nn.Module, ABC):
         Returns:
             (B, h, w, hidden)
         """
-        config, (b, h, w, _) = self.config, y_hat.shape
-        r, k = config.radius, 2 * config.radius + 1
-        padded = F.pad(self.embedding(y_hat).flatten(3), (0, 0, r, r, r, r))
-        rows, cols = schedule.period
-        plan = lattices(schedule, group, r, config.groups)
-        kernels, bias = self.mixed(schedule, group)
-        out = padded.new_empty(b, h, w, config.hidden)
-        for i in range(min(rows, h)):
-            for j in range(min(cols, w)):
-                which = plan.which[i][j]
-                term = bias[which]
-                if plan.offsets[which]:
-                    corners = [(i + o // k, j + o % k) for o in plan.offsets[which]]
-                    seen = [padded[:, top : h + top - i : rows, left : w + left - j : cols] for top, left in corners]
-                    term = torch.cat(seen, -1) @ kernels[which] + term
-                out[:, i::rows, j::cols] = term
-        return out
+        plan = lattices(schedule, group, self.config.radius, self.config.groups)
+        return plan.products(self.embedding(y_hat).flatten(3), *self.mixed(schedule, group))
 
 
 class AnyScheduleContext(_WindowContext):

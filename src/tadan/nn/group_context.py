@@ -11,7 +11,6 @@ from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tadan.exact.constants import MAGNITUDE_CLIP
 from tadan.models.renderer_config import RendererConfig
@@ -84,7 +83,7 @@ class GroupContext(nn.Module):
         return torch.einsum("pbvf,hbvf->pvfh", mixing, bases), out[:, cut:] + self.bases.bias
 
     def forward(self, y_hat: Tensor, schedule: Schedule, group: int = 0) -> Tensor:
-        """Context term of every position, each on the lattice of its pattern; only visible neighbours are gathered.
+        """Context term of every position, each on the lattice of its pattern.
 
         Args:
             y_hat: (B, h, w, latent) latents in quantisation steps.
@@ -94,21 +93,7 @@ class GroupContext(nn.Module):
         Returns:
             (B, h, w, hidden)
         """
-        config, (b, h, w, _) = self.config, y_hat.shape
-        r, k = config.radius, 2 * config.radius + 1
-        padded = F.pad(self.embedding(y_hat), (0, 0, r, r, r, r))
-        rows, cols = schedule.period
-        plan = lattices(schedule, group, r, config.groups)
+        plan = lattices(schedule, group, self.config.radius, self.config.groups)
         mixed, bias = self.kernels(plan.patterns.to(y_hat.device))
         kernels = [kernel[offsets].flatten(0, 1) for kernel, offsets in zip(mixed.unbind(0), plan.offsets, strict=True)]
-        out = padded.new_empty(b, h, w, config.hidden)
-        for i in range(min(rows, h)):
-            for j in range(min(cols, w)):
-                which = plan.which[i][j]
-                term = bias[which]
-                if plan.offsets[which]:
-                    corners = [(i + o // k, j + o % k) for o in plan.offsets[which]]
-                    seen = [padded[:, top : h + top - i : rows, left : w + left - j : cols] for top, left in corners]
-                    term = torch.cat(seen, -1) @ kernels[which] + term
-                out[:, i::rows, j::cols] = term
-        return out
+        return plan.products(self.embedding(y_hat), kernels, bias)
