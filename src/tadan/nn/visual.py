@@ -38,9 +38,9 @@ RATES = {
 
 
 def price_of_a_point(quality: Tensor) -> Tensor:
-    """Bits per pixel that one point of the score is worth: quality (B,) in 1..100 -> float32 (B,)."""
-    log_rate = np.interp(quality.double().cpu().numpy(), list(RATES), np.log(list(RATES.values())))
-    return torch.from_numpy(POINT * np.exp(log_rate)).float().to(quality.device)
+    """Bits per pixel that one point of the score is worth: quality (B,) in 1..100, on the CPU -> float32 (B,)."""
+    log_rate = np.interp(quality.double().numpy(), list(RATES), np.log(list(RATES.values())))
+    return torch.from_numpy(POINT * np.exp(log_rate)).float()
 
 
 def unseen(picture: Tensor, shown: Tensor) -> Tensor:

@@ -168,6 +168,7 @@ class Trainer:
         """
         recipe, world = self.recipe, self.world
         picture, quality, schedule = self._batch()
+        point = price_of_a_point(quality).to(self.device)
         quality = quality.to(self.device)
         lam = lambdas(self.config, quality)
         with autocast(self.device, recipe):
@@ -177,7 +178,7 @@ class Trainer:
         weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
         distortion = lam * 255**2 * losses.mse
         if losses.unseen is not None:
-            distortion = (1 - recipe.eye) * distortion + recipe.eye * price_of_a_point(quality) * losses.unseen
+            distortion = (1 - recipe.eye) * distortion + recipe.eye * point * losses.unseen
         loss = (weight * (distortion + rate)).mean()
         set_learning_rate(self.optimizers, self.learning_rate())
         for optimizer in self.optimizers:

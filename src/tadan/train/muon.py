@@ -61,7 +61,9 @@ class BlockMuon(torch.optim.Optimizer):
                 if matrix.grad is None:
                     continue
                 state = self.state[matrix]
-                mean = state.setdefault("momentum_buffer", torch.zeros_like(matrix))
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix)
+                mean = state["momentum_buffer"]
                 mean.lerp_(matrix.grad, 1 - group["momentum"])
                 look_ahead = matrix.grad.lerp(mean, group["momentum"])
                 update = orthogonal_blocks(look_ahead.bfloat16() if self.bf16 else look_ahead).to(matrix.dtype)
