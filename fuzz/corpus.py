@@ -22,8 +22,8 @@ from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.codec.pictures import pack_alpha
 from tadan.entropy import ScaleTables, StageEncoder
-from tadan.models import save_model
-from tadan.models.config import ModelConfig
+from tadan.models import RendererConfig, save_model
+from tadan.models.model import GRAPHS
 
 FOLDER = Path(__file__).parent / "corpus"
 LIMITS = Limits(max_pixels=2**14, max_metadata_bytes=2**16, max_tiles=64, max_tile_bytes=2**20)
@@ -147,15 +147,16 @@ def _pictures() -> dict[str, bytes]:
     return inputs
 
 
-def tiny_model() -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
+def tiny_model() -> tuple[RendererConfig, dict[str, NDArray[Any]]]:
     """The smallest parts that a model file is made of; they do not fit together beyond what reading checks."""
-    config = replace(ModelConfig(), latent=4, width=1, analysis_blocks=1, synthesis_blocks=1, z_channels=1)
+    widths = {"analysis_width": 1, "analysis_blocks": 1, "body_width": 1, "body_blocks": 1, "grid": 1, "grid_blocks": 1}
+    config = replace(RendererConfig(), group_sizes=(1, 3), embed_sizes=(1, 1), z_channels=1, **widths)
     tensors: dict[str, NDArray[Any]] = {
         f"quality.{name}": np.ones((100, width), np.float16)
-        for name, width in (("gain", 4), ("inverse_gain", 4), ("g_a", 2), ("g_s", 2))
+        for name, width in (("gain", 4), ("inverse_gain", 4), *config.gain_lengths.items())
     }
     tensors["search.curvature"] = np.ones(4, np.float32)
-    tensors |= {f"graph.{name}": np.zeros(3, np.uint8) for name in ("g_a", "h_a", "g_s", "g_s_gradient")}
+    tensors |= {part: np.zeros(3, np.uint8) for parts in GRAPHS.values() for part in parts}
     tensors["tables.freqs"], tensors["tables.half_widths"] = TABLES.freqs[:200], TABLES.half_widths
     tensors["exact.conv1.weight"] = np.ones((9, 2), np.int16)
     return config, tensors

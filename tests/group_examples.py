@@ -8,7 +8,7 @@ import torch
 from photo_examples import photo
 from tadan.entropy import ScaleTables
 from tadan.exact.group_network import GroupSizes, GroupTwin
-from tadan.models.renderer_config import RendererConfig
+from tadan.models.config import RendererConfig
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.train.export import WeightBits

@@ -1,14 +1,47 @@
-"""The integer networks of the design renderer once more, as plainly as possible: int64, whole planes, one latent group
-at a time from all latents, with those that may not be seen multiplied by zero."""
+"""The integer networks once more, as plainly as possible: int64, whole planes, one latent group at a time from all
+latents, with those that may not be seen multiplied by zero.
+
+Nothing here is shared with tadan.exact but the numbers of its constants module.
+"""
 
 import numpy as np
 
 from tadan.exact import constants as c
-from twin_examples import SCALES, NaiveTwin, shift
+
+SCALES = 64
 
 
-class NaiveGroupTwin(NaiveTwin):
+def shift(total, bits, low, high):
+    return np.clip((total + (np.int64(1) << bits >> 1)) >> bits, low, high)
+
+
+class NaiveTwin:
     """Integer networks of ``model`` (anything with ``config`` and ``tensors``)."""
+
+    def __init__(self, model):
+        self.config = model.config
+        self.tensors = {
+            name[6:]: value.astype(np.int64) for name, value in model.tensors.items() if name.startswith("exact.")
+        }
+
+    def layer(self, name, x, low=0, high=c.ACTIVATION_LIMIT, bias=None):
+        bias = self.tensors[f"{name}.bias"] if bias is None else bias
+        return shift(x @ self.tensors[f"{name}.weight"] + bias, self.tensors[f"{name}.shift"], low, high)
+
+    def conv3(self, name, x, *limits):
+        height, width, _ = x.shape
+        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+        rows = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
+        return self.layer(name, np.concatenate(rows, axis=2), *limits)
+
+    @staticmethod
+    def spread(x):
+        """Each position to 2x2: channels are ordered (row, column, channel)."""
+        height, width, channels = x.shape
+        out = np.empty((2 * height, 2 * width, channels // 4), np.int64)
+        for part in range(4):
+            out[part // 2 :: 2, part % 2 :: 2] = x[:, :, part * channels // 4 : (part + 1) * channels // 4]
+        return out
 
     def hyper(self, z_hat, quality):
         x = np.clip(z_hat.astype(np.int64), -c.Z_LIMIT, c.Z_LIMIT)
@@ -88,3 +121,14 @@ class NaiveGroupTwin(NaiveTwin):
             )
             total[row, col] = pre[row, col] + context + self.layer("mask_bias", state, -c.PRE_LIMIT, c.PRE_LIMIT)
         return self.layer("hidden", shift(total, c.PRE_EXTRA, 0, c.ACTIVATION_LIMIT), -c.PRE_LIMIT, c.PRE_LIMIT)
+
+
+def random_latents(rng, config, height, width):
+    """y_hat and z_hat in Q6 like those of a picture, and a few beyond every limit."""
+
+    def draw(shape, spread):
+        values = np.round(rng.standard_cauchy(shape) * spread * 64)
+        return np.clip(values, -(2**20), 2**20).astype(np.int32)
+
+    z_shape = -(-height // 4), -(-width // 4), config.z_channels
+    return draw((height, width, config.latent), 1.5), draw(z_shape, 1.0)

@@ -2,8 +2,8 @@
 
 It shares neither the library of the coder (constriction) nor the trick of exact floats nor the gathers with the
 product. Every stage computes a dense masked window over the whole plane in int64, and rANS runs on Python integers.
-Numbers in comments are sections of the specification. Bytes are read in reference_format.py, the networks of the first
-design are in reference_networks.py, those of the design ``renderer`` in reference_groups.py.
+Numbers in comments are sections of the specification. Bytes are read in reference_format.py, the networks are in
+reference_networks.py.
 """
 
 import zlib
@@ -11,7 +11,6 @@ import zlib
 import numpy as np
 
 from reference_format import Invalid, Rans, check, parse
-from reference_groups import GroupPlane
 from reference_networks import Model, Plane
 
 __all__ = ["Invalid", "Model", "Rans", "decode"]
@@ -33,7 +32,6 @@ PATTERNS = {
     "2x2-rotated": [[[0, 2], [3, 1]], [[1, 3], [0, 2]], [[2, 0], [1, 3]], [[3, 1], [2, 0]]],
 }
 SYMBOL = 8191
-PLANES = {"first": Plane, "renderer": GroupPlane}
 
 
 # --- schedule, 8 ----------------------------------------------------------------------------------------------------
@@ -89,7 +87,7 @@ def decode_tile(model, tile, quality, field):
 
     symbols = pull(model.exact("quality.z_index")[quality - 1].tolist() * (z_rows * z_cols))
     z_hat = 64 * np.array(symbols, np.int64).reshape(z_rows, z_cols, -1) + model.exact("quality.z_mean")[quality - 1]
-    plane = PLANES[model.design](model, z_hat, rows, cols, quality)
+    plane = Plane(model, z_hat, rows, cols, quality)
     check(plane.fits(schedule.groups), "number of groups")
     for stage in stages(schedule, rows, cols):
         plane.decode_stage(schedule, stage, pull)

@@ -28,16 +28,10 @@ class Model:
             digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
         self.id = digest.digest()[:8]
         check(self.id.hex() == header["id"], "content id")
-        self.design = self.config.get("design", "first")
-        if self.design == "first":
-            names = ("latent", "groups", "embed")
-            self.M, self.G, self.E = (self.config[name] for name in names)
-            check(self.M % self.G == 0, "channels of the groups")
-        else:
-            check(self.design == "renderer", "unknown design")
-            self.sizes, self.embeds = self.config["group_sizes"], self.config["embed_sizes"]  # n and e of 9b
-            check(len(self.sizes) == len(self.embeds), "one embedding for each group")
-            self.M, self.G, self.T = sum(self.sizes), len(self.sizes), self.config["late"]
+        check(self.config["design"] == "renderer", "unknown design")
+        self.sizes, self.embeds = self.config["group_sizes"], self.config["embed_sizes"]  # n and e of 9.1
+        check(len(self.sizes) == len(self.embeds), "one embedding for each group")
+        self.M, self.G, self.T = sum(self.sizes), len(self.sizes), self.config["late"]
         self.C, self.R, self.D, self.B = (self.config[name] for name in ("z_channels", "radius", "hidden", "bases"))
         half_widths, freqs = self.tensors["tables.half_widths"].tolist(), self.tensors["tables.freqs"].tolist()
         ends = list(accumulate(2 * half + 2 for half in half_widths))
@@ -83,7 +77,7 @@ def d2s(x):
 
 
 def before_the_last_layer(model, z_hat):
-    """9.3 up to the input of conv3; the design renderer has the same layers there."""
+    """9.3 up to the input of the layer hyper."""
     x = clip(z_hat, -16383, 16383)
     x = conv3x3(model, "conv1", x, 0, ACTIVATION)
     x = d2s(layer(model, "up1", x, 0, ACTIVATION))
@@ -99,69 +93,100 @@ def mask_state(model, visible):
     return bits, coefficients, layer(model, "mask_bias", state, -PRE, PRE)
 
 
-def mix(model, visible):
-    """9.5: visible int (k, k, S) -> masked kernel (k, k, G, E, D), plus (D)."""
-    k = 2 * model.R + 1
-    bits, coefficients, plus = mask_state(model, visible)
-    kernel = sum(c[:, None, None] * base for c, base in zip(coefficients, model.exact("bases.weight"), strict=True))
-    kernel = clip(rshift(kernel, np.int64(12)), -PRE, PRE) * bits[:, None, None]
-    return kernel.reshape(k, k, model.G, model.E, model.D), plus
-
-
 class Plane:
-    """y_hat of one tile of a model of the first design, while it is decoded."""
+    """y_hat of one tile while it is decoded."""
 
     def __init__(self, model, z_hat, rows, cols, quality):
         self.model, self.rows, self.cols, self.quality = model, rows, cols, quality
-        pre = conv3x3(model, "conv3", before_the_last_layer(model, z_hat), -PRE, PRE)
+        # 9b.2
+        pre = layer(model, "hyper", before_the_last_layer(model, z_hat), -PRE, PRE)
         self.pre = (pre + model.exact("quality.hidden")[quality - 1])[:rows, :cols]
         self.y_hat = np.zeros((rows, cols, model.M), np.int64)
         margin = 2 * model.R
-        self.embedding = np.zeros((rows + margin, cols + margin, model.G, model.E), np.int64)
-        self.kernels = {}
+        self.emb = np.zeros((rows + margin, cols + margin, sum(model.embeds)), np.int64)
+        self.tell = np.zeros((rows, cols, model.G, model.T), np.int64)
+        self.windows = {}
 
     def fits(self, groups):
-        """8.3"""
-        return groups in (1, self.model.G)
+        """9b.1"""
+        return self.model.G % groups == 0
+
+    def channels(self, t):
+        start = sum(self.model.sizes[:t])
+        return range(start, start + self.model.sizes[t])
 
     def decode_stage(self, schedule, stage, pull):
-        """``stage`` as of reference_decoder.stages; ``pull``: scale indices -> symbols, the next of the words."""
-        size = self.model.M // schedule.groups
-        predicted, latents, means, index = {}, [], [], []
+        """9b.1: ``stage`` as of reference_decoder.stages; ``pull``: scale indices -> symbols of one step."""
+        own = self.model.G // schedule.groups
+        hidden = {}
         for g, phase, i, j in stage:
-            if (g, phase) not in predicted:
-                predicted[g, phase] = self.parameters(schedule.visible(g, i, j, self.model.R))
-            own = range(g * size, (g + 1) * size)
-            latents += [(i, j, channel) for channel in own]
-            means += predicted[g, phase][0][i, j, own].tolist()
-            index += predicted[g, phase][1][i, j, own].tolist()
-        self.reveal(latents, [64 * symbol + mean for symbol, mean in zip(pull(index), means, strict=True)])
+            if (g, phase) not in hidden:
+                hidden[g, phase] = self.hidden(schedule.visible(g, i, j, self.model.R))
+        for t in range(self.model.G):
+            places = [(phase, i, j) for g, phase, i, j in stage if g == t // own]
+            if not places:
+                continue
+            means, index = [], []
+            for phase, i, j in places:
+                seen = [self.seen(schedule, own, t, u, i, j) for u in range(self.model.G)]
+                mean, scale = self.parameters(hidden[t // own, phase][i, j], t, i, j, seen)
+                means += mean.tolist()
+                index += scale.tolist()
+            values = [64 * symbol + mean for symbol, mean in zip(pull(index), means, strict=True)]
+            for (_, i, j), y_hat in zip(places, np.reshape(values, (len(places), -1)), strict=True):
+                self.reveal(t, i, j, y_hat)
 
-    def parameters(self, visible):
-        """9.6, of all positions and channels: mean and index, each (rows, cols, M)."""
+    @staticmethod
+    def seen(schedule, own, t, u, i, j):
+        """9b.1: whether model group u is decoded before model group t at (i, j)."""
+        stage_t, stage_u = (schedule.stage(group // own, i, j) for group in (t, u))
+        return stage_u < stage_t or (stage_u == stage_t and u < t)
+
+    def reveal(self, t, i, j, y_hat):
+        """9b.3"""
+        model, channels = self.model, self.channels(t)
+        self.y_hat[i, j, channels] = y_hat
+        own = clip(y_hat, -LATENT, LATENT)
+        log = model.exact("magnitude")[np.minimum(np.abs(own), 65535)]
+        start = sum(model.embeds[:t])
+        place = slice(start, start + model.embeds[t])
+        emb = layer(model, f"embed{t}", np.concatenate([own, log]), -EMBEDDING, EMBEDDING)
+        self.emb[i + model.R, j + model.R, place] = emb
+        weight = model.exact("late_in.weight")[:, channels]
+        self.tell[i, j, t] = own @ weight[0] + log @ weight[1]
+
+    def window(self, visible):
+        """9b.4: visible int (k, k, S) -> masked kernel (k * k, F, D), plus (D)."""
         model = self.model
+        bits, coefficients, plus = mask_state(model, visible)
+        # One bit and coefficient for each (w, t), one kernel entry for each (w, p): repeat those of t.
+        shown = bits.reshape(-1, model.G).repeat(model.embeds, axis=1)
+        coef = coefficients.reshape(model.B, -1, model.G).repeat(model.embeds, axis=2)
+        kernel = (coef[..., None] * model.exact("bases.weight")).sum(axis=0)
+        return clip(rshift(kernel, np.int64(12)), -PRE, PRE) * shown[..., None], plus
+
+    def hidden(self, visible):
+        """9b.4: h (rows, cols, D) of all positions, as if all had these visible neighbours."""
+        model, k = self.model, 2 * self.model.R + 1
         key = visible.tobytes()
-        if key not in self.kernels:
-            self.kernels[key] = mix(model, visible)
-        kernel, plus = self.kernels[key]
+        if key not in self.windows:
+            self.windows[key] = self.window(visible)
+        kernel, plus = self.windows[key]
         total = np.zeros((self.rows, self.cols, model.D), np.int64)
-        for a, b, g in np.ndindex(kernel.shape[:3]):
-            if kernel[a, b, g].any():
-                total += self.embedding[a : a + self.rows, b : b + self.cols, g] @ kernel[a, b, g]
+        for a, b in np.ndindex(k, k):
+            total += self.emb[a : a + self.rows, b : b + self.cols] @ kernel[a * k + b]
         context = clip(rshift(total, model.exact("bases.shift")), -PRE, PRE)
         act = clip(rshift(self.pre + context + plus, np.int64(5)), 0, ACTIVATION)
-        hidden = layer(model, "hidden", act, 0, ACTIVATION)
-        out = hidden @ model.exact("outlet.weight") + model.exact("quality.outlet")[self.quality - 1]
-        out = rshift(out, model.exact("outlet.shift"))
-        return clip(out[:, :, : model.M], -LATENT, LATENT), clip(out[:, :, model.M :], 0, 63)
+        return layer(model, "hidden", act, -PRE, PRE)
 
-    def reveal(self, latents, values):
-        """9.4"""
-        model = self.model
-        for (i, j, channel), value in zip(latents, values, strict=True):
-            self.y_hat[i, j, channel] = value
-        size = model.M // model.G
-        for i, j, g in {(i, j, channel // size) for i, j, channel in latents}:
-            own = clip(self.y_hat[i, j, g * size : (g + 1) * size], -LATENT, LATENT)
-            own = np.concatenate([own, model.exact("magnitude")[np.minimum(np.abs(own), 65535)]])
-            self.embedding[i + model.R, j + model.R, g] = layer(model, f"embed{g}", own, -EMBEDDING, EMBEDDING)
+    def parameters(self, h, t, i, j, seen):
+        """9b.5: mean and scale index of the channels of model group t at (i, j)."""
+        model, channels = self.model, np.array(self.channels(t))
+        sums = model.exact("late_in.bias")[t] + self.tell[i, j, seen].sum(axis=0)
+        late = clip(rshift(sums, model.exact("late_in.shift")), 0, ACTIVATION)
+        add = late @ model.exact("late_out.weight")[t]
+        add = clip(rshift(add, model.exact("late_out.shift")[t]), -PRE, PRE)
+        a = clip(rshift(h + add, np.int64(5)), 0, ACTIVATION)
+        out = a @ model.exact("outlet.weight") + model.exact("quality.outlet")[self.quality - 1]
+        out = rshift(out, model.exact("outlet.shift"))
+        return clip(out[channels], -LATENT, LATENT), clip(out[model.M + channels], 0, 63)

@@ -13,7 +13,7 @@ from tadan.entropy import ScaleTables
 from tadan.models import RendererConfig, read_model, save_model
 from tadan.nn.by_quality import gains_of
 from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
-from tadan.nn.klt import start_renderer
+from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
 from tadan.train.export import WeightBits, calibrate, export_tensors
 
@@ -29,7 +29,6 @@ CONFIG = RendererConfig(
     grid=48,
     grid_hidden=12,
     grid_blocks=2,
-    grid_kernel=3,
     z_channels=6,
     hyper_widths=(10, 8, 12),
     embed_sizes=(3, 2, 4, 3),
@@ -49,7 +48,7 @@ def random_model(**sizes):
     """The linear start, then random weights wherever it leaves zeros: what they do counts in the tests."""
     torch.manual_seed(5)
     model = TadanModel(replace(CONFIG, **sizes))
-    model.set_start(start_renderer(model.g_a, model.g_s, [batch("chelsea", "coffee", "astronaut")]))
+    model.set_start(start(model.g_a, model.g_s, [batch("chelsea", "coffee", "astronaut")]))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.abs().max() == 0 and not name.startswith("log_"):

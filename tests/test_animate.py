@@ -12,11 +12,9 @@ from typer.testing import CliRunner
 from codec_examples import CODEC
 from photo_examples import photo
 from tadan.cli.main import app
-from tadan.codec.latents import UNIT
 from tadan.errors import InvalidInput
-from tadan.evaluate.animate import decoding_frames, partial_latents
+from tadan.evaluate.animate import decoding_frames
 from tadan.evaluate.film import FORMATS, WAITING, draw_frames, film, latent_map
-from tadan.exact.plane import LatentPlane
 from tadan.schedule import get_schedule
 from tadan.schedule.draw import stage_colour
 
@@ -46,36 +44,6 @@ def test_frames_get_better_as_bytes_arrive(frames):
     spent = [frame.bytes_read for frame in frames]
     assert spent == sorted(spent)
     assert 0 < spent[0] < 0.2 * spent[-1]
-
-
-@pytest.mark.parametrize("name", ["2x2", "2x2-rotated", "raster", "wavefront"])
-def test_latents_that_come_next_have_the_means_of_the_codec(name):
-    schedule, model, quality = get_schedule(name), CODEC.model, 40
-    [latents] = CODEC.decode_latents(CODEC.encode(PICTURE.crop((0, 0, 75, 60)), quality, schedule))
-    height, width, channels = latents.y_hat.shape
-    plan = schedule.plan(height, width, model.config.radius)
-    own = channels // schedule.groups
-    rows = latents.y_hat.reshape(height * width, channels)
-    means = []
-    plane = LatentPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
-    for one in plane.walk(schedule):
-        means.append(one.mean[0])
-        one.settle((one.step.take(rows)[None] - one.mean) // UNIT)
-    assert np.array_equal(plane.decoded()[0], latents.y_hat)
-
-    shown = range(len(plan) + 1)
-    partial = list(partial_latents(model, latents, quality, schedule, shown))
-    assert np.array_equal(partial[-1], latents.y_hat)
-    decoded = np.zeros((schedule.groups, height * width), bool)
-    for stage, expected, y in zip(plan, means, partial, strict=False):
-        y = y.reshape(height * width, channels)
-        columns = [slice(cell.group * own, (cell.group + 1) * own) for cell in stage]
-        upcoming = [y[cell.positions, own].ravel() for cell, own in zip(stage, columns, strict=True)]
-        assert np.array_equal(np.concatenate(upcoming), expected)
-        kept = np.repeat(decoded.T, own, axis=1)
-        assert np.array_equal(y[kept], rows[kept])
-        for cell in stage:
-            decoded[cell.group, cell.positions] = True
 
 
 def test_scans_are_thinned_out_evenly():

@@ -181,7 +181,8 @@ def test_info_model_counts_the_arithmetic_of_the_decoder():
     assert facts["decoder_kmac_per_pixel"]["checkerboard"] <= 30
     for name, total in facts["decoder_kmac_per_pixel"].items():
         assert total == pytest.approx(sum(facts["decoder_parts"][name].values()), abs=1e-3)
-    assert facts["stages"] == facts["sequential_steps"]
+    groups = len(facts["config"]["group_sizes"])
+    assert facts["sequential_steps"] == {name: groups * count for name, count in facts["stages"].items()}
     fails("info", "--model", "no-such-model", message="no-such-model")
 
 

@@ -166,12 +166,17 @@ def test_other_latents_fail_at_their_stage(tmp_path):
         return outcome.detail
 
     assert "z_hat differs" in detail(z=flipped(tile.z))
-    stage = (*tile.y[:2], flipped(tile.y[2]), *tile.y[3:])
-    assert "tile 1 of 1, stage 3 of 8: y_hat differs" in detail(y=stage)
-    stage = (*tile.parameters[:5], flipped(tile.parameters[5]), *tile.parameters[6:])
-    assert "stage 6 of 8: means or scale indices differ" in detail(parameters=stage)
+    groups = len(tile.y) // 8
+    steps = (*tile.y[: 2 * groups], flipped(tile.y[2 * groups]), *tile.y[2 * groups + 1 :])
+    assert f"tile 1 of 1, stage 3 of 8, group 1 of {groups}: y_hat differs" in detail(y=steps)
+    steps = (
+        *tile.parameters[: 6 * groups - 1],
+        flipped(tile.parameters[6 * groups - 1]),
+        *tile.parameters[6 * groups :],
+    )
+    assert f"stage 6 of 8, group {groups} of {groups}: means or scale indices differ" in detail(parameters=steps)
     assert "latents CRC differs" in detail(latents=flipped(tile.latents))
-    assert "8 steps instead of 7" in detail(y=tile.y[:-1], parameters=tile.parameters[:-1])
+    assert f"{8 * groups} steps instead of {8 * groups - 1}" in detail(y=tile.y[:-1], parameters=tile.parameters[:-1])
     assert "1 tiles instead of 0" in failure(changed(golden, tiles=())).detail
 
 

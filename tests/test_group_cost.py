@@ -1,4 +1,4 @@
-"""The analytic cost of the design renderer: against the layers themselves and against the steps of a plan."""
+"""The analytic cost model: against the layers themselves and against the steps of a plan."""
 
 import json
 import re
@@ -10,27 +10,26 @@ import pytest
 from group_examples import CONFIG, SCHEDULES, twin
 from renderer_examples import exported_bytes
 from tadan.errors import InvalidInput
-from tadan.models import ModelConfig, RendererConfig
-from tadan.models.arithmetic import arithmetic_of, example_plane
+from tadan.models import RendererConfig
 from tadan.schedule import PatternSchedule, get_schedule
-from tadan.schedule.cost import decoder_cost
 from tadan.schedule.group_cost import (
+    anchor_share,
+    decoder_cost,
     embedding_macs_per_pixel,
+    encoder_cost,
     g_a_macs_per_pixel,
     g_s_macs_per_pixel,
-    group_decoder_cost,
-    group_encoder_cost,
-    group_stage_costs,
     h_a_macs_per_pixel,
     h_s_macs_per_pixel,
     late_macs_per_pixel,
-    naive_group_macs_per_pixel,
+    mean_visible,
+    naive_macs_per_pixel,
     parameter_macs_per_pixel,
     sequential_steps,
+    stage_costs,
     window_macs_per_pixel,
 )
 from test_cli import run
-from test_schedule_cost import _executed_macs
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -58,15 +57,34 @@ def test_window_and_late_products_are_those_of_the_plan(name):
     assert late_macs_per_pixel(schedule, CONFIG) == pytest.approx(late / size)
 
 
-@pytest.mark.parametrize("grid_kernel", [1, 3])
-def test_formulas_agree_with_the_networks(grid_kernel):
+def _executed_macs(module, *inputs):
+    """Multiply-accumulates of the linear and convolution layers of a torch module, counted while it runs."""
+    import torch
+
+    total = 0
+
+    def count(layer, _, output):
+        nonlocal total
+        kernel = layer.weight.numel() // layer.weight.shape[0]
+        total += output.numel() * kernel
+
+    layers = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        module(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def test_formulas_agree_with_the_networks():
     """One picture of 64x64 through every network of a small model."""
     import torch
 
     from tadan.nn.channel_entropy import ChannelEntropyModel
     from tadan.nn.renderer import RendererSynthesis, WideAnalysis
 
-    config = RendererConfig(**{**asdict(CONFIG), "grid_kernel": grid_kernel, "body_blocks": 2, "body_expansion": 2})
+    config = RendererConfig(**{**asdict(CONFIG), "body_blocks": 2, "body_expansion": 2})
     pixels, quality, latent = 64 * 64, torch.tensor([50.0]), config.latent
     entropy, y, z = ChannelEntropyModel(config), torch.zeros(1, 4, 4, latent), torch.zeros(1, 1, 1, config.z_channels)
     analysis, synthesis = WideAnalysis(config), RendererSynthesis(config)
@@ -84,7 +102,7 @@ def test_formulas_agree_with_the_networks(grid_kernel):
 def test_parts_add_up_and_the_decoder_stays_in_its_budget():
     config = RendererConfig()
     for name in ("checkerboard", "4x4-opt-4", "4x4", "raster", "2x2-rotated"):
-        cost, encoder = (one(get_schedule(name), config) for one in (group_decoder_cost, group_encoder_cost))
+        cost, encoder = (one(get_schedule(name), config) for one in (decoder_cost, encoder_cost))
         assert cost.total == pytest.approx(sum(asdict(cost).values()))
         assert encoder.total - encoder.g_a - encoder.h_a == pytest.approx(cost.total - cost.g_s)
         assert cost.total < 17
@@ -92,44 +110,53 @@ def test_parts_add_up_and_the_decoder_stays_in_its_budget():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_stages_add_up(name):
-    schedule, cost = SCHEDULES[name], group_decoder_cost(SCHEDULES[name], CONFIG)
-    stages = group_stage_costs(schedule, CONFIG)
+    schedule, cost = SCHEDULES[name], decoder_cost(SCHEDULES[name], CONFIG)
+    stages = stage_costs(schedule, CONFIG)
     assert sum(stage.share for stage in stages) == pytest.approx(1)
     assert sum(stage.kmacs_per_pixel for stage in stages) == pytest.approx(cost.context + cost.parameters + cost.late)
     assert all(stage.kmacs_per_pixel > 0 for stage in stages)
 
 
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [("hyper", 1), ("checkerboard", 1 / 2), ("2x2", 1 / 4), ("2x2-rotated", 1 / 4), ("4x4", 1 / 16), ("raster", 0)],
+)
+def test_anchors(name, share):
+    schedule = get_schedule(name)
+    assert anchor_share(schedule) == share
+    blind = [stage.share for stage in stage_costs(schedule, CONFIG) if stage.visible == 0]
+    assert sum(blind) == share
+
+
+def test_visible_neighbours():
+    """Of two latents of different stages one sees the other, so a full order shows half of the 24 neighbours."""
+    for name in ("3x3", "4x4", "4x4-raster", "raster", "wavefront"):
+        assert mean_visible(get_schedule(name), 2) == 12
+    assert mean_visible(get_schedule("checkerboard"), 2) == 6
+    assert [stage.visible for stage in stage_costs(get_schedule("checkerboard"), CONFIG)] == [0, 12]
+    # Channel groups in turn: what the first group knows counts for half of each position, its own included.
+    in_turn = PatternSchedule([[[0]], [[1]]])
+    assert [stage.visible for stage in stage_costs(in_turn, CONFIG)] == [0, 12.5]
+
+
 def test_a_stage_counts_the_channels_that_it_decodes():
     """Two low groups of 2 channels first, then the high ones of 4 and 8, which see a half-known window everywhere."""
-    first, second = group_stage_costs(PatternSchedule([[[0]], [[1]]]), CONFIG)
+    first, second = stage_costs(PatternSchedule([[[0]], [[1]]]), CONFIG)
     assert (first.share, first.visible) == (0.25, 0)
     assert (second.share, second.visible) == (0.75, CONFIG.window / 2)
 
 
 def test_recomputing_everything_costs_most():
     plane = 32, 48
-    naive = {name: naive_group_macs_per_pixel(get_schedule(name), CONFIG, *plane) for name in ("hyper", "2x2", "4x4")}
+    naive = {name: naive_macs_per_pixel(get_schedule(name), CONFIG, *plane) for name in ("hyper", "2x2", "4x4")}
     assert naive["4x4"] == 4 * naive["2x2"] == 16 * naive["hyper"]
-    cost = group_decoder_cost(get_schedule("4x4"), CONFIG)
+    cost = decoder_cost(get_schedule("4x4"), CONFIG)
     assert naive["4x4"] / 1000 > 16 * (cost.context + cost.parameters + cost.late)
-
-
-@pytest.mark.parametrize(
-    ("config", "cost", "steps"), [(RendererConfig(), group_decoder_cost, 32), (ModelConfig(), decoder_cost, 4)]
-)
-def test_arithmetic_is_found_by_design(config, cost, steps):
-    arithmetic, schedule, plane = arithmetic_of(config), get_schedule("2x2"), example_plane(config)
-    decoder, encoder = arithmetic.decoder(schedule), arithmetic.encoder(schedule)
-    assert decoder == cost(schedule, config)
-    assert encoder.total - encoder.g_a - encoder.h_a == pytest.approx(decoder.total - decoder.g_s)
-    assert (plane, arithmetic.steps(schedule, *plane)) == ((32, 48), steps)
-    assert sum(stage.share for stage in arithmetic.stages(schedule)) == pytest.approx(1)
-    assert arithmetic.naive(schedule, *plane) > 1000 * decoder.context
 
 
 def test_groups_must_fit_the_model():
     three = PatternSchedule(np.arange(3)[:, None, None])
-    for call in (group_decoder_cost, group_encoder_cost, late_macs_per_pixel, group_stage_costs):
+    for call in (decoder_cost, encoder_cost, late_macs_per_pixel, stage_costs):
         with pytest.raises(InvalidInput, match="4 channel groups cannot run a schedule with 3"):
             call(three, CONFIG)
     with pytest.raises(InvalidInput, match="nothing to decode"):
@@ -140,7 +167,7 @@ def test_info_model_counts_the_steps_of_channel_groups(tmp_path):
     path = tmp_path / "six.safetensors"
     path.write_bytes(exported_bytes(group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6))
     shown = run("info", "--model", path).stdout
-    assert re.search(r"total +h_s +embedding +context +parameters +g_s +late +stages +steps\n", shown)
+    assert re.search(r"total +h_s +embedding +context +parameters +late +g_s +stages +steps\n", shown)
     assert re.search(r"^ +4x4(?: +\d+\.\d\d){7} +16 +96$", shown, re.MULTILINE)
     assert "2x2-rotated" not in shown, "four channel groups do not divide six"
     facts = json.loads(run("info", "--model", path, "--json").stdout)

@@ -8,25 +8,24 @@ import pytest
 import torch
 
 from group_examples import CONFIG, FOUR, GROUPS, PAIR, SCHEDULES, exact_arrays, float_model, real_latents, tensors, twin
-from group_naive_examples import NaiveGroupTwin
+from group_naive_examples import NaiveTwin, random_latents
 from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.group_network import GroupSizes, GroupTwin
-from tadan.exact.plane import open_plane
-from tadan.models.renderer_config import RendererConfig
+from tadan.exact.group_plane import GroupPlane
+from tadan.models.config import RendererConfig
 from tadan.nn.channel_entropy import ChannelEntropyModel
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule
 from tadan.train.export_groups import LOG_STEP
 from tadan.train.restore_groups import fill_groups
-from twin_examples import random_latents
 
 SIZES = GroupSizes.of(CONFIG)
 
 
 def told(y_hat, z_hat, schedule, quality=60, known=None, **options):
     """Mean and scale index of all latents when every step is told ``known``, y_hat if not given: (h, w, latent)."""
-    plane = open_plane(twin(), z_hat[None], y_hat.shape[:2], schedule, quality, **options)
+    plane = GroupPlane(twin(), z_hat[None], y_hat.shape[:2], schedule.groups, quality, **options)
     rows = (y_hat if known is None else known).reshape(-1, CONFIG.latent)
     mean, index = np.zeros(rows.shape, np.int32), np.zeros(rows.shape, np.uint8)
     for one in plane.walk(schedule):
@@ -85,7 +84,7 @@ def test_the_twin_is_near_the_float_network(name, bits, mean_error, index_error)
     expected = float_parameters(
         float_model().entropy, torch.from_numpy(y_hat) / 64, torch.from_numpy(z_hat) / 64, schedule
     )
-    plane = open_plane(twin(bits), z_hat, y_hat.shape[1:3], schedule, quality)
+    plane = GroupPlane(twin(bits), z_hat, y_hat.shape[1:3], schedule.groups, quality)
     mean, index = np.zeros(plane.y_hat.shape, np.int32), np.zeros(plane.y_hat.shape, np.uint8)
     for one in plane.walk(schedule):
         one.step.put(mean, one.mean)
@@ -135,7 +134,7 @@ def int64_matmul(a, b):
 def test_gathered_path_equals_whole_masked_planes_bit_for_bit(name, shape):
     schedule, quality = SCHEDULES[name], 1 + 13 * len(name) % 100
     y_hat, z_hat = random_latents(np.random.default_rng(len(name)), CONFIG, *shape)
-    naive = NaiveGroupTwin(SimpleNamespace(config=CONFIG, tensors=tensors()))
+    naive = NaiveTwin(SimpleNamespace(config=CONFIG, tensors=tensors()))
     expected = naive.everything(y_hat, z_hat, schedule, quality)
     for matmul in (np.matmul, einsum_matmul, int64_matmul):
         got = told(y_hat, z_hat, schedule, quality, matmul=matmul)
@@ -145,7 +144,7 @@ def test_gathered_path_equals_whole_masked_planes_bit_for_bit(name, shape):
 
 def test_every_limit_saturates_as_in_integers():
     """Latents and weights at their extremes: what is clipped is clipped alike."""
-    naive = NaiveGroupTwin(SimpleNamespace(config=CONFIG, tensors=tensors()))
+    naive = NaiveTwin(SimpleNamespace(config=CONFIG, tensors=tensors()))
     for value in (-(2**20), 2**20):
         y_hat, z_hat = np.full((2, 3, CONFIG.latent), value), np.full((1, 1, CONFIG.z_channels), value // 8)
         y_hat, z_hat = y_hat.astype(np.int32), z_hat.astype(np.int32)
@@ -282,7 +281,7 @@ def test_schedules_that_the_model_cannot_follow_are_refused():
     for groups in (3, 8, 16):
         pattern = PatternSchedule(np.arange(groups)[:, None, None])
         with pytest.raises(InvalidInput, match="1, 2, 4 channel groups"):
-            open_plane(twin(), z_hat, (2, 2), pattern, 50)
+            GroupPlane(twin(), z_hat, (2, 2), pattern.groups, 50)
         with pytest.raises(InvalidInput, match="1, 2, 4 channel groups"):
             list(twin().steps(pattern, (2, 2)))
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import float_examples
 import renderer_examples
 from tadan.cli.main import app
 from tadan.errors import InvalidInput, TadanError
@@ -26,33 +25,26 @@ from tadan.study.probes import Descent, block_components, by_quality, cost, dist
 from training_examples import trainer, write_pictures
 
 SCHEDULE = get_schedule("balanced")
-DESIGNS = ("first", "renderer")
 
 
 @cache
-def network(design):
-    example = {"first": float_examples, "renderer": renderer_examples}[design]
-    return copy.deepcopy(example.float_model()).requires_grad_(False)
+def network():
+    return copy.deepcopy(renderer_examples.float_model()).requires_grad_(False)
 
 
 @cache
-def replay(design):
+def replay():
     pictures = renderer_examples.batch("astronaut", "rocket", height=64, width=64)
     quality = torch.tensor([20.0, 20.0, 70.0, 70.0])
-    return Replay(network(design), pictures.repeat(2, 1, 1, 1), quality, SCHEDULE)
+    return Replay(network(), pictures.repeat(2, 1, 1, 1), quality, SCHEDULE)
 
 
 @cache
-def components(design):
-    return fit_components(network(design), renderer_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)
+def components():
+    return fit_components(network(), renderer_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)
 
 
-def places():
-    return [(design, at) for design in DESIGNS for at in interfaces(network(design))]
-
-
-def named(one):
-    return one if isinstance(one, str) else one.name
+PLACES = interfaces(network())
 
 
 @torch.no_grad()
@@ -65,9 +57,9 @@ def total(losses):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("design", "at"), places(), ids=named)
-def test_a_replay_computes_what_the_whole_model_does(design, at):
-    one = replay(design)
+@pytest.mark.parametrize("at", PLACES, ids=lambda at: at.name)
+def test_a_replay_computes_what_the_whole_model_does(at):
+    one = replay()
 
     def other(x):
         return 2 - 3 * x
@@ -82,22 +74,14 @@ def test_a_replay_computes_what_the_whole_model_does(design, at):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    "config",
-    [
-        replace(float_examples.CONFIG, analysis_blocks=3, synthesis_blocks=2),
-        replace(renderer_examples.CONFIG, analysis_blocks=3, body_blocks=2),
-    ],
-    ids=DESIGNS,
-)
-def test_each_of_several_blocks_is_changed_where_it_stands(config):
+def test_each_of_several_blocks_is_changed_where_it_stands():
     """Against torch's own hooks: a replay and a change that share a mistake would agree with each other."""
     torch.manual_seed(3)
-    model = TadanModel(config).eval().requires_grad_(False)
+    model = TadanModel(replace(renderer_examples.CONFIG, analysis_blocks=3, body_blocks=2)).eval().requires_grad_(False)
     for value in model.parameters():
         if value.abs().max() == 0:
             value.normal_(0, 0.2)
-    picture, quality = replay("first").picture, replay("first").quality
+    picture, quality = replay().picture, replay().quality
     one, errors = Replay(model, picture, quality, SCHEDULE), []
     for at in (at for at in interfaces(model) if ".blocks." in at.name):
         hook = model.get_submodule(at.owner).register_forward_hook(lambda module, given, out: 2 - 3 * out)
@@ -111,39 +95,36 @@ def test_each_of_several_blocks_is_changed_where_it_stands(config):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("design", "at"), places(), ids=named)
-def test_a_projection_to_full_width_costs_nothing(design, at):
-    one, all_of = replay(design), components(design)[at.name]
+@pytest.mark.parametrize("at", PLACES, ids=lambda at: at.name)
+def test_a_projection_to_full_width_costs_nothing(at):
+    one, all_of = replay(), components()[at.name]
     ranks = torch.full((len(one.quality),), all_of.width)
     losses = projected(one, at, all_of, ranks)
     before, after = (cost(one.model, losses, one.quality) for losses in (one.losses, losses))
     assert torch.allclose(before, after, rtol=2e-2)  # a latent may fall to the other side of a half
 
 
-@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("rank", [0, 1, 3])
-def test_an_interface_of_known_rank_needs_no_more_components(design, rank):
-    model = copy.deepcopy(network(design))
+def test_an_interface_of_known_rank_needs_no_more_components(rank):
+    model = copy.deepcopy(network())
     torch.manual_seed(rank)
     layer = model.g_s.inlet
     with torch.no_grad():
-        parts = 4 if design == "first" else 1
-        rows = layer.weight.unflatten(0, (parts, -1))
-        basis = torch.linalg.qr(torch.randn(rows.shape[1], rows.shape[1]))[0][:, :rank]
-        layer.weight.copy_((basis @ (basis.T @ rows)).flatten(0, 1))
+        rows = layer.weight
+        basis = torch.linalg.qr(torch.randn(len(rows), len(rows)))[0][:, :rank]
+        layer.weight.copy_(basis @ (basis.T @ rows))
         layer.bias.zero_()
     (at,) = (at for at in interfaces(model) if at.name == "g_s.inlet")
     fitted = fit_components(model, renderer_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)[at.name]
-    found = width_needed(Replay(model, replay(design).picture, replay(design).quality, SCHEDULE), at, fitted)
+    found = width_needed(Replay(model, replay().picture, replay().quality, SCHEDULE), at, fitted)
     assert max(found.values()) <= rank
 
 
-@pytest.mark.parametrize("design", DESIGNS)
-def test_the_width_found_suffices_and_one_less_does_not(design):
-    one = replay(design)
+def test_the_width_found_suffices_and_one_less_does_not():
+    one = replay()
     before = by_quality(cost(one.model, one.losses, one.quality), one.quality)
     for at in interfaces(one.model)[::3]:
-        fitted = components(design)[at.name]
+        fitted = components()[at.name]
         found = width_needed(one, at, fitted)
         for fewer in (0, 1):
             ranks = torch.tensor([max(0, found[int(value)] - fewer) for value in one.quality])
@@ -157,9 +138,9 @@ def test_the_width_found_suffices_and_one_less_does_not(design):
                     assert (after[value] > 1.01 * before[value]) == bool(fewer), (at.name, value)
 
 
-@pytest.mark.parametrize(("design", "at"), places(), ids=named)
-def test_headroom_is_never_negative_and_leaves_no_trace(design, at):
-    one = replay(design)
+@pytest.mark.parametrize("at", PLACES, ids=lambda at: at.name)
+def test_headroom_is_never_negative_and_leaves_no_trace(at):
+    one = replay()
     for constant in (False, True):
         gains = headroom(one, at, 2, constant)
         assert set(gains) == {20, 70}
@@ -185,8 +166,8 @@ def test_descent_suits_every_picture_and_keeps_its_best():
 
 
 def test_without_rounding_the_transform_causes_the_whole_error(monkeypatch):
-    model = network("renderer")
-    one = replay("renderer")
+    model = network()
+    one = replay()
     shares = distortion(one, block_components(one.picture, 16))
     assert all(0 < row["transform"] < 1 for row in shares.values())
     monkeypatch.setattr(model_module, "round_through", lambda x: x)
@@ -196,7 +177,7 @@ def test_without_rounding_the_transform_causes_the_whole_error(monkeypatch):
 
 
 def test_more_components_of_blocks_leave_less_error():
-    one = replay("renderer")
+    one = replay()
     shares = [distortion(one, block_components(one.picture, count))[70]["klt"] for count in (0, 4, 16, 768)]
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == pytest.approx(0, abs=1e-6)
@@ -257,16 +238,14 @@ def test_a_run_is_probed_by_its_averaged_weights(tmp_path):
             load_network(name)
 
 
-@pytest.mark.parametrize("design", DESIGNS)
-def test_the_command_writes_what_it_prints(tmp_path, design):
-    example = {"first": float_examples, "renderer": renderer_examples}[design]
-    (tmp_path / "small.safetensors").write_bytes(example.exported_bytes())
+def test_the_command_writes_what_it_prints(tmp_path):
+    (tmp_path / "small.safetensors").write_bytes(renderer_examples.exported_bytes())
     folder, out = write_pictures(tmp_path / "data", 3), tmp_path / "probes.json"
     line = ["bench", "probes", folder, "--model", tmp_path / "small.safetensors", "--json", out, "-q", "20,70"]
     result = CliRunner().invoke(app, [*map(str, line), "--crops", "1", "--size", "64", "--steps", "1"])
     assert result.exit_code == 0, result.output
     content = json.loads(out.read_text())
-    assert [row["name"] for row in content["interfaces"]] == [at.name for at in interfaces(network(design))]
+    assert [row["name"] for row in content["interfaces"]] == [at.name for at in interfaces(network())]
     for row in content["interfaces"]:
         assert all(0 <= needed <= row["width"] for needed in row["components"].values())
         assert row["paid"] == (row["constant"] is None)

@@ -1,7 +1,6 @@
 """docs/SPEC.md against the product: a decoder written from the text alone gives the same latents, bit for bit."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,9 @@ from skimage import data as pictures
 
 import reference_decoder as reference
 import tadan
-from tadan.bitstream import Header, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import Header, ScheduleField, Stream, Tile, write_stream
 from tadan.codec.latents import encode_latents
-from tadan.errors import Corrupt
 from tadan.models import load_model
-from tadan.models.model import save_model
 from tadan.models.store import BUNDLED, bundled_models
 from tadan.schedule import PatternSchedule, get_schedule, schedule_names
 
@@ -94,33 +91,6 @@ def test_wild_latents_of_two_tiles(codec, model, schedule):
     assert max(np.abs(one.y_hat).max() for one in decoded) > 524_287
 
 
-@pytest.mark.parametrize("schedule", ["2x2-rotated", "4x4"])
-def test_a_model_that_saturates_everywhere(photographs, tmp_path, schedule):
-    """Smaller shifts than any export chooses: every bound of section 9.2 is reached."""
-    product, rng = load_model(), np.random.default_rng(11)
-    tensors = {
-        name: value - rng.integers(0, value + 1).astype(value.dtype) if name.endswith(".shift") else value
-        for name, value in product.tensors.items()
-    }
-    path = tmp_path / "wild.safetensors"
-    path.write_bytes(save_model(product.config, tensors, {"name": "wild"}))
-    codec = tadan.Codec(path, threads=1, observe=lambda *_: None)  # never stored in another format
-    data = codec.encode(photographs["112x83"], 60, schedule, effort=0)
-    check_agreement(codec, reference.Model(path.read_bytes()), data)
-
-
-def test_both_refuse_wrong_words(codec, model, photographs):
-    stream = read_stream(codec.encode(photographs["48x32"], 60, "2x2"))
-    (tile,) = stream.tiles
-    words = tile.payload
-    for wrong in (words[:-4], words + bytes(4), words[:-4] + bytes(4), bytes(4) + words[4:]):
-        data = write_stream(replace(stream, tiles=(replace(tile, payload=wrong),)))
-        with pytest.raises(Corrupt):
-            codec.decode_latents(data)
-        with pytest.raises(reference.Invalid):
-            reference.decode(data, model)
-
-
 def test_schedules_of_section_8():
     """The tables of the text hold what the product and the reference decoder do, for every name."""
     section = SPEC[SPEC.index("### 8.3") : SPEC.index("### 8.4")]
@@ -161,7 +131,8 @@ def test_pixels_of_section_11(codec, model, photographs, mode):
     ((_, y_hat),) = reference.decode(data, model)
     scale = model.tensors["quality.inverse_gain"][59] / np.float32(64)
     y = (y_hat.astype(np.float32) * scale).transpose(2, 0, 1)
-    session = onnxruntime.InferenceSession(model.tensors["graph.g_s"].tobytes(), providers=["CPUExecutionProvider"])
+    graph = model.tensors["graph.g_s"].tobytes() + model.tensors["weights.g_s"].tobytes()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     source, gains = (one.name for one in session.get_inputs())
     row = model.tensors["quality.g_s"][59].astype(np.float32)[None, :, None, None]
     rgb = session.run(None, {source: np.ascontiguousarray(y)[None], gains: row})[0][0, :17, :33].astype(np.int64)

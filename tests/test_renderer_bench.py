@@ -14,7 +14,7 @@ from tadan.codec.codec import Codec
 from tadan.codec.latents import UNIT, round_z, try_latents
 from tadan.codec.transforms import Transforms
 from tadan.evaluate.animate import decoding_frames, partial_latents
-from tadan.exact.plane import open_plane
+from tadan.exact.group_plane import GroupPlane
 from tadan.schedule import get_schedule, parse_schedule
 from tadan.tune import TwinCosts
 
@@ -63,7 +63,10 @@ def test_the_lowest_group_that_comes_next_has_the_means_of_the_codec(model, name
     rows = latents.y_hat.reshape(-1, channels)
     states = list(partial_latents(model, latents, 40, schedule, range(schedule.stage_count(height, width) + 1)))
     assert np.array_equal(states[-1], latents.y_hat)
-    plane, own, met = open_plane(model.twin, latents.z_hat[None], (height, width), schedule, 40), set(), 0
+    plane, own, met = GroupPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, 40), set(), 0
+    for step in plane.steps(schedule):
+        for state in states[step.stage + 1 :]:
+            assert np.array_equal(step.take(state.reshape(-1, channels)), step.take(rows))
     for one in plane.walk(schedule):
         [part] = one.step.parts
         first = part.group % (model.config.groups // schedule.groups) == 0

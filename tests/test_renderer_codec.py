@@ -111,8 +111,8 @@ def test_latents_of_tiles_are_those_of_the_whole_picture(tmp_path, monkeypatch, 
 
 def test_the_margin_of_the_analysis_follows_from_the_sizes():
     """A change would change the streams of the bundled model."""
-    margins = {sizes: encoder.analysis_margin(sizes) for sizes in (load_model("photo").config, RendererConfig())}
-    assert list(margins.values()) == [128, 128]
+    for config in (load_model("photo").config, RendererConfig()):
+        assert encoder.analysis_margin(config) == 128
     assert encoder.analysis_margin(RendererConfig(analysis_blocks=5)) == 192
     assert encoder.analysis_margin(RendererConfig(analysis_blocks=1, body_blocks=6)) == 192
 

@@ -10,13 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import load
 
-from float_examples import float_model as first_model
 from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
-from tadan.cli.settings import parse_sizes
+from tadan.cli.settings import parse_settings
 from tadan.errors import Corrupt, InvalidInput
-from tadan.models import ModelConfig, RendererConfig, config_from_dict, load_model, read_model, save_model
+from tadan.models import RendererConfig, load_model, read_model, save_model
 from tadan.models.model import content_id
-from tadan.nn import renderer, transforms
+from tadan.nn import layers, renderer
 from tadan.nn.by_quality import gains_of
 from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
 from tadan.nn.renderer_gradient import gradient_graph
@@ -46,9 +45,9 @@ def random_pixels(pictures, rows, cols):
     return np.random.default_rng(rows).integers(0, 256, (pictures, 16 * rows, 16 * cols, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=[3, 1], ids=["grid kernel 3", "grid kernel 1"])
-def model(request):
-    out = rounded_as_stored(random_model(grid_kernel=request.param))
+@pytest.fixture(scope="module")
+def model():
+    out = rounded_as_stored(random_model())
     with torch.no_grad():
         for by in (*gains_of(out.g_a), *gains_of(out.g_s)):
             by.values.normal_(0, 0.3)
@@ -58,14 +57,16 @@ def model(request):
 # --- configurations ---------------------------------------------------------------------------------------------------
 
 
-def test_a_configuration_says_of_which_design_it_is():
-    for config in (CONFIG, RendererConfig(), ModelConfig(), load_model("photo").config):
-        assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
+def test_a_configuration_survives_a_file_and_names_its_design():
+    for config in (CONFIG, RendererConfig(), load_model("photo").config):
+        assert config.to_dict()["design"] == "renderer"
+        assert RendererConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
-    [({"design": "newest"}, "newest"), ({"design": ["renderer"]}, "design"), ({"group_sizes": [4, 0]}, "group_sizes"),
+    [({"design": "newest"}, "newest.*upgrade"), ({"design": None}, "None.*upgrade"),
+     ({"design": ["renderer"]}, "design"), ({"group_sizes": [4, 0]}, "group_sizes"),
      ({"group_sizes": []}, "group_sizes"), ({"group_sizes": [1] * 17, "embed_sizes": [1] * 17}, "group_sizes"),
      ({"embed_sizes": [3, 2, 4]}, "unequal length"), ({"embed_sizes": 5}, "embed_sizes"),
      ({"hyper_widths": [8, 8]}, "hyper_widths"), ({"kernel": 4}, "kernel"), ({"grid": 2.5}, "grid"),
@@ -74,25 +75,21 @@ def test_a_configuration_says_of_which_design_it_is():
 )  # fmt: skip
 def test_impossible_sizes_are_named(change, word):
     with pytest.raises(Corrupt, match=word):
-        config_from_dict({**CONFIG.to_dict(), **change})
+        RendererConfig.from_dict({**CONFIG.to_dict(), **change})
 
 
-def test_a_fresh_model_takes_a_design_and_tuples_of_any_length(tmp_path):
-    sizes = parse_sizes(["design=renderer", "group_sizes=4,12", "embed_sizes=2,3", "grid_blocks=1"])
+def test_a_fresh_model_takes_tuples_of_any_length(tmp_path):
+    sizes = parse_settings(["group_sizes=4,12", "embed_sizes=2,3", "grid_blocks=1"], RendererConfig())
     config = begin(tmp_path, None, {}, sizes).config
     assert config == RendererConfig(group_sizes=(4, 12), embed_sizes=(2, 3), grid_blocks=1)
-    assert begin(tmp_path, None, {}, parse_sizes(["design=first", "latent=64"])).config == ModelConfig(latent=64)
-    assert begin(tmp_path, None, {}, parse_sizes([])).config == ModelConfig()
-    for text, word in ((["design=third"], "third"), (["design=renderer", "width=3"], "width"), (["grid=48"], "grid")):
-        with pytest.raises(InvalidInput, match=word):
-            parse_sizes(text)
+    assert begin(tmp_path, None, {}, {}).config == RendererConfig()
     with pytest.raises(InvalidInput, match="unequal length"):
-        begin(tmp_path, None, {}, parse_sizes(["design=renderer", "group_sizes=4,12"]))
-    with pytest.raises(InvalidInput, match="other sizes: design"):
+        begin(tmp_path, None, {}, {"group_sizes": (4, 12)})
+    with pytest.raises(InvalidInput, match="other sizes: embed_sizes, grid_blocks, group_sizes"):
         begin(tmp_path, "photo", {}, sizes)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"grid_kernel": 5, "grid_blocks": 3}, {"grid_kernel": 1, "body_blocks": 2}])
+@pytest.mark.parametrize("sizes", [{}, {"grid_blocks": 3, "kernel": 5}, {"body_blocks": 2}])
 def test_the_reach_of_a_latent_is_that_of_its_configuration(sizes):
     """A position changed in the middle of a plane changes pixels up to its reach, and none beyond."""
     model, side = random_model(**sizes), 13
@@ -106,10 +103,10 @@ def test_the_reach_of_a_latent_is_that_of_its_configuration(sizes):
     assert (rows.min(), rows.max()) == (-reach, reach)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"analysis_blocks": 3, "kernel": 5}, None], ids=str)
+@pytest.mark.parametrize("sizes", [{}, {"analysis_blocks": 3, "kernel": 5}], ids=str)
 def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
-    """Pixels under a position in the middle change latents up to the reach of g_a, and none beyond; None: `first`."""
-    model, side = (random_model(**sizes) if sizes is not None else first_model()), 17
+    """Pixels under a position in the middle change latents up to the reach of g_a, and none beyond."""
+    model, side = random_model(**sizes), 17
     reach = -(-model.config.analysis_reach // 16)
     picture = torch.rand(1, 16 * side, 16 * side, 3, generator=torch.Generator().manual_seed(4)).double()
     changed = picture.clone()
@@ -117,7 +114,7 @@ def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
     changed[0, middle, middle] = 1 - picture[0, middle, middle]
     g_a = copy.deepcopy(model.g_a).double()
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        for module in (transforms, renderer):  # its casts to float32 would swallow what many blocks leave of a change
+        for module in (layers, renderer):  # its casts to float32 would swallow what many blocks leave of a change
             patch.setattr(module, "precise", lambda layer, x: layer(x))
         differs = (g_a(picture, QUALITY) != g_a(changed, QUALITY))[0].any(-1).numpy()
     rows = np.flatnonzero(differs.any(1)) - side // 2
@@ -187,7 +184,7 @@ def test_a_graph_stores_its_weights_once_in_half_precision_or_less():
     graph = onnx.load_from_string(gradient_graph(float_model().g_s)).graph
     stored = sum(len(one.raw_data) for one in graph.initializer)
     trained = sum(value.numel() for value in float_model().g_s.parameters())
-    flipped = sum(block.spatial.weight.numel() for block in (*float_model().g_s.blocks, *float_model().g_s.renderer))
+    flipped = sum(block.spatial.weight.numel() for block in float_model().g_s.blocks)
     assert stored < 2 * (trained + flipped) + 2000
 
 

@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from photo_examples import CORNERS, photo, psnr
 from tadan.cli.main import app
 from tadan.errors import InvalidInput
-from tadan.models.renderer_config import RendererConfig
-from tadan.nn.klt import start_renderer
+from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.train import linear_start
@@ -23,13 +22,7 @@ from tadan.train.mixture import draw_schedule
 from tadan.train.muon import BlockMuon, orthogonal_blocks
 from tadan.train.optimizers import is_edge, make_optimizers, set_learning_rate
 from tadan.train.recipe import Recipe
-from training_examples import RECIPE, trainer, write_pictures
-
-SMALL = RendererConfig(
-    group_sizes=(4, 4, 8, 48), analysis_width=80, analysis_blocks=1, analysis_expansion=1, body_width=72, body_blocks=1,
-    body_expansion=1, grid=48, grid_hidden=16, grid_blocks=1, z_channels=8, hyper_widths=(8, 8, 8),
-    embed_sizes=(2, 2, 4, 4), hidden=16, late=8, mask_hidden=8, knots=3,
-)  # fmt: skip
+from training_examples import CONFIG, RECIPE, trainer, write_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -50,9 +43,9 @@ def pictures():
 def test_the_start_is_an_orthogonal_projection():
     picture, sharper = pictures(), []
     for last in (8, 48, 240):
-        config = replace(SMALL, group_sizes=(4, 4, 8, last), analysis_width=260, body_width=256)
+        config = replace(CONFIG, group_sizes=(4, 4, 8, last), analysis_width=260, body_width=256)
         model = TadanModel(config)
-        model.set_start(start_renderer(model.g_a, model.g_s, [picture]))
+        model.set_start(start(model.g_a, model.g_s, [picture]))
         quality = torch.full((len(picture),), 50.0)
         once = model.g_s(model.g_a(picture, quality), quality)
         assert torch.allclose(once, model.g_s(model.g_a(once, quality), quality), atol=1e-3)
@@ -65,39 +58,39 @@ def test_the_start_is_an_orthogonal_projection():
 @pytest.mark.parametrize("name", ["4x4-opt-4", "2x2-rotated", "raster"])
 def test_a_folded_spread_changes_no_prediction(name):
     torch.manual_seed(1)
-    model, quality = TadanModel(SMALL), torch.tensor([40.0])
+    model, quality = TadanModel(CONFIG), torch.tensor([40.0])
     entropy = model.entropy
     entropy.late_out.normal_(0, 0.3)
-    entropy.set_spread(torch.linspace(100, 0, SMALL.latent))
-    y = torch.round(torch.randn(1, 8, 8, SMALL.latent) * entropy.context.spread)
-    z_hat = torch.round(torch.randn(1, 2, 2, SMALL.z_channels))
+    entropy.set_spread(torch.linspace(100, 0, CONFIG.latent))
+    y = torch.round(torch.randn(1, 8, 8, CONFIG.latent) * entropy.context.spread)
+    z_hat = torch.round(torch.randn(1, 2, 2, CONFIG.z_channels))
     before = entropy.parameters_for(y, z_hat, get_schedule(name), quality)
-    assert torch.equal(entropy.fold_spread(), 1 + torch.linspace(100, 0, SMALL.latent))
+    assert torch.equal(entropy.fold_spread(), 1 + torch.linspace(100, 0, CONFIG.latent))
     after = entropy.parameters_for(y, z_hat, get_schedule(name), quality)
     assert torch.allclose(before.mean, after.mean, rtol=1e-3, atol=1e-3)
     assert torch.allclose(before.log_scale, after.log_scale, rtol=1e-3, atol=1e-3)
 
 
 def test_a_schedule_with_too_many_groups_is_a_clear_error():
-    model = TadanModel(replace(SMALL, group_sizes=(24, 40), embed_sizes=(4, 8)))
+    model = TadanModel(replace(CONFIG, group_sizes=(24, 40), embed_sizes=(4, 8)))
     with pytest.raises(InvalidInput, match="2 channel groups cannot follow a schedule with 4"):
         model(pictures()[:1, :, :64], torch.tensor([50.0]), get_schedule("2x2-rotated"))
 
 
 def test_training_lowers_the_loss_and_goes_on_where_it_stopped(folder, tmp_path):
     recipe = replace(RECIPE, steps=12, lr=2e-3, cooldown=3)
-    whole = trainer(tmp_path / "whole", folder, recipe, SMALL)
+    whole = trainer(tmp_path / "whole", folder, recipe, CONFIG)
     losses = []
     for whole.step in range(12):
         facts, _ = whole.one_step()
         losses.append(facts.loss)
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
-    first = trainer(tmp_path / "pieces", folder, recipe, SMALL)
+    first = trainer(tmp_path / "pieces", folder, recipe, CONFIG)
     for first.step in range(5):
         first.one_step()
     first.step = 5
     first.save()
-    second = trainer(tmp_path / "pieces", folder, recipe, SMALL)
+    second = trainer(tmp_path / "pieces", folder, recipe, CONFIG)
     assert second.step == 5
     for second.step in range(5, 12):
         second.one_step()
@@ -114,7 +107,7 @@ def test_a_constant_rate_falls_in_the_cooldown_only():
 
 
 def test_matrices_at_the_edges_move_less():
-    trained = dict(TadanModel(SMALL).named_parameters())
+    trained = dict(TadanModel(CONFIG).named_parameters())
     edges = {name for name in trained if is_edge(name)}
     assert edges == {"g_a.inlet.weight", "g_a.outlet.weight", "g_s.inlet.weight", "g_s.to_grid.weight",
                      "g_s.outlet.weight"}  # fmt: skip
@@ -176,7 +169,7 @@ def test_the_split_of_a_step_adds_up():
 
 def test_the_pace_is_printed_and_nothing_is_kept(folder, tmp_path):
     run = tmp_path / "run"
-    sizes = ["design=renderer", "group_sizes=4,4,8,48", "analysis_width=64", "body_width=64", "grid=48"]
+    sizes = ["group_sizes=4,4,8,48", "analysis_width=64", "body_width=64", "grid=48"]
     options = [word for size in [*sizes, "embed_sizes=1,1,2,2"] for word in ("--config", size)]
     settings = [word for one in ("batch=1", "size=64", "late_size=64", "threads=1") for word in ("--set", one)]
     result = CliRunner().invoke(app, ["train", str(folder), "--run", str(run), "--bench", *options, *settings])

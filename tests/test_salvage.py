@@ -214,22 +214,14 @@ def test_stages_that_arrived_are_those_that_were_written(schedule):
     model, plan = load_model(), get_schedule(schedule)
     data = CODEC.encode(PICTURE[:80, :96], 70, schedule, effort=0)
     [tile], [whole] = read_stream(data).tiles, CODEC.decode_latents(data)
-    stages = list(plan.plan(5, 6, model.config.radius))
-    size = model.config.latent // plan.groups
-    counts = []
+    steps, counts = list(model.twin.steps(plan, (5, 6))), []
     for length in (0, 3, 9, *np.linspace(12, len(tile.payload), 9).astype(int)):
         latents, count = decode_first_stages(model, tile.payload[:length], (5, 6), 70, plan)
         counts.append(count)
-        for stage in stages[: max(0, count)]:
-            for cell in stage:
-                own = slice(cell.group * size, (cell.group + 1) * size)
-                where = (
-                    latents.y_hat.reshape(30, -1)[cell.positions, own],
-                    whole.y_hat.reshape(30, -1)[cell.positions, own],
-                )
-                np.testing.assert_array_equal(*where)
+        for step in (step for step in steps if step.stage < count):
+            np.testing.assert_array_equal(*(step.take(one.y_hat.reshape(30, -1)) for one in (latents, whole)))
     assert counts == sorted(counts)
-    assert (counts[0], counts[-1]) == (-1, len(stages))
+    assert (counts[0], counts[-1]) == (-1, plan.stage_count(5, 6))
 
 
 def test_previews_get_better_stage_by_stage():
@@ -239,8 +231,8 @@ def test_previews_get_better_stage_by_stage():
 
 
 def test_a_truncated_file_shows_what_arrived():
-    """The same picture as a preview of as many stages, whatever the number of bytes."""
-    seen = set()
+    """At least what a preview of as many stages shows: of the next stage some channel groups may have arrived."""
+    seen, whole = set(), CODEC.decode(ONE)
     for length in np.linspace(60, len(ONE) - 1, 8).astype(int):
         result = CODEC.salvage(ONE[:length])
         [tile] = result.tiles
@@ -248,7 +240,7 @@ def test_a_truncated_file_shows_what_arrived():
             continue
         assert tile.state == "partial"
         seen.add(tile.stages)
-        np.testing.assert_array_equal(np.asarray(result.image), np.asarray(CODEC.decode(ONE, stages=tile.stages)))
+        assert psnr(result.image, whole) > psnr(CODEC.decode(ONE, stages=tile.stages), whole) - 0.05
     assert len(seen) > 2
     with pytest.raises(Truncated):
         CODEC.decode(ONE[:-1])

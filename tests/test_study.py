@@ -1,5 +1,6 @@
 """The study of orders on a small random model: frozen latents, fair training, measured costs, tables."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from float_examples import exported_bytes
 from photo_examples import photo
+from renderer_examples import exported_bytes
 from tadan.cli.main import app
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.models import read_model
-from tadan.nn.entropy_model import gaussian_bits
+from tadan.nn.gaussian import gaussian_bits
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.schedule.optimize import relative_subset
 from tadan.study import plan
@@ -23,7 +24,7 @@ from tadan.study.costs import NetworkCosts
 from tadan.study.latents import TrainingLatents, cache_training, load_pictures
 from tadan.study.results import Results, collect
 from tadan.study.run import Study, StudyRecipe, measured_rate
-from tadan.study.training import Fit, as_steps, evaluate, parameter_count, specialise, train
+from tadan.study.training import Fit, as_steps, evaluate, train
 from tadan.train.restore import restore
 
 RECIPE = StudyRecipe(
@@ -104,7 +105,7 @@ def test_training_goes_on_where_it_stopped_and_leaves_h_a_alone(latents, network
         pass
 
     def fit(steps, state, stop=None):
-        one = specialise(network, get_schedule("2x2"))
+        one = copy.deepcopy(network)
 
         def log(row):
             if row["step"] == stop:
@@ -130,17 +131,9 @@ def test_training_goes_on_where_it_stopped_and_leaves_h_a_alone(latents, network
     resumed = fit(4, tmp_path / "b")
     assert not (tmp_path / "b").exists()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    before = specialise(network, get_schedule("2x2")).state_dict()
+    before = copy.deepcopy(network).state_dict()
     assert all(torch.equal(whole[n], before[n]) for n in whole if n.startswith(("h_a.", "z_")))
-    assert not torch.equal(whole["context.bias"], before["context.bias"])
-
-
-def test_a_specialised_network_starts_at_the_rate_of_the_general_one(study, network):
-    pictures = load_pictures(study.folder / "pictures", 20)
-    for name in ("checkerboard", "4x4", "2x2-rotated", "raster"):
-        schedule = get_schedule(name)
-        ours, general = (evaluate(n, schedule, pictures)[0] for n in (specialise(network, schedule), network))
-        assert ours["bpp"] == pytest.approx(general["bpp"], rel=1e-5)
+    assert not torch.equal(whole["context.bases.bias"], before["context.bases.bias"])
 
 
 def test_stages_add_up_to_the_rate(study, network):
@@ -200,14 +193,6 @@ def test_measured_rate_is_that_of_the_costs(latents, network):
     costs = NetworkCosts(network, latents, (2, 2), 4)
     schedule = PatternSchedule([[0, 1], [1, 0]])
     assert measured_rate(costs, (2, 2), schedule) == pytest.approx(float(np.mean(costs([0, 0b0110]))))
-
-
-def test_equal_budget(network):
-    """The same layers and one kernel per visibility pattern: more weights only where a schedule has more patterns."""
-    counts = {
-        name: parameter_count(specialise(network, get_schedule(name))) for name in ("hyper", "2x2", "4x4", "raster")
-    }
-    assert counts["hyper"] < counts["raster"] < counts["2x2"] < counts["4x4"]
 
 
 def test_results_tell_what_the_files_hold(study):

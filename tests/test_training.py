@@ -5,18 +5,15 @@ import os
 import signal
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 
-from float_examples import exported_bytes
-from photo_examples import CORNERS, photo, psnr
+from photo_examples import photo
+from renderer_examples import exported_bytes
 from tadan.errors import Corrupt, InvalidInput, TadanError
-from tadan.models import ModelConfig, read_model
-from tadan.nn.klt import start
-from tadan.nn.model import TadanModel
+from tadan.models import RendererConfig, read_model
 from tadan.train import health, linear_start, loop
 from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
@@ -54,35 +51,16 @@ def log_of(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
-# --- the start ----------------------------------------------------------------------------------------------------
-
-
-def test_the_start_is_an_orthogonal_projection():
-    picture = torch.from_numpy(np.stack([photo(name, 64, 96) for name in CORNERS])).float() / 255
-    sharper = []
-    for latent in (16, 64, 256):
-        model = TadanModel(ModelConfig(latent=latent, analysis_blocks=1, synthesis_blocks=1))
-        start(model.g_a, model.g_s, [picture])
-        with torch.no_grad():
-            quality = torch.full((len(picture),), 50.0)
-            once = model.g_s(model.g_a(picture, quality), quality)
-            twice = model.g_s(model.g_a(once, quality), quality)
-        assert torch.allclose(once, twice, atol=1e-3)
-        sharper.append(psnr(once * 255, picture * 255))
-    assert sharper == sorted(sharper)
-    assert sharper[-1] > 38
-
-
 def test_a_fresh_start_takes_sizes_and_a_given_model_keeps_its_own(tmp_path):
-    fresh = begin(tmp_path, None, {"lr": 5e-4}, {"latent": 64, "hyper_widths": (8, 8, 8)})
-    assert (fresh.config.latent, fresh.recipe.lr, fresh.weights, fresh.resumed) == (64, 5e-4, None, False)
+    fresh = begin(tmp_path, None, {"lr": 5e-4}, {"hidden": 64, "hyper_widths": (8, 8, 8)})
+    assert (fresh.config.hidden, fresh.recipe.lr, fresh.weights, fresh.resumed) == (64, 5e-4, None, False)
     path = tmp_path / "model.safetensors"
     path.write_bytes(exported_bytes())
     given = begin(tmp_path, str(path), {}, {})
     assert given.config == read_model(path).config
     assert given.weights is not None
-    with pytest.raises(InvalidInput, match="other sizes: latent"):
-        begin(tmp_path, str(path), {}, {"latent": given.config.latent + 64})
+    with pytest.raises(InvalidInput, match="other sizes: hidden"):
+        begin(tmp_path, str(path), {}, {"hidden": given.config.hidden + 64})
 
 
 # --- pieces -------------------------------------------------------------------------------------------------------
@@ -133,7 +111,7 @@ def test_a_time_limit_leaves_room_for_a_step_and_a_save():
 
 def test_a_run_goes_on_with_its_settings_and_sizes(folder, tmp_path):
     trainer(tmp_path, folder, replace(RECIPE, lr=3e-4)).run(0)
-    again = begin(tmp_path, "photo", {"steps": 9}, {"latent": CONFIG.latent})
+    again = begin(tmp_path, "photo", {"steps": 9}, {"late": CONFIG.late})
     assert (again.recipe.lr, again.recipe.steps, again.config, again.resumed) == (3e-4, 9, CONFIG, True)
     with pytest.raises(InvalidInput, match="other sizes: hidden"):
         begin(tmp_path, None, {}, {"hidden": 17})
@@ -243,7 +221,7 @@ def test_log_lines_hold_what_they_promise_and_evaluations_repeat(folder, tmp_pat
         row[3] for row in held_out["held_out"]["bpp_zbpp_psnr_J"].values()
     )
     with safe_open(tmp_path / "ema.safetensors", "np") as file:
-        assert ModelConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
+        assert RendererConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
 
 
 def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path, monkeypatch):

@@ -15,8 +15,7 @@ from tadan.evaluate.perceptual import ssimulacra2
 from tadan.nn import visual
 from tadan.nn.visual import price_of_a_point, score, unseen
 from tadan.train import linear_start
-from test_renderer_training import SMALL
-from training_examples import RECIPE, trainer, write_pictures
+from training_examples import CONFIG, RECIPE, trainer, write_pictures
 
 
 def photograph(name):
@@ -93,7 +92,7 @@ def test_a_recipe_for_the_eye_trains_on_what_is_seen(tmp_path, monkeypatch):
     folder = write_pictures(tmp_path / "pictures")
     facts, weights = {}, {}
     for eye in (0.0, 0.7):
-        run = trainer(tmp_path / f"{eye}", folder, replace(RECIPE, eye=eye), SMALL)
+        run = trainer(tmp_path / f"{eye}", folder, replace(RECIPE, eye=eye), CONFIG)
         facts[eye], _ = run.one_step()
         weights[eye] = run.model.state_dict()
         rows = run.evaluate()["bpp_zbpp_psnr_J"].values()

@@ -75,12 +75,12 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
 def _show_model(name: str | None, as_json: bool) -> None:
     from tadan.models import load_model
-    from tadan.models.arithmetic import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, arithmetic_of
     from tadan.schedule import get_schedule
+    from tadan.schedule.group_cost import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, encoder_cost
 
     model = load_model(name)
     costs = _decoder_costs(model)
-    encoder = asdict(arithmetic_of(model.config).encoder(get_schedule("balanced")))
+    encoder = asdict(encoder_cost(get_schedule("balanced"), model.config))
     if as_json:
         facts = {
             "name": model.name,
@@ -121,19 +121,16 @@ class _Costs:
 
 def _decoder_costs(model: Model) -> dict[str, _Costs]:
     """Costs of decoding for every named schedule that the model can run."""
-    from tadan.errors import InvalidInput
-    from tadan.models.arithmetic import arithmetic_of, example_plane
     from tadan.schedule import get_schedule, schedule_names
+    from tadan.schedule.group_cost import EXAMPLE_PLANE, decoder_cost, sequential_steps
 
-    arithmetic, plane = arithmetic_of(model.config), example_plane(model.config)
-    costs = {}
+    costs, config = {}, model.config
     for name in schedule_names():
         schedule = get_schedule(name)
-        try:
-            parts = asdict(arithmetic.decoder(schedule))
-        except InvalidInput:  # channel groups that the model does not tell apart
-            continue
-        costs[name] = _Costs(parts, schedule.stage_count(*plane), arithmetic.steps(schedule, *plane))
+        if schedule.groups in config.schedule_groups:
+            steps = sequential_steps(schedule, config, *EXAMPLE_PLANE)
+            parts = asdict(decoder_cost(schedule, config))
+            costs[name] = _Costs(parts, schedule.stage_count(*EXAMPLE_PLANE), steps)
     return costs
 
 

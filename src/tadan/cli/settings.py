@@ -37,23 +37,6 @@ def parse_settings(text: Sequence[str], defaults: Any) -> dict[str, Any]:
     return values
 
 
-def parse_sizes(text: Sequence[str]) -> dict[str, Any]:
-    """Values of ``name=value`` texts about a fresh model: ``design``, and fields of that design's configuration.
-
-    Raises:
-        InvalidInput: no design has that name, its configuration no such field, or a value has another type.
-    """
-    from tadan.models.config import ModelConfig
-    from tadan.models.designs import CONFIGS
-
-    named = [item.partition("=")[2].strip() for item in text if item.partition("=")[0] == "design"]
-    design = named[-1] if named else ModelConfig.design
-    if design not in CONFIGS:
-        raise InvalidInput(f"there is no design {design!r}; choose one of: {', '.join(CONFIGS)}")
-    sizes = parse_settings([item for item in text if item.partition("=")[0] != "design"], CONFIGS[design]())
-    return {"design": design, **sizes} if named else sizes
-
-
 def _convert(value: str, default: Any, any_length: bool = False) -> Any:
     if isinstance(default, bool):
         return _BOOLEANS[value.lower()]

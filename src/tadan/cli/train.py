@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli.settings import parse_settings, parse_sizes
+from tadan.cli.settings import parse_settings
 from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def train(
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
     config: Annotated[
         list[str] | None,
-        typer.Option("--config", help="name=value of a fresh model: design=renderer, or sizes; repeatable."),
+        typer.Option("--config", help="name=value of the sizes of a fresh model, repeatable."),
     ] = None,
     device: Device = "auto",
     bench: Annotated[
@@ -54,11 +54,12 @@ def train(
     """
     need_torch()
     begun = time.monotonic()
+    from tadan.models import RendererConfig
     from tadan.train.loop import Trainer
     from tadan.train.recipe import Recipe
     from tadan.train.start import begin
 
-    start = begin(run, init, parse_settings(setting or [], Recipe()), parse_sizes(config or []))
+    start = begin(run, init, parse_settings(setting or [], Recipe()), parse_settings(config or [], RendererConfig()))
     if bench:
         _bench(data, start, device)
         return

@@ -22,7 +22,7 @@ from tadan.codec.latents import Latents
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.evaluate.metrics import psnr
-from tadan.exact.plane import open_plane
+from tadan.exact.group_plane import GroupPlane
 from tadan.models import Model
 from tadan.schedule import Cell, Schedule, parse_schedule
 
@@ -116,8 +116,8 @@ def partial_latents(
 ) -> Iterator[NDArray[np.int32]]:
     """Latents of a picture as far as they are decoded, predicted means for the others.
 
-    The latents that come next have the very means that they will be decoded with (of a model with channel groups, the
-    lowest group); those further on are predicted from what they would see if their turn came now.
+    The latents that come next have the very means that they will be decoded with (those of the
+    lowest channel group); those further on are predicted from what they would see if their turn came now.
 
     Args:
         model: networks.
@@ -133,7 +133,7 @@ def partial_latents(
     rows = latents.y_hat.reshape(height * width, channels)
     radius = model.config.radius
     plan = schedule.plan(height, width, radius)
-    plane = open_plane(model.twin, latents.z_hat[None], (height, width), schedule, quality)
+    plane = GroupPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
     around = _stages_around(schedule, height, width, radius)
     inside = around[:, radius : radius + height, radius : radius + width].reshape(schedule.groups, -1)
     done = 0

@@ -1,18 +1,13 @@
 """Model files and where they are found."""
 
-from tadan.models.config import ModelConfig
-from tadan.models.designs import AnyConfig, config_from_dict
+from tadan.models.config import RendererConfig
 from tadan.models.model import Model, read_model, save_model
-from tadan.models.renderer_config import RendererConfig
 from tadan.models.store import bundled_models, find_model, load_model, store_folder
 
 __all__ = [
-    "AnyConfig",
     "Model",
-    "ModelConfig",
     "RendererConfig",
     "bundled_models",
-    "config_from_dict",
     "find_model",
     "load_model",
     "read_model",

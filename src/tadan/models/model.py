@@ -8,24 +8,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
-from tadan.models.config import QUALITY_MAX
-from tadan.models.designs import AnyConfig, config_from_dict, graph_parts, twin_of
-
-if TYPE_CHECKING:
-    from tadan.exact.plane import Twin
+from tadan.exact.group_network import GroupSizes, GroupTwin
+from tadan.models.config import QUALITY_MAX, RendererConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
 DTYPES = frozenset({"|u1", "|i1", "<i2", "<i4", "<i8", "<u4", "<f2", "<f4"})  # of tensors (docs/SPEC.md, section 12)
 ID_BYTES = 8
-GRAPHS = ("g_a", "h_a", "g_s", "g_s_gradient")
+#: Tensors whose bytes, one after the other, are each ONNX graph. Protobuf messages are joined by concatenation: a graph
+#: without weights, then the weights that two graphs share.
+GRAPHS = {
+    "g_a": ("graph.g_a",),
+    "h_a": ("graph.h_a",),
+    "g_s": ("graph.g_s", "weights.g_s"),
+    "g_s_gradient": ("graph.g_s_gradient", "weights.g_s"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,12 @@ class Model:
     """Everything that encoding and decoding need; immutable.
 
     Attributes:
-        config: design and sizes.
+        config: sizes.
         tensors: all tensors of the file, read-only.
         metadata: name, licence, training facts and measurements (strings); not part of the identity.
     """
 
-    config: AnyConfig
+    config: RendererConfig
     tensors: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
 
@@ -66,13 +70,13 @@ class Model:
         return tables
 
     @cached_property
-    def twin(self) -> Twin:
-        """Integer networks, those of the design."""
-        return twin_of(self.config, self._below("exact."))
+    def twin(self) -> GroupTwin:
+        """Integer networks."""
+        return GroupTwin(self._below("exact."), GroupSizes.of(self.config))
 
     def graph(self, name: str) -> bytes:
         """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
-        return b"".join(self.tensors[part].tobytes() for part in graph_parts(self.config, name))
+        return b"".join(self.tensors[part].tobytes() for part in GRAPHS[name])
 
     def gain(self, quality: int) -> NDArray[np.float32]:
         """Factor of each latent before rounding, float32 (latent,)."""
@@ -108,7 +112,7 @@ class Model:
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
-def content_id(config: AnyConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def content_id(config: RendererConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Identity of a model: what it computes, not what it is called."""
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name in sorted(tensors):
@@ -119,7 +123,7 @@ def content_id(config: AnyConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return digest.digest()[:ID_BYTES]
 
 
-def save_model(config: AnyConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+def save_model(config: RendererConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
     """Serialise a model file (safetensors)."""
     from safetensors.numpy import save
 
@@ -163,7 +167,7 @@ def read_model(path: Path) -> Model:
     if header.pop("format_version", "") != str(FORMAT_VERSION):
         raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
     try:
-        config = config_from_dict(json.loads(header.pop("config", "{}")))
+        config = RendererConfig.from_dict(json.loads(header.pop("config", "{}")))
     except TadanError:
         raise
     except (ValueError, TypeError, RecursionError) as error:
@@ -179,6 +183,6 @@ def read_model(path: Path) -> Model:
     whole = all(gain is not None and gain.shape == (QUALITY_MAX, widths[name]) for name, gain in gains.items())
     curvature = tensors.get("search.curvature")
     whole &= curvature is not None and curvature.shape == (config.latent,)
-    if not whole or any(part not in tensors for name in GRAPHS for part in graph_parts(config, name)):
+    if not whole or any(part not in tensors for parts in GRAPHS.values() for part in parts):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
     return model

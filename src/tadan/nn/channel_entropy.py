@@ -14,6 +14,7 @@ depend on the group is computed once per position and stage; reviews of frozen l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
@@ -22,11 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
-from tadan.models.renderer_config import RendererConfig
+from tadan.models.config import RendererConfig
 from tadan.nn.by_quality import ByQuality
-from tadan.nn.entropy_model import HyperAnalysis, Parameters, bound_log_scale
+from tadan.nn.gaussian import Parameters, bound_log_scale
 from tadan.nn.group_context import GroupContext, with_magnitudes
-from tadan.nn.transforms import Conv, depth_to_space
+from tadan.nn.layers import Conv, depth_to_space, space_to_depth
 from tadan.schedule import Schedule
 
 
@@ -42,6 +43,24 @@ def own_position(schedule: Schedule, height: int, width: int, groups: int) -> Te
     stages = np.repeat(schedule.stage_map(height, width), groups // schedule.groups, axis=0).transpose(1, 2, 0)
     viewer, seen = stages[..., :, None], stages[..., None, :]
     return torch.from_numpy((seen < viewer) | ((seen == viewer) & lower))
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: y in quantisation steps -> z at a quarter of its resolution; encoder only."""
+
+    def __init__(self, config: RendererConfig) -> None:
+        super().__init__()
+        self.first = nn.Linear(config.latent, 192)
+        self.first_spatial = Conv(192, 192, 3, groups=192)
+        self.second = nn.Linear(4 * 192, 192)
+        self.second_spatial = Conv(192, 192, 3, groups=192)
+        self.third = nn.Linear(4 * 192, config.z_channels)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(B, 4 h, 4 w, latent) -> (B, h, w, z_channels)."""
+        x = space_to_depth(torch.relu(self.first_spatial(self.first(y))), 2)
+        x = space_to_depth(torch.relu(self.second_spatial(self.second(x))), 2)
+        return self.third(x)
 
 
 class SlimHyperSynthesis(nn.Module):
@@ -150,15 +169,30 @@ class ChannelEntropyModel(nn.Module):
                 f"a model with {config.groups} channel groups cannot follow a schedule with {schedule.groups}; choose "
                 "another schedule, or other group_sizes"
             )
-        hyper = self.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]] + self.hidden_bias(quality)
-        late = self.late_terms(y_seen, schedule)
+        hyper = self.h_s(z_hat)[:, : y_seen.shape[1], : y_seen.shape[2]]
+        hidden = [
+            self.hidden_at(hyper, self.context(y_seen, schedule, group), quality) for group in range(schedule.groups)
+        ]
+        return self.parameters_at(hidden, self.late_terms(y_seen, schedule), quality)
+
+    def hidden_at(self, hyper: Tensor, context: Tensor, quality: Tensor) -> Tensor:
+        """Hidden layer before its ReLU, pointwise: (B, ..., hidden) twice and quality (B,) -> like the former."""
+        return self.layer(torch.relu(hyper + self.hidden_bias(quality) + context))
+
+    def parameters_at(self, hidden: Sequence[Tensor], late: Tensor, quality: Tensor) -> Parameters:
+        """Mean and log scale, pointwise.
+
+        Args:
+            hidden: (B, ..., hidden) of each schedule group, what :meth:`hidden_at` gave.
+            late: (groups, B, ..., hidden), what :meth:`late_terms` gave.
+            quality: (B,).
+        """
+        config = self.config
         rows = torch.split(self.outlet.weight.unflatten(0, (2, -1)), list(config.group_sizes), 1)
         means, log_scales = [], []
-        each = config.groups // schedule.groups
+        each = config.groups // len(hidden)
         for group in range(config.groups):
-            if group % each == 0:
-                hidden = self.layer(torch.relu(hyper + self.context(y_seen, schedule, group // each)))
-            out = torch.relu(hidden + late[group]) @ rows[group].flatten(0, 1).T
+            out = torch.relu(hidden[group // each] + late[group]) @ rows[group].flatten(0, 1).T
             mean, log_scale = out.chunk(2, -1)
             means.append(mean)
             log_scales.append(log_scale)

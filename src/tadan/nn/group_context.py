@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tadan.exact.constants import MAGNITUDE_CLIP
-from tadan.models.renderer_config import RendererConfig
-from tadan.nn.context import lattices
+from tadan.models.config import RendererConfig
+from tadan.nn.lattices import lattices
 from tadan.schedule import Schedule
 
 

@@ -1,7 +1,7 @@
 """KLT start: before the first step the networks are a linear transform codec with 16x16 principal components.
 
-8x8 DCT of a decorrelated colour space, scaled to unit variance; 2x2 projection to the leading principal components.
-With the residual blocks at zero, g_s after g_a is an orthogonal projection.
+With the residual blocks at zero, g_s after g_a is the projection to the leading components. Their pixels are painted
+through the 4x4 DCT of a decorrelated colour space, scaled to unit variance.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, RendererSynthesis, WideAnalysis, to_patches
-from tadan.nn.transforms import PIXELS, Analysis, Synthesis, space_to_depth
 
 STEP = 22 / 255  # quantisation step that suits lambda = 0.013, in units of the 0..1 pixel range
 FLOOR = 0.02  # channels below this deviation are noise at that step; do not blow them up
 
 
-def dct_basis(side: int = PIXELS) -> Tensor:
+def dct_basis(side: int = CELL) -> Tensor:
     """Orthonormal rows: DCT-II of side x side pixels of an orthonormal opponent colour space, for (row, col, RGB)."""
     n = torch.arange(side, dtype=torch.float64)
     dct = torch.cos(math.pi / side * (n + 0.5)[None] * n[:, None]) * math.sqrt(2 / side)
@@ -32,47 +31,18 @@ def dct_basis(side: int = PIXELS) -> Tensor:
 
 
 @torch.no_grad()
-def start(analysis: Analysis, synthesis: Synthesis, pictures: Iterable[Tensor]) -> Tensor:
-    """Set both transforms to the linear codec fitted to ``pictures``.
+def start(analysis: WideAnalysis, synthesis: RendererSynthesis, pictures: Iterable[Tensor]) -> Tensor:
+    """Set both transforms to the linear codec fitted to ``pictures``; widths beyond the components start at random.
+
+    The body starts as the components at unit variance, the grid as the scaled 4x4 DCT of each grid point's pixels.
 
     Args:
-        analysis: g_a with a width of 192.
+        analysis: g_a.
         synthesis: g_s.
         pictures: tensors (B, H, W, 3) in 0..1, H and W multiples of 16.
 
     Returns:
         float (latent,): standard deviation of each latent, in quantisation steps.
-    """
-    basis = dct_basis()
-    size = basis.shape[0]
-    moment = torch.zeros(4 * size, 4 * size, dtype=torch.float64)
-    count = 0
-    for batch in pictures:
-        coefficients = (space_to_depth(batch.double(), PIXELS) - 0.5) @ basis.T
-        rows = space_to_depth(coefficients, 2).reshape(-1, 4 * size)
-        moment += rows.T @ rows
-        count += rows.shape[0]
-    moment /= count
-    deviation = moment.diagonal().reshape(4, size).mean(0).sqrt()
-    scale = 1 / torch.sqrt(deviation**2 + FLOOR**2)
-    values, vectors = torch.linalg.eigh(moment)
-    latent = analysis.outlet.out_features
-    components = vectors.flip(1)[:, :latent].T
-    four = scale.repeat(4)
-    analysis.inlet.weight.copy_(basis * scale[:, None])
-    analysis.outlet.weight.copy_(components / four / STEP)
-    synthesis.inlet.weight.copy_((components * four * STEP).T)
-    synthesis.outlet.weight.copy_((basis / scale[:, None]).T)
-    for layer in (analysis.inlet, analysis.outlet, synthesis.inlet, synthesis.outlet):
-        layer.bias.zero_()
-    return (values.flip(0)[:latent].clamp_min(0).sqrt() / STEP).float()
-
-
-@torch.no_grad()
-def start_renderer(analysis: WideAnalysis, synthesis: RendererSynthesis, pictures: Iterable[Tensor]) -> Tensor:
-    """As :func:`start` for the design ``renderer``: principal components of 16x16 pixels, widths beyond them at random.
-
-    The body starts as the components at unit variance, the grid as the scaled 4x4 DCT of each grid point's pixels.
     """
     patches, outputs = 3 * (SIDE * CELL) ** 2, analysis.outlet.out_features
     moment = torch.zeros(patches, patches, dtype=torch.float64)
@@ -91,7 +61,7 @@ def start_renderer(analysis: WideAnalysis, synthesis: RendererSynthesis, picture
     analysis.outlet.weight[:, :outputs] = torch.diag(1 / unit[:outputs] / STEP)
     synthesis.inlet.weight.normal_(0, 0.02)
     synthesis.inlet.weight[:outputs] = torch.diag(unit[:outputs] * STEP)
-    basis = dct_basis(CELL)
+    basis = dct_basis()
     cells = moment.reshape(SIDE * SIDE, CELL_SAMPLES, SIDE * SIDE, CELL_SAMPLES).diagonal(dim1=0, dim2=2).mean(-1)
     spread = torch.sqrt((basis @ cells @ basis.T).diagonal() + FLOOR**2)
     pixels = (components[:outputs] / unit[:outputs, None]).T.reshape(SIDE * SIDE, CELL_SAMPLES, outputs)

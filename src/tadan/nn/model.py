@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tadan.models import AnyConfig
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
-from tadan.models.renderer_config import RendererConfig
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN, RendererConfig, quality_lambda
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.channel_entropy import ChannelEntropyModel
-from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
+from tadan.nn.gaussian import bound_log_scale, gaussian_bits
 from tadan.nn.renderer import RendererSynthesis, WideAnalysis
-from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
 
@@ -37,7 +34,7 @@ class Losses(NamedTuple):
     unseen: Tensor | None = None
 
 
-def lambdas(config: AnyConfig, quality: Tensor) -> Tensor:
+def lambdas(config: RendererConfig, quality: Tensor) -> Tensor:
     """:func:`~tadan.models.config.quality_lambda` of every picture, float32 (B,), without waiting for the device."""
     position = (quality.double() - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return (config.lambda_min * (config.lambda_max / config.lambda_min) ** position).float()
@@ -49,34 +46,22 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class TadanModel(nn.Module):
-    """Float model of the design that the configuration belongs to.
+    """Float model of a configuration.
 
     ``quality`` is a float tensor (B,) in 1..100. Latents are channels last.
     """
 
-    g_a: Analysis | WideAnalysis
-    g_s: Synthesis | RendererSynthesis
-    entropy: EntropyModel | ChannelEntropyModel
-
-    def __init__(self, config: AnyConfig) -> None:
+    def __init__(self, config: RendererConfig) -> None:
         super().__init__()
         self.config = config
-        if isinstance(config, RendererConfig):
-            self.g_a, self.g_s, self.entropy = (
-                WideAnalysis(config),
-                RendererSynthesis(config),
-                ChannelEntropyModel(config),
-            )
-        else:
-            self.g_a, self.g_s, self.entropy = Analysis(config), Synthesis(config), EntropyModel(config)
+        self.g_a, self.g_s, self.entropy = WideAnalysis(config), RendererSynthesis(config), ChannelEntropyModel(config)
         self.log_gain = ByQuality(config.knots, config.latent)
         self.log_inverse_gain = ByQuality(config.knots, config.latent)
 
     @torch.no_grad()
     def set_start(self, deviation: Tensor) -> None:
         """Set gains and output biases from the deviation of each latent at gain 1 (see :mod:`tadan.nn.klt`)."""
-        if isinstance(self.entropy, ChannelEntropyModel):
-            self.entropy.set_spread(deviation)
+        self.entropy.set_spread(deviation)
         qualities = torch.linspace(1, 100, self.config.knots)
         for knot, quality in enumerate(qualities.tolist()):
             gain = 0.5 * math.log(quality_lambda(self.config, quality) / LAMBDA_REFERENCE)

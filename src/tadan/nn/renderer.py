@@ -5,10 +5,10 @@
     picture --16x16 blocks--> inlet -> [depthwise 5x5, wide layers] x n -> outlet --> y
     y_hat --inlet--> [depthwise 5x5, wide layers] x n = body --to_grid--> grid at 1/4
                                                         |                   v
-                                                        +--modulate--> [3x3, layers] x m --> 4x4 pixels a grid point
+                                                        +--modulate--> [layers] x m --> 4x4 pixels a grid point
 
 The split into a body and a renderer that it modulates follows PULSE (Jia et al., arXiv 2609.18602), section 3; the
-linear start and the gains by quality are those of :mod:`tadan.nn.transforms`.
+linear start is that of :mod:`tadan.nn.klt`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tadan.models.renderer_config import RendererConfig
+from tadan.models.config import RendererConfig
 from tadan.nn.by_quality import ByQuality
-from tadan.nn.transforms import Block, Conv, depth_to_space, precise, space_to_depth
+from tadan.nn.layers import Block, depth_to_space, precise, space_to_depth
 
 STRIDE = 16  # pixels a side of a position of y
 CELL = 4  # pixels a side of a grid point of the renderer
@@ -70,24 +70,20 @@ class WideAnalysis(nn.Module):
 
 
 class GridBlock(nn.Module):
-    """Residual block of the renderer: depthwise convolution, then two pointwise layers that the body modulates.
+    """Residual block of the renderer: two pointwise layers that the body modulates.
 
-    ``hidden = relu(expand(spatial(g)) + shift) * (1 + scale)``: shift and scale are linear in the body, one pair a
+    ``hidden = relu(expand(g) + shift) * (1 + scale)``: shift and scale are linear in the body, one pair a
     position of y, shared by its 4x4 grid points.
     """
 
     def __init__(self, config: RendererConfig) -> None:
         super().__init__()
-        grid, hidden, kernel = config.grid, config.grid_hidden, config.grid_kernel
-        self.spatial = Conv(grid, grid, kernel, groups=grid) if kernel > 1 else nn.Identity()
+        grid, hidden = config.grid, config.grid_hidden
         self.expand = nn.Linear(grid, hidden)
         self.modulate = nn.Linear(config.body_width, 2 * hidden)
         self.log_gain = ByQuality(config.knots, grid)
         self.project = nn.Linear(hidden, grid)
         with torch.no_grad():
-            if isinstance(self.spatial, Conv):
-                self.spatial.weight.mul_(0.3)
-                self.spatial.weight[:, :, kernel // 2, kernel // 2] += 0.8
             nn.init.kaiming_normal_(self.expand.weight, nonlinearity="relu")
             self.modulate.weight.mul_(0.1)
             self.modulate.bias.zero_()
@@ -99,7 +95,7 @@ class GridBlock(nn.Module):
         """Grid (B, 4 h, 4 w, grid), body (B, h, w, body_width), quality (B,) -> like the grid."""
         b, h, w, _ = body.shape
         shift, scale = self.modulate(body)[:, :, None, :, None].chunk(2, -1)
-        hidden = self.expand(self.spatial(grid)).reshape(b, h, SIDE, w, SIDE, -1)
+        hidden = self.expand(grid).reshape(b, h, SIDE, w, SIDE, -1)
         hidden = torch.relu(hidden + shift) * (1 + scale)
         return grid + self.project(hidden.reshape(b, h * SIDE, w * SIDE, -1)) * torch.exp(self.log_gain(quality))
 

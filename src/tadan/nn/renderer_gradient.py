@@ -1,6 +1,6 @@
 """ONNX graph of the gradient of the squared error through g_s of the design ``renderer``, for the encoder's search.
 
-As :mod:`tadan.nn.gradient_graph`: every node of :func:`tadan.nn.renderer_graphs.synthesis_graph` has its adjoint here.
+Every node of :func:`tadan.nn.renderer_graphs.synthesis_graph` has its adjoint here.
 Of the renderer only the outputs of its ReLUs are kept, 32 bytes a pixel and block with 128 hidden channels.
 """
 
@@ -12,8 +12,8 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from tadan.nn.gradient_graph import block_back, block_kept
-from tadan.nn.graphs import gains_port
+from tadan.nn.block_gradient import block_back, block_kept
+from tadan.nn.onnx_graph import gains_port
 from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, GridBlock, RendererSynthesis
 from tadan.nn.renderer_graphs import (
     PARTS,
@@ -26,7 +26,6 @@ from tadan.nn.renderer_graphs import (
     to_parts,
     wide_blocks,
 )
-from tadan.nn.transforms import Conv
 
 
 def gradient_graph(g_s: RendererSynthesis) -> bytes:
@@ -106,12 +105,7 @@ def _grid_block_back(
         by_shift = graph.node("Mul", through, passed)
         scale = graph.node("Add", by_scale, scale) if scale else by_scale
         shift = graph.node("Add", by_shift, shift) if shift else by_shift
-        # Without a convolution in between, the shortcut is taken in as the product starts.
-        shortcut = [] if isinstance(block.spatial, Conv) else [slope]
-        before.append(graph.node("Gemm", by_shift, expand, *shortcut))
-    if isinstance(block.spatial, Conv):
-        spread = graph.depthwise_parts(before, block.spatial, flipped=True)
-        before = [graph.node("Add", one, slope) for one, slope in zip(spread, slopes, strict=True)]
+        before.append(graph.node("Gemm", by_shift, expand, slope))  # with the shortcut
     both = graph.node("Concat", shift, scale, axis=1)
     return before, _add_product(graph, both, block.modulate, towards_body)
 

@@ -2,7 +2,7 @@
 
 The renderer's grid is kept as 16 tensors, one for each of the 4x4 grid points of a position of y: ``(positions,
 channels)``, a *part*. Every part meets the same shift and scale, so that a product takes the shift in as it starts, and
-all that happens to a part until the next depthwise convolution stays in the processor's cache. Measured against whole
+all that happens to a part stays in the processor's cache. Measured against whole
 planes and against a layout with broadcasting, that is the fastest in ONNX Runtime on a CPU (docs/experiments.md, the
 entry on layouts of g_s).
 
@@ -22,10 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from tadan.nn.by_quality import gains_of
+from tadan.nn.channel_entropy import HyperAnalysis
 from tadan.nn.eight_bits import to_eight_bits
-from tadan.nn.graphs import GAINS, Graph, as_array, gains_port
+from tadan.nn.layers import Block
+from tadan.nn.onnx_graph import GAINS, Graph, as_array, gains_port
 from tadan.nn.renderer import CELL, SIDE, STRIDE, GridBlock, RendererSynthesis, WideAnalysis
-from tadan.nn.transforms import Block, Conv
 
 PARTS = SIDE * SIDE
 BRANCHES = ("blocks.", "renderer.")  # parameters of residual branches
@@ -99,22 +100,6 @@ class PartGraph(Graph):
         """Split the input ``gains``: two vectors a wide block, then one a grid block."""
         return self.split(GAINS, 1, [by.values.shape[1] for by in gains_of(network)])
 
-    def depthwise_parts(self, parts: Sequence[str], layer: Conv, flipped: bool = False) -> list[str]:
-        """A depthwise convolution of the grid; ``flipped`` is its adjoint."""
-        channels, pad = layer.in_channels, layer.kernel_size[0] // 2
-        grid = self.reshape(self.node("Concat", *parts, axis=0), SIDE, SIDE, "b", "h", "w", channels)
-        image = self.reshape(self.transpose(grid, 2, 3, 0, 4, 1, 5), "b", "4h", "4w", channels)
-        tip, self.tip = self.tip, self.transpose(image, 0, 3, 1, 2)
-        if flipped:
-            kernel = as_array(layer.weight.detach().flip(2, 3))
-            self.add("Conv", self.constant(kernel), group=layer.groups, pads=[pad] * 4)
-        else:
-            self.depthwise(layer)
-        image, self.tip = self.transpose(self.tip, 0, 2, 3, 1), tip
-        grid = self.reshape(image, "b", "h", SIDE, "w", SIDE, channels)
-        rows = self.reshape(self.transpose(grid, 2, 4, 0, 1, 3, 5), -1, channels)
-        return self.split(rows, 0, PARTS)
-
 
 @dataclass(frozen=True)
 class Modulated:
@@ -152,10 +137,9 @@ def grid_block(
     scale = graph.node("Add", scale, graph.scalar(1.0))
     project = graph.node("Mul", graph.parameter(block.project.weight), graph.reshape(gain, channels, 1))
     bias = graph.node("Mul", graph.parameter(block.project.bias), graph.reshape(gain, channels))
-    seen = graph.depthwise_parts(parts, block.spatial) if isinstance(block.spatial, Conv) else parts
     out, kept = [], []
-    for part, one in zip(parts, seen, strict=True):
-        active = graph.node("Relu", graph.node("Gemm", one, graph.parameter(block.expand.weight), shift, transB=1))
+    for part in parts:
+        active = graph.node("Relu", graph.node("Gemm", part, graph.parameter(block.expand.weight), shift, transB=1))
         kept.append(active)
         added = graph.node("Gemm", graph.node("Mul", active, scale), project, part, transB=1)
         out.append(graph.node("Add", added, bias))
@@ -204,6 +188,22 @@ def analysis_graph(g_a: WideAnalysis) -> bytes:
     return graph.finish(
         [("picture", TensorProto.UINT8, ["B", "H", "W", 3]), gains_port(g_a)],
         [(graph.tip, "y", TensorProto.FLOAT, ["B", latent, "h", "w"])],
+    )
+
+
+def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
+    """y float32 (B, latent, h, w) in quantisation steps, h and w multiples of 4 -> z (B, z_channels, h/4, w/4)."""
+    graph = Graph("h_a", "y", h_a)
+    graph.pointwise(h_a.first)
+    graph.depthwise(h_a.first_spatial)
+    graph.add("Relu")
+    graph.gather_blocks(h_a.second, 2)
+    graph.depthwise(h_a.second_spatial)
+    graph.add("Relu")
+    graph.gather_blocks(h_a.third, 2)
+    return graph.finish(
+        [("y", TensorProto.FLOAT, ["B", h_a.first.in_features, "h", "w"])],
+        [(graph.tip, "z", TensorProto.FLOAT, ["B", h_a.third.out_features, "hz", "wz"])],
     )
 
 

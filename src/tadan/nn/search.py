@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.codec.effort import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
-from tadan.nn.entropy_model import gaussian_bits
+from tadan.nn.gaussian import gaussian_bits
 from tadan.nn.model import TadanModel, lambdas
 from tadan.schedule import Schedule
 

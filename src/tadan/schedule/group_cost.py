@@ -1,42 +1,38 @@
-"""Analytic arithmetic of the design ``renderer``: multiply-accumulates (MAC) and sequential steps by schedule.
+"""Analytic arithmetic of the codec: multiply-accumulates (MAC) of every part, and sequential steps; all counted.
 
-Counted as in :mod:`tadan.schedule.cost`. A position of y stands for 256 pixels, a grid point of the renderer for 16.
-The window and the hidden layer run once per position and schedule group, the late network and its rows of the outlet
-once per model group. What the group that a position decodes last would tell later groups is not computed.
+Per *position* means per place of the tensor that a layer writes; per *pixel* means divided by the picture's pixels:
+256 of them for a latent position (1/16), 1024 at 1/32, 4096 at 1/64, 16 for a grid point of the renderer. Padding at
+the borders of a picture, biases, activations, requantisation and table lookups are left out. So is the mixing of base
+kernels by the visibility pattern: it happens once per cell of a schedule, and its result can be kept.
+
+The counts are those of the exact decoder, which computes only what a stage needs: it gathers what a position sees and
+multiplies once. The context then costs the same whether 2 stages share the latents or 16. The window and the hidden
+layer run once per position and schedule group, the late network and its rows of the outlet once per model group. What
+the group that a position decodes last would tell later groups is not computed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import InvalidInput
-from tadan.schedule.cost import (
-    BLOCK_INPUTS,
-    H_A_WIDTH,
-    PIXELS_AT_8,
-    PIXELS_AT_16,
-    PIXELS_AT_32,
-    PIXELS_AT_64,
-    DecoderCost,
-    EncoderCost,
-    StageCost,
-    block_macs_per_position,
-    conv_macs_per_position,
-    depthwise_macs_per_position,
-)
-from tadan.schedule.schedule import Schedule
+from tadan.schedule.schedule import PatternSchedule, Schedule
 
+EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512  # pixels of the picture whose stages and steps are shown to people
+EXAMPLE_PLANE = EXAMPLE_HEIGHT // 16, EXAMPLE_WIDTH // 16  # its latents
+PIXELS_AT_16, PIXELS_AT_32, PIXELS_AT_64 = 16**2, 32**2, 64**2
 POINTS = 16  # grid points of the renderer per position of y
-PATCH_INPUTS = 4 * BLOCK_INPUTS  # values of 16x16 RGB pixels
-CELL_OUTPUTS = BLOCK_INPUTS * POINTS // PIXELS_AT_8  # of 4x4 RGB pixels
+PATCH_INPUTS = 3 * PIXELS_AT_16  # values of 16x16 RGB pixels
+CELL_OUTPUTS = PATCH_INPUTS // POINTS  # of 4x4 RGB pixels
+H_A_WIDTH = 192  # of tadan.nn.channel_entropy.HyperAnalysis
 
 
-class GroupSizes(Protocol):
-    """Sizes in channels; :class:`tadan.models.renderer_config.RendererConfig` is one, and documents them."""
+class Sizes(Protocol):
+    """Sizes in channels; :class:`tadan.models.config.RendererConfig` is one, and documents them."""
 
     @property
     def group_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -63,8 +59,6 @@ class GroupSizes(Protocol):
     @property
     def grid_blocks(self) -> int: ...  # noqa: D102
     @property
-    def grid_kernel(self) -> int: ...  # noqa: D102
-    @property
     def z_channels(self) -> int: ...  # noqa: D102
     @property
     def hyper_widths(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -77,20 +71,72 @@ class GroupSizes(Protocol):
 
 
 @dataclass(frozen=True)
-class GroupDecoderCost(DecoderCost):
+class _Cost:
+    @property
+    def total(self) -> float:
+        """Sum of all parts, kMAC per pixel."""
+        return float(sum(astuple(self)))
+
+
+@dataclass(frozen=True)
+class DecoderCost(_Cost):
     """Arithmetic of decoding by part, all in kMAC per pixel; ``late`` is what groups learn at their own position."""
 
+    h_s: float
+    embedding: float
+    context: float
+    parameters: float
+    late: float
+    g_s: float
+
+
+@dataclass(frozen=True)
+class EncoderCost(_Cost):
+    """Arithmetic of encoding by part, all in kMAC per pixel; the entropy model is the decoder's."""
+
+    g_a: float
+    h_a: float
+    h_s: float
+    embedding: float
+    context: float
+    parameters: float
     late: float
 
 
 @dataclass(frozen=True)
-class GroupEncoderCost(EncoderCost):
-    """Arithmetic of encoding by part, all in kMAC per pixel, one pass of the entropy model."""
+class StageCost:
+    """One stage of a schedule, averaged over its latents.
 
-    late: float
+    Attributes:
+        stage: number of the stage; 0 stands for every stage of a raster or wavefront scan, which are all alike.
+        share: fraction of all latents that it decodes.
+        visible: window positions that a latent sees; one that is known in half of the channel groups counts as 1/2.
+        kmacs_per_pixel: context, parameters and late network of this stage's latents, kMAC per pixel of the picture.
+    """
+
+    stage: int
+    share: float
+    visible: float
+    kmacs_per_pixel: float
 
 
-def sequential_steps(schedule: Schedule, sizes: GroupSizes, height: int, width: int) -> int:
+def anchor_share(schedule: Schedule) -> float:
+    """Fraction of latents decoded in stage 0, which see none; 0 for scans, where a single latent does."""
+    if not isinstance(schedule, PatternSchedule):
+        return 0.0
+    return float(np.mean(schedule.pattern == 0))
+
+
+def mean_visible(schedule: Schedule, radius: int) -> float:
+    """Window positions that a latent sees, averaged over the period of the schedule and its channel groups.
+
+    A position that is known in half of the channel groups counts as 1/2. Far from the borders of the plane.
+    """
+    seen = schedule.visibility(*schedule.period, radius).sum(axis=(3, 4, 5))
+    return float(np.mean(seen)) / schedule.groups
+
+
+def sequential_steps(schedule: Schedule, sizes: Sizes, height: int, width: int) -> int:
     """Steps of a ``height`` x ``width`` latent plane that wait for each other: one per stage and model group in it.
 
     Raises:
@@ -102,7 +148,7 @@ def sequential_steps(schedule: Schedule, sizes: GroupSizes, height: int, width: 
     return own * sum(len(np.unique(group)) for group in stages)
 
 
-def group_stage_costs(schedule: Schedule, sizes: GroupSizes) -> tuple[StageCost, ...]:
+def stage_costs(schedule: Schedule, sizes: Sizes) -> tuple[StageCost, ...]:
     """Every stage of a schedule in decoding order; a scan, whose stages are alike, gives a single entry.
 
     A stage pays for context, hidden layer, late network and outlet of its latents. Averages count channels, so that
@@ -132,11 +178,12 @@ def group_stage_costs(schedule: Schedule, sizes: GroupSizes) -> tuple[StageCost,
     return tuple(costs)
 
 
-def naive_group_macs_per_pixel(schedule: Schedule, sizes: GroupSizes, height: int, width: int) -> float:
-    """What context and parameters of a latent plane cost if every stage recomputes them everywhere.
+def naive_macs_per_pixel(schedule: Schedule, sizes: Sizes, height: int, width: int) -> float:
+    """What context and parameters cost if every stage recomputes the full plane, as the paper's public code does.
 
     ``stages * (schedule.groups * ((2 radius + 1)² * embedded values * hidden + hidden²) + late * (2 latent + groups *
-    hidden) + hidden * 2 * latent) / 256``, see :func:`tadan.schedule.cost.naive_context_macs_per_pixel`.
+    hidden) + hidden * 2 * latent) / 256``: a masked dense window and all networks everywhere, of which all but the
+    stage's own positions are thrown away. ``height`` x ``width`` is the latent plane.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's, or a dimension is below 1.
@@ -148,7 +195,22 @@ def naive_group_macs_per_pixel(schedule: Schedule, sizes: GroupSizes, height: in
     return schedule.stage_count(height, width) * stage / PIXELS_AT_16
 
 
-def window_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+def conv_macs_per_position(inputs: int, outputs: int, kernel: int = 1) -> int:
+    """Dense convolution: ``kernel² * inputs * outputs``; a pointwise layer has kernel 1."""
+    return kernel**2 * inputs * outputs
+
+
+def depthwise_macs_per_position(channels: int, kernel: int = 3) -> int:
+    """Depthwise convolution: ``kernel² * channels``."""
+    return kernel**2 * channels
+
+
+def block_macs_per_position(width: int, expansion: int, kernel: int) -> int:
+    """Residual block of the transforms: depthwise, then width -> expansion * width -> width."""
+    return depthwise_macs_per_position(width, kernel) + 2 * conv_macs_per_position(width, expansion * width)
+
+
+def window_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
     """Window products: ``hidden / 256`` times the embedded values that each schedule group sees, averaged over phases.
 
     Raises:
@@ -160,7 +222,7 @@ def window_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
     return float(seen.mean(axis=(1, 2)).sum()) * sizes.hidden / PIXELS_AT_16
 
 
-def late_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+def late_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
     """``late * (2 * (latent - last group) + groups * hidden) / 256``; which group is last depends on the position.
 
     Raises:
@@ -170,7 +232,7 @@ def late_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
     return sizes.late * (2 * told + len(sizes.group_sizes) * sizes.hidden) / PIXELS_AT_16
 
 
-def _last_sizes(schedule: Schedule, sizes: GroupSizes) -> NDArray[np.int64]:
+def _last_sizes(schedule: Schedule, sizes: Sizes) -> NDArray[np.int64]:
     """Channels of the model group that a position decodes last, over one period."""
     own = _own(schedule, sizes)
     stages = schedule.stage_map(*schedule.period)
@@ -178,18 +240,18 @@ def _last_sizes(schedule: Schedule, sizes: GroupSizes) -> NDArray[np.int64]:
     return np.array(sizes.group_sizes)[(last + 1) * own - 1]
 
 
-def parameter_macs_per_pixel(schedule: Schedule, sizes: GroupSizes) -> float:
+def parameter_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
     """Hidden layer per schedule group, and the outlet: ``(schedule.groups * hidden² + 2 * hidden * latent) / 256``."""
     return (schedule.groups * sizes.hidden**2 + 2 * sizes.hidden * sum(sizes.group_sizes)) / PIXELS_AT_16
 
 
-def embedding_macs_per_pixel(sizes: GroupSizes) -> float:
+def embedding_macs_per_pixel(sizes: Sizes) -> float:
     """Values and log magnitudes of each group on its own: ``2 * sum(size * embed) / 256``."""
     pairs = zip(sizes.group_sizes, sizes.embed_sizes, strict=True)
     return 2 * sum(size * embed for size, embed in pairs) / PIXELS_AT_16
 
 
-def h_s_macs_per_pixel(sizes: GroupSizes) -> float:
+def h_s_macs_per_pixel(sizes: Sizes) -> float:
     """``(9 z w1 + 4 w1 w2) / 4096 + (9 w2 w2 + 4 w2 w3) / 1024 + w3 hidden / 256``, (w1, w2, w3) = hyper_widths."""
     first, second, third = sizes.hyper_widths
     at_64 = conv_macs_per_position(sizes.z_channels, first, 3) + conv_macs_per_position(first, 4 * second)
@@ -197,7 +259,7 @@ def h_s_macs_per_pixel(sizes: GroupSizes) -> float:
     return at_64 / PIXELS_AT_64 + at_32 / PIXELS_AT_32 + third * sizes.hidden / PIXELS_AT_16
 
 
-def h_a_macs_per_pixel(sizes: GroupSizes) -> float:
+def h_a_macs_per_pixel(sizes: Sizes) -> float:
     """Hyper analysis, w = 192: ``(latent w + 9 w) / 256 + (4 w w + 9 w) / 1024 + 4 w z / 4096``."""
     spatial = depthwise_macs_per_position(H_A_WIDTH)
     at_16 = sum(sizes.group_sizes) * H_A_WIDTH + spatial
@@ -205,52 +267,50 @@ def h_a_macs_per_pixel(sizes: GroupSizes) -> float:
     return at_16 / PIXELS_AT_16 + at_32 / PIXELS_AT_32 + 4 * H_A_WIDTH * sizes.z_channels / PIXELS_AT_64
 
 
-def g_a_macs_per_pixel(sizes: GroupSizes) -> float:
+def g_a_macs_per_pixel(sizes: Sizes) -> float:
     """``(768 width + blocks * (kernel² width + 2 expansion width²) + width * latent) / 256``."""
     width = sizes.analysis_width
     blocks = sizes.analysis_blocks * block_macs_per_position(width, sizes.analysis_expansion, sizes.kernel)
     return (PATCH_INPUTS * width + blocks + width * sum(sizes.group_sizes)) / PIXELS_AT_16
 
 
-def g_s_macs_per_pixel(sizes: GroupSizes) -> float:
+def g_s_macs_per_pixel(sizes: Sizes) -> float:
     """Body at 1/16, renderer at 1/4.
 
-    A grid block costs ``2 grid grid_hidden``, and ``grid_kernel² grid`` if above 1, per grid point; its modulation
-    ``2 body_width grid_hidden`` per position of y.
+    A grid block costs ``2 grid grid_hidden`` per grid point, its modulation ``2 body_width grid_hidden`` per position.
     """
     width, grid, hidden = sizes.body_width, sizes.grid, sizes.grid_hidden
     body = sum(sizes.group_sizes) * width
     body += sizes.body_blocks * block_macs_per_position(width, sizes.body_expansion, sizes.kernel)
     body += width * POINTS * grid + sizes.grid_blocks * 2 * width * hidden
-    spatial = depthwise_macs_per_position(grid, sizes.grid_kernel) if sizes.grid_kernel > 1 else 0
-    point = sizes.grid_blocks * (spatial + 2 * grid * hidden) + grid * CELL_OUTPUTS
+    point = sizes.grid_blocks * 2 * grid * hidden + grid * CELL_OUTPUTS
     return (body + POINTS * point) / PIXELS_AT_16
 
 
-def group_decoder_cost(schedule: Schedule, sizes: GroupSizes) -> GroupDecoderCost:
+def decoder_cost(schedule: Schedule, sizes: Sizes) -> DecoderCost:
     """All arithmetic of decoding a picture under a schedule.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
     """
-    return GroupDecoderCost(
+    return DecoderCost(
         h_s=h_s_macs_per_pixel(sizes) / 1000,
         embedding=embedding_macs_per_pixel(sizes) / 1000,
         context=window_macs_per_pixel(schedule, sizes) / 1000,
         parameters=parameter_macs_per_pixel(schedule, sizes) / 1000,
-        g_s=g_s_macs_per_pixel(sizes) / 1000,
         late=late_macs_per_pixel(schedule, sizes) / 1000,
+        g_s=g_s_macs_per_pixel(sizes) / 1000,
     )
 
 
-def group_encoder_cost(schedule: Schedule, sizes: GroupSizes) -> GroupEncoderCost:
+def encoder_cost(schedule: Schedule, sizes: Sizes) -> EncoderCost:
     """All arithmetic of encoding a picture under a schedule, one pass of the entropy model.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's, or a window is too large for a scan.
     """
-    decoder = group_decoder_cost(schedule, sizes)
-    return GroupEncoderCost(
+    decoder = decoder_cost(schedule, sizes)
+    return EncoderCost(
         g_a=g_a_macs_per_pixel(sizes) / 1000,
         h_a=h_a_macs_per_pixel(sizes) / 1000,
         h_s=decoder.h_s,
@@ -261,7 +321,7 @@ def group_encoder_cost(schedule: Schedule, sizes: GroupSizes) -> GroupEncoderCos
     )
 
 
-def _own(schedule: Schedule, sizes: GroupSizes) -> int:
+def _own(schedule: Schedule, sizes: Sizes) -> int:
     """Model groups that a schedule group stands for."""
     if len(sizes.group_sizes) % schedule.groups:
         raise InvalidInput(

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tadan.errors import InvalidInput
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.nn.context import AnyScheduleContext
-from tadan.nn.entropy_model import EntropyModel, gaussian_bits
+from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.gaussian import gaussian_bits
+from tadan.schedule import get_schedule
 from tadan.schedule.optimize import subset_visible
 from tadan.study.latents import TrainingLatents
 from tadan.study.training import as_steps
@@ -25,7 +25,7 @@ class NetworkCosts:
     mean over qualities of the rate divided by the rate without any context, times the mean of the latter.
 
     Args:
-        network: with the any-schedule context.
+        network: trained on schedules of all kinds.
         latents: of which only held-out pictures are used.
         shape: rows and columns of the patch.
         positions: sampled per quality, their windows inside the plane.
@@ -35,17 +35,16 @@ class NetworkCosts:
 
     def __init__(
         self,
-        network: EntropyModel,
+        network: ChannelEntropyModel,
         latents: TrainingLatents,
         shape: tuple[int, int],
         positions: int = 1024,
         seed: int = 0,
         part: int = 0,
     ) -> None:
-        if not isinstance(network.context, AnyScheduleContext):
-            raise InvalidInput("orders are measured with an any-schedule network; a specialised one knows one order")
-        self._network, self._context, self._shape = network, network.context, shape
+        self._network, self._shape = network, shape
         self._hyper, self._windows, self._targets = [], [], []
+        self._late: list[Tensor] = []
         config, rng = network.config, np.random.default_rng(seed)
         numbers = np.arange(latents.trained, len(latents.names))[part::2]
         for quality in latents.qualities:
@@ -56,6 +55,8 @@ class NetworkCosts:
             self._hyper.append(hyper[chosen])
             self._windows.append(windows[chosen].reshape(len(chosen), config.window, -1))
             self._targets.append(targets[chosen])
+            with torch.no_grad():  # of groups at the position itself, which no order of positions changes
+                self._late.append(network.late_terms(targets[chosen][None, None], get_schedule("hyper")))
         self._qualities = [torch.tensor([float(q)]) for q in latents.qualities]
         self._without: NDArray[np.float64] | None = None
 
@@ -63,7 +64,7 @@ class NetworkCosts:
         network, r = self._network, self._network.config.radius
         y = as_steps(latents.y[quality][number][None], 0)
         hyper = network.h_s(as_steps(latents.z[quality][number][None], LATENT_FRACTION))
-        embedded = self._context.embedding(y).flatten(3)[0]
+        embedded = network.context.embedding(y)[0]
         windows = embedded.unfold(0, 2 * r + 1, 1).unfold(1, 2 * r + 1, 1)  # (h', w', features, k, k)
         inner = slice(r, y.shape[1] - r), slice(r, y.shape[2] - r)
         return (
@@ -77,15 +78,15 @@ class NetworkCosts:
         """Mean bits of a latent at each quality when it sees a relative subset: float64 (qualities,)."""
         config = self._network.config
         visible = torch.from_numpy(subset_visible(self._shape, subset, config.radius)[0].reshape(-1))
-        kernels, bias = self._context.kernels(visible.repeat_interleave(config.groups)[None])
+        kernels, bias = self._network.context.kernels(visible.repeat_interleave(config.groups)[None])
         kernel = kernels[0, visible].flatten(0, 1)
         out = []
-        for quality, hyper, windows, target in zip(
-            self._qualities, self._hyper, self._windows, self._targets, strict=True
+        for quality, hyper, windows, target, late in zip(
+            self._qualities, self._hyper, self._windows, self._targets, self._late, strict=True
         ):
             term = windows[:, visible].flatten(1) @ kernel + bias
-            predicted = self._network.parameters_at(hyper, term, quality)
-            mean, log_scale = (one.reshape(target.shape) for one in predicted)
+            hidden = self._network.hidden_at(hyper[None, None], term[None, None], quality)
+            mean, log_scale = (one[0, 0] for one in self._network.parameters_at([hidden], late, quality))
             out.append(float(gaussian_bits(target - mean, log_scale).mean()))
         return np.array(out)
 

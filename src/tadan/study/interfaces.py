@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tadan.nn.channel_entropy import ChannelEntropyModel
 from tadan.nn.model import Losses, TadanModel
-from tadan.nn.renderer import SIDE, RendererSynthesis
+from tadan.nn.renderer import SIDE
 from tadan.schedule import Schedule
 
 Change = Callable[[Tensor], Tensor]
@@ -56,27 +55,21 @@ class Interface:
 
 
 def interfaces(model: TadanModel) -> list[Interface]:
-    """All interfaces of a model of any design, in the order of computation."""
+    """All interfaces of a model, in the order of computation."""
     paid = ["g_a.inlet", *(f"g_a.blocks.{n}" for n in range(len(model.g_a.blocks))), "g_a.outlet"]
     paid += ["entropy.h_a.first_spatial", "entropy.h_a.second_spatial", "entropy.h_a.third"]
     named = {"g_a.outlet": "y", "entropy.h_a.third": "z"}
     found = [Interface(named.get(path, path.removeprefix("entropy.")), path, paid=True) for path in paid]
-    last = "outlet" if isinstance(model.entropy, ChannelEntropyModel) else "conv3"
-    for layer, parts in (("conv1", 1), ("up1", 4), ("conv2", 1), ("up2", 4), (last, 1)):
+    for layer, parts in (("conv1", 1), ("up1", 4), ("conv2", 1), ("up2", 4), ("outlet", 1)):
         found.append(Interface(f"h_s.{layer}", f"entropy.h_s.{layer}", parts=parts))
     found.append(Interface("context", "entropy.context"))
     found.append(Interface("hidden.first", "entropy.layer", reads=True))
     found.append(Interface("hidden.second", "entropy.layer"))
-    if isinstance(model.entropy, ChannelEntropyModel):
-        found.append(Interface("hidden.late", "entropy", "late_activations", batch=1))
+    found.append(Interface("hidden.late", "entropy", "late_activations", batch=1))
     blocks = [f"g_s.blocks.{n}" for n in range(len(model.g_s.blocks))]
-    if isinstance(model.g_s, RendererSynthesis):
-        found += [Interface(path, path) for path in ("g_s.inlet", *blocks)]
-        found.append(Interface("g_s.to_grid", "g_s.to_grid", parts=SIDE * SIDE))
-        found += [Interface(f"g_s.renderer.{n}", f"g_s.renderer.{n}") for n in range(len(model.g_s.renderer))]
-    else:
-        found.append(Interface("g_s.inlet", "g_s.inlet", parts=4))
-        found += [Interface(path, path) for path in blocks]
+    found += [Interface(path, path) for path in ("g_s.inlet", *blocks)]
+    found.append(Interface("g_s.to_grid", "g_s.to_grid", parts=SIDE * SIDE))
+    found += [Interface(f"g_s.renderer.{n}", f"g_s.renderer.{n}") for n in range(len(model.g_s.renderer))]
     return found
 
 

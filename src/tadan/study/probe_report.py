@@ -14,15 +14,14 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput
 from tadan.evaluate.pictures import open_rgb
-from tadan.models import AnyConfig, load_model
+from tadan.models import load_model
 from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
 from tadan.study.components import fit_components
 from tadan.study.interfaces import Replay, interfaces
 from tadan.study.probes import TOLERANCE, block_components, by_quality, cost, distortion, headroom, width_needed
 from tadan.train.data import SUFFIXES
-from tadan.train.evaluation import build_model
-from tadan.train.recipe import CROP_MULTIPLE, Recipe
+from tadan.train.recipe import CROP_MULTIPLE
 from tadan.train.start import begin
 
 SCHEDULE = "balanced"
@@ -66,14 +65,10 @@ def load_network(name: str) -> tuple[TadanModel, str]:
     Raises:
         ModelMissing: nothing has that name.
         UnreadableInput: the weights cannot be read.
-        InvalidInput: the weights hold a context network for one schedule only.
     """
     start = begin(Path(os.devnull), name, {}, {})  # a folder that holds no run
-    model = build_model(start.config, Recipe())
-    try:
-        model.load_state_dict(start.weights or {})
-    except RuntimeError as error:
-        raise InvalidInput(f"{name} has a context network for one schedule; probe a run without specialise") from error
+    model = TadanModel(start.config)
+    model.load_state_dict(start.weights or {})
     averaged = Path(name).name == "ema.safetensors"
     return model.eval().requires_grad_(False), "averaged weights of a run" if averaged else load_model(name).id.hex()
 
@@ -163,8 +158,7 @@ def content(
     model: TadanModel, name: str, identity: str, recipe: ProbeRecipe, results: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Results with all that they depend on, for the JSON file."""
-    config: AnyConfig = model.config
-    facts = {"model": name, "id": identity, "design": config.design, "schedule": SCHEDULE, "tolerance": TOLERANCE}
+    facts = {"model": name, "id": identity, "schedule": SCHEDULE, "tolerance": TOLERANCE}
     settings = {"qualities": list(recipe.qualities), "crops": recipe.crops, "size": recipe.size}
     return {**facts, **settings, "steps": recipe.steps, "seed": recipe.seed, **results}
 

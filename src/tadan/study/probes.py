@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from tadan.nn.entropy_model import bound_log_scale, gaussian_bits
+from tadan.nn.gaussian import bound_log_scale, gaussian_bits
 from tadan.nn.model import Losses, TadanModel, lambdas, round_through
 from tadan.nn.renderer import STRIDE, to_patches
 from tadan.study.components import AT_ONCE, Components, Moments

@@ -28,14 +28,14 @@ from tadan.errors import InvalidInput
 from tadan.evaluate.pictures import list_pictures
 from tadan.files import make_folder, write_atomically
 from tadan.models import load_model
-from tadan.nn.entropy_model import EntropyModel
+from tadan.nn.channel_entropy import ChannelEntropyModel
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 from tadan.schedule.optimize import search, used_subsets
 from tadan.study import plan
 from tadan.study.costs import NetworkCosts
 from tadan.study.latents import Picture, TrainingLatents, cache_pictures, cache_training, load_pictures, picture_facts
 from tadan.study.practice import LISTED, STAGES, coded_rates, found_patterns, timed
-from tadan.study.training import Fit, evaluate, parameter_count, save_weights, specialise, train
+from tadan.study.training import Fit, evaluate, parameter_count, save_weights, train
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import HELD_OUT, SUFFIXES
 from tadan.train.restore import restore
@@ -247,18 +247,15 @@ class Study:
                 _write(target, timed(self.model, path, frontier, self.recipe.repeat))
 
 
-def general_network(folder: Path, model: str | None) -> EntropyModel:
+def general_network(folder: Path, model: str | None) -> ChannelEntropyModel:
     """The any-schedule network of a study."""
     network = _entropy_of(model)
     network.load_state_dict(load_weights(folder / "any.safetensors"))
     return network
 
 
-def _entropy_of(model: str | None) -> EntropyModel:
-    entropy = restore(load_model(model)).entropy
-    if not isinstance(entropy, EntropyModel):
-        raise InvalidInput("the study compares context networks of the first design; choose a --model of it")
-    return entropy
+def _entropy_of(model: str | None) -> ChannelEntropyModel:
+    return restore(load_model(model)).entropy
 
 
 def evaluation_pictures(folder: Path, qualities: Sequence[int]) -> list[Picture]:
@@ -269,7 +266,7 @@ def evaluation_pictures(folder: Path, qualities: Sequence[int]) -> list[Picture]
 def train_specialised(folder: Path, recipe: StudyRecipe, model: str | None, entry: plan.Entry) -> str:
     """Train and evaluate one specialised network on one thread, in a process of its own; returns a line about it."""
     torch.set_num_threads(1)
-    network = specialise(general_network(folder, model), entry.schedule)
+    network = general_network(folder, model)
     files = folder / "special"
     state, log = files / f"{entry.key}.state.safetensors", _logger(files / f"{entry.key}.jsonl")
     latents = TrainingLatents(folder / "training")

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadan.errors import InvalidInput
-from tadan.models import AnyConfig, ModelConfig
+from tadan.models import RendererConfig
 from tadan.models.config import quality_lambda
-from tadan.nn.context import SpecialisedContext
 from tadan.nn.model import TadanModel
 from tadan.nn.search import Search
 from tadan.schedule import get_schedule
@@ -26,24 +24,10 @@ SCHEDULE = "balanced"
 LARGEST = 256  # pixels a side of a crop
 
 
-def build_model(config: AnyConfig, recipe: Recipe) -> TadanModel:
-    """Model with random weights; with the context network that the recipe asks for.
-
-    Raises:
-        InvalidInput: a design without specialised context networks is to have one.
-    """
-    model = TadanModel(config)
-    if recipe.specialise:
-        if not isinstance(config, ModelConfig):
-            raise InvalidInput(f"the design {config.design} has no specialised context network; leave out specialise")
-        model.entropy.context = SpecialisedContext(config, get_schedule(recipe.specialise))
-    return model
-
-
 @torch.no_grad()
 def evaluate(
     weights: Mapping[str, Tensor],
-    config: AnyConfig,
+    config: RendererConfig,
     recipe: Recipe,
     held_out: Pictures,
     device: torch.device,
@@ -58,7 +42,7 @@ def evaluate(
             A recipe with an ``eye`` adds a score that rises with SSIMULACRA2.
         ``mean_log_J``: mean of ln J over the qualities.
     """
-    model = build_model(config, recipe).to(device)
+    model = TadanModel(config).to(device)
     model.load_state_dict(dict(weights))
     smallest = min(min(shape) for shape in held_out.shapes)
     size = min(LARGEST, smallest // CROP_MULTIPLE * CROP_MULTIPLE)

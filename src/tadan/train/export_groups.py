@@ -1,4 +1,4 @@
-"""From the trained float entropy model of the design ``renderer`` to the tensors of its integer twin."""
+"""From the trained float entropy model to the tensors of its integer twin."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tadan.exact.constants import (
 from tadan.exact.convert import INT32_MAX, by_quality, fractions_for, to_integer
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.layers import depth_to_space
 from tadan.nn.model import TadanModel
-from tadan.nn.transforms import depth_to_space
 from tadan.schedule import get_schedule
 
 if TYPE_CHECKING:
@@ -46,11 +46,8 @@ def calibrate_groups(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str,
     """Largest activation of every channel that the integer twin stores, over qualities and schedules.
 
     Args:
-        model: float model of the design ``renderer``.
+        model: float model.
         pictures: (B, H, W, 3) in 0..1, H and W multiples of 64; never evaluation pictures.
-
-    Raises:
-        InvalidInput: the model is of another design.
     """
     entropy = _folded(model)
     seen: dict[str, NDArray[np.float64]] = {}
@@ -97,12 +94,12 @@ def group_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], 
     The latter are the fraction bits of the activations: not needed to decode, but to get the float weights back.
 
     Args:
-        model: float model of the design ``renderer``.
+        model: float model.
         maxima: what :func:`calibrate_groups` gave.
         bits: widths of the integer weights; those of ``late_in`` are ``embed``, those of ``late_out`` ``hidden``.
 
     Raises:
-        InvalidInput: the model is of another design, or its weights do not fit the formats.
+        InvalidInput: the weights do not fit the formats.
     """
     entropy = _folded(model)
     k = {name: fractions_for(maxima[name], ACTIVATION_LIMIT) for name in ("conv1", "conv2", "pre", "late", "hidden")}
@@ -223,8 +220,6 @@ def as_int32(rows: NDArray[np.float64]) -> NDArray[np.int32]:
 
 def _folded(model: TadanModel) -> ChannelEntropyModel:
     """A copy of the entropy model that reads plain latents, the spread of training moved into its weights."""
-    if not isinstance(model.entropy, ChannelEntropyModel):
-        raise InvalidInput("this export is for models of the design renderer; use integer_tensors for the first design")
     entropy = copy.deepcopy(model.entropy)
     entropy.fold_spread()
     return entropy

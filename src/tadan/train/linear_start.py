@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from tadan.nn.klt import start, start_renderer
+from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
-from tadan.nn.renderer import RendererSynthesis, WideAnalysis
-from tadan.nn.transforms import Analysis, Synthesis
 from tadan.train.data import Pictures, draw_crops
 from tadan.train.recipe import Recipe
 
@@ -21,7 +19,4 @@ def start_linear(model: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
     rng, size = np.random.default_rng(recipe.seed), recipe.largest_size
     draws = (draw_crops(pictures.shapes, BATCH, size, rng) for _ in range(SAMPLES // size**2))
     samples = (pictures.cut(draw, torch.device("cpu")) for draw in draws)
-    if isinstance(model.g_a, WideAnalysis) and isinstance(model.g_s, RendererSynthesis):
-        model.set_start(start_renderer(model.g_a, model.g_s, samples))
-    elif isinstance(model.g_a, Analysis) and isinstance(model.g_s, Synthesis):
-        model.set_start(start(model.g_a, model.g_s, samples))
+    model.set_start(start(model.g_a, model.g_s, samples))

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
-from tadan.models import AnyConfig
-from tadan.nn.model import LAMBDA_REFERENCE, lambdas
+from tadan.models import RendererConfig
+from tadan.nn.model import LAMBDA_REFERENCE, TadanModel, lambdas
 from tadan.nn.search import Search, curvature
 from tadan.nn.visual import price_of_a_point
 from tadan.schedule import Schedule, get_schedule
@@ -25,7 +25,7 @@ from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
 from tadan.train.data import draw_crops, held_out_count, load
 from tadan.train.device import autocast, choose_device, compile_transforms, settle
-from tadan.train.evaluation import build_model, evaluate
+from tadan.train.evaluation import evaluate
 from tadan.train.health import RECOVERIES, Health
 from tadan.train.linear_start import start_linear
 from tadan.train.log import RunLog, StepFacts
@@ -62,7 +62,7 @@ class Trainer:
         folder: Path,
         data: Path,
         recipe: Recipe,
-        config: AnyConfig,
+        config: RendererConfig,
         init: Mapping[str, Tensor] | None = None,
         device: str = "auto",
     ) -> None:
@@ -80,7 +80,7 @@ class Trainer:
                 "them to evaluate on: add more"
             )
         torch.manual_seed(recipe.seed)
-        self.model = build_model(config, recipe)
+        self.model = TadanModel(config)
         if self._fresh and init is not None:
             self.model.load_state_dict(dict(init))
         elif self._fresh and self.world.leads:

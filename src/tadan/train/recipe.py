@@ -10,7 +10,7 @@ from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput
 from tadan.files import write_atomically
-from tadan.models import AnyConfig, config_from_dict
+from tadan.models import RendererConfig
 
 OPTIMIZERS = ("muon", "adam", "adamw", "soap")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -24,7 +24,7 @@ class Recipe:
 
     ``batch`` counts pictures of one process: several processes take that many each, and no learning rate changes by
     itself. ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
-    ``specialise`` names a schedule: its own context network with a kernel per pattern replaces the any-schedule one.
+    ``specialise`` names a schedule: the only one that the model is trained and judged under.
     ``finetune`` trains what decodes (g_s, h_s, context and parameter networks) with hard rounding, from weights that
     already stand, on the latents that an encoder finds in ``search`` steps.
 
@@ -99,12 +99,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
-        """Inverse of ``dataclasses.asdict``; recipes of older runs are brought up to date.
+        """Inverse of ``dataclasses.asdict``.
 
         Raises:
             Corrupt: a setting is unknown: the run was started by a newer version.
         """
-        values = _patch_muon(values)
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise Corrupt(f"recipe with unknown settings {sorted(unknown)}; upgrade tadan")
@@ -149,21 +148,13 @@ class Recipe:
 Z_PRICE_START = 0.05
 
 
-def _patch_muon(values: dict[str, Any]) -> dict[str, Any]:
-    """Before ``optimizer`` there was a switch between Muon and Adam."""
-    if "muon" not in values:
-        return values
-    rest = {name: value for name, value in values.items() if name != "muon"}
-    return {"optimizer": "muon" if values["muon"] else "adam", **rest}
-
-
-def write_settings(folder: Path, recipe: Recipe, config: AnyConfig) -> None:
+def write_settings(folder: Path, recipe: Recipe, config: RendererConfig) -> None:
     """Write ``recipe.json``, from which a run goes on with the settings that it had."""
     text = json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
     write_atomically(folder / "recipe.json", text.encode() + b"\n")
 
 
-def read_settings(folder: Path) -> tuple[Recipe, AnyConfig]:
+def read_settings(folder: Path) -> tuple[Recipe, RendererConfig]:
     """Inverse of :func:`write_settings`.
 
     Raises:
@@ -172,6 +163,6 @@ def read_settings(folder: Path) -> tuple[Recipe, AnyConfig]:
     path = folder / "recipe.json"
     try:
         stored = json.loads(path.read_text())
-        return Recipe.from_dict(stored["recipe"]), config_from_dict(stored["config"])
+        return Recipe.from_dict(stored["recipe"]), RendererConfig.from_dict(stored["config"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise Corrupt(f"cannot read the settings of the run in {path}: {error}; choose another --run") from error

@@ -17,8 +17,8 @@ from tadan.models import Model, load_model
 from tadan.nn.by_quality import ByQuality, gains_of
 from tadan.nn.model import TadanModel
 from tadan.train.checkpoint import load_weights
-from tadan.train.conversion import conversion_of
 from tadan.train.restore_groups import set_knots
+from tadan.train.restore_renderer import fill_renderer
 
 
 @torch.no_grad()
@@ -29,7 +29,7 @@ def restore(model: Model) -> TadanModel:
         InvalidInput: the file was exported without the formats of its activations.
     """
     network = TadanModel(model.config)
-    conversion_of(model.config).fill(model, network)
+    fill_renderer(model, network)
     for vectors, name in (
         ([network.log_gain], "gain"),
         ([network.log_inverse_gain], "inverse_gain"),

@@ -1,4 +1,4 @@
-"""From the integer tensors of the design ``renderer`` back to its float entropy model."""
+"""From the integer tensors of a model file back to its float entropy model."""
 
 from __future__ import annotations
 
@@ -29,14 +29,12 @@ def fill_groups(model_file: Model, network: TadanModel) -> None:
     """Set every layer of ``network.entropy`` but h_a; computes the same up to the rounding of the stored weights.
 
     Args:
-        model_file: model of the design ``renderer``.
+        model_file: where the tensors are.
         network: float model of the same configuration.
 
     Raises:
-        InvalidInput: the network is of another design, or the file was exported without its activation formats.
+        InvalidInput: the file was exported without its activation formats.
     """
-    if not isinstance(network.entropy, ChannelEntropyModel):
-        raise InvalidInput("only a network of the design renderer can take these tensors; build it from the file's own")
     if "format.late" not in model_file.tensors:
         raise InvalidInput(f"model {model_file.name} holds no activation formats; export it again with this version")
     _Groups(model_file, network.entropy).fill()

@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
-from tadan.models import AnyConfig, ModelConfig, config_from_dict, load_model
-from tadan.models.designs import CONFIGS
+from tadan.models import RendererConfig, load_model
 from tadan.train.recipe import Recipe, read_settings
 from tadan.train.restore import initial_weights
 
@@ -23,7 +22,7 @@ class Start:
     """Settings and weights of a run; ``weights`` None for a fresh model, and for a run that goes on."""
 
     recipe: Recipe
-    config: AnyConfig
+    config: RendererConfig
     weights: dict[str, Tensor] | None
     resumed: bool
 
@@ -38,7 +37,7 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
         folder: of the run.
         init: name or path of a model, or another run's ``ema.safetensors``; ignored by a run that goes on.
         settings: of the recipe.
-        sizes: fields of the configuration of a fresh model, and its ``design`` where that is not the first.
+        sizes: fields of the configuration of a fresh model.
 
     Raises:
         InvalidInput: ``sizes`` contradict the model that stands already, or are impossible together.
@@ -54,28 +53,27 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
     return Start(Recipe(**settings), config, initial_weights(init), False)
 
 
-def _config_of(init: str) -> AnyConfig:
+def _config_of(init: str) -> RendererConfig:
     """Sizes of what :func:`~tadan.train.restore.initial_weights` loads."""
     path = Path(init)
     if path.name != "ema.safetensors":
         return load_model(init).config
     try:
         with safe_open(path, "np") as file:
-            return config_from_dict(json.loads((file.metadata() or {})["config"]))
+            return RendererConfig.from_dict(json.loads((file.metadata() or {})["config"]))
     except (OSError, SafetensorError, KeyError) as error:
         raise UnreadableInput(f"cannot read averaged weights from {path}: {error}; check the path") from error
 
 
-def _fresh(sizes: Mapping[str, Any]) -> AnyConfig:
-    design = sizes.get("design", ModelConfig.design)
+def _fresh(sizes: Mapping[str, Any]) -> RendererConfig:
     try:
-        return config_from_dict({**CONFIGS[design]().to_dict(), **sizes})
+        return RendererConfig.from_dict({**RendererConfig().to_dict(), **sizes})
     except Corrupt as error:
         raise InvalidInput(f"no model has these sizes: {error}") from error
 
 
-def _same(config: AnyConfig, sizes: Mapping[str, Any], what: str) -> None:
-    stands = {**asdict(config), "design": config.design}
-    other = sorted(name for name, value in sizes.items() if name not in stands or stands[name] != value)
+def _same(config: RendererConfig, sizes: Mapping[str, Any], what: str) -> None:
+    stands = asdict(config)
+    other = sorted(name for name, value in sizes.items() if stands[name] != value)
     if other:
         raise InvalidInput(f"{what} has other sizes: {', '.join(other)}; start afresh with another --run and no --init")

@@ -1,4 +1,4 @@
-"""ONNX graphs of g_a, h_a and g_s, written node by node: dynamic sizes, half-precision weights."""
+"""ONNX graphs written node by node: dynamic sizes, half-precision weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
 from tadan.nn.by_quality import gains_of
-from tadan.nn.entropy_model import HyperAnalysis
-from tadan.nn.transforms import PIXELS, Analysis, Block, Blocks, Synthesis
+from tadan.nn.layers import Block
 
 OPSET = 17
 IR_VERSION = 8
@@ -95,13 +94,6 @@ class Graph:
         weight = as_array(layer.weight).reshape(outputs, size, size, inputs // size**2).transpose(0, 3, 1, 2)
         self.convolve(np.ascontiguousarray(weight), layer, strides=[size, size])
 
-    def split_gains(self, blocks: Blocks) -> list[str]:
-        """Split the input ``gains`` into two vectors a block: behind its first and behind its last layer."""
-        gains = [f"gain{i}" for i in range(2 * len(blocks))]
-        if gains:
-            self._nodes.append(helper.make_node("Split", [GAINS], gains, axis=1))
-        return gains
-
     def block(self, block: Block, gain_in: str, gain_out: str) -> None:
         """Append a residual block."""
         shortcut = self.tip
@@ -112,12 +104,6 @@ class Graph:
         self.pointwise(block.project)
         self.add("Mul", gain_out)
         self.add("Add", shortcut)
-
-    def blocks(self, blocks: Blocks) -> None:
-        """Append all residual blocks of a transform."""
-        gains = self.split_gains(blocks)
-        for number, block in enumerate(blocks):
-            self.block(block, gains[2 * number], gains[2 * number + 1])
 
     def finish(self, inputs: Sequence[Port], results: Sequence[tuple[str, str, int, list[Any]]]) -> bytes:
         """Serialise; an input is (name, element type, shape), a result (node output, name, element type, shape)."""
@@ -150,55 +136,3 @@ def gains_port(blocks: nn.Module) -> Port:
     """The input ``gains`` (1, n, 1, 1): all vectors of :func:`gains_of`, one after the other."""
     length = sum(by.values.shape[1] for by in gains_of(blocks))
     return GAINS, TensorProto.FLOAT, [1, length, 1, 1]
-
-
-def analysis_graph(g_a: Analysis) -> bytes:
-    """picture uint8 (B, H, W, 3), sides multiples of 16; gains -> y float32 (B, latent, H/16, W/16), unscaled."""
-    graph = Graph("g_a", "picture")
-    graph.add("Cast", to=TensorProto.FLOAT)
-    graph.add("Transpose", perm=[0, 3, 1, 2])
-    graph.add("Div", graph.scalar(255.0))
-    graph.add("Sub", graph.scalar(0.5))
-    graph.gather_blocks(g_a.inlet, PIXELS)
-    graph.blocks(g_a.blocks)
-    graph.gather_blocks(g_a.outlet, 2)
-    latent = g_a.outlet.out_features
-    return graph.finish(
-        [("picture", TensorProto.UINT8, ["B", "H", "W", 3]), gains_port(g_a.blocks)],
-        [(graph.tip, "y", TensorProto.FLOAT, ["B", latent, "h", "w"])],
-    )
-
-
-def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
-    """y float32 (B, latent, h, w) in quantisation steps, h and w multiples of 4 -> z (B, z_channels, h/4, w/4)."""
-    graph = Graph("h_a", "y", h_a)
-    graph.pointwise(h_a.first)
-    graph.depthwise(h_a.first_spatial)
-    graph.add("Relu")
-    graph.gather_blocks(h_a.second, 2)
-    graph.depthwise(h_a.second_spatial)
-    graph.add("Relu")
-    graph.gather_blocks(h_a.third, 2)
-    return graph.finish(
-        [("y", TensorProto.FLOAT, ["B", h_a.first.in_features, "h", "w"])],
-        [(graph.tip, "z", TensorProto.FLOAT, ["B", h_a.third.out_features, "hz", "wz"])],
-    )
-
-
-def synthesis_graph(g_s: Synthesis) -> bytes:
-    """y_hat float32 (B, latent, h, w), inverse gain applied; gains -> picture uint8 (B, 16 h, 16 w, 3), rounded."""
-    graph = Graph("g_s", "y_hat")
-    graph.pointwise(g_s.inlet)
-    graph.add("DepthToSpace", blocksize=2, mode="DCR")
-    graph.blocks(g_s.blocks)
-    graph.pointwise(g_s.outlet)
-    graph.add("DepthToSpace", blocksize=PIXELS, mode="DCR")
-    graph.add("Mul", graph.scalar(255.0))
-    graph.add("Add", graph.scalar(128.0))  # 0.5 * 255 and half a level: floor then rounds
-    graph.add("Clip", graph.scalar(0.0), graph.scalar(255.0))
-    graph.add("Transpose", perm=[0, 2, 3, 1])
-    graph.add("Cast", to=TensorProto.UINT8)
-    return graph.finish(
-        [("y_hat", TensorProto.FLOAT, ["B", g_s.inlet.in_features, "h", "w"]), gains_port(g_s.blocks)],
-        [(graph.tip, "picture", TensorProto.UINT8, ["B", "H", "W", 3])],
-    )

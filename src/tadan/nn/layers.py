@@ -1,4 +1,4 @@
-"""Analysis and synthesis transforms g_a, g_s: one spatial scale, channels last, started as a linear transform codec.
+"""Layers of the transforms and the hyperprior.
 
 All tensors are (batch, height, width, channels): a 1x1 convolution is then a plain matrix product, which torch
 runs several times faster on a CPU than the convolution.
@@ -6,15 +6,10 @@ runs several times faster on a CPU than the convolution.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from tadan.models.config import ModelConfig
 from tadan.nn.by_quality import ByQuality
-
-PIXELS = 8  # side of a pixel block that becomes one position at 1/8
 
 
 def space_to_depth(x: Tensor, size: int) -> Tensor:
@@ -74,50 +69,3 @@ class Block(nn.Module):
         inside = self.spatial(x) * torch.exp(self.log_gain_in(quality)).to(x.dtype)
         outside = self.project(torch.relu(self.expand(inside)))
         return x + outside * torch.exp(self.log_gain_out(quality)).to(x.dtype)
-
-
-class Blocks(nn.ModuleList):
-    """Residual blocks one after the other."""
-
-    def __init__(self, config: ModelConfig, count: int) -> None:
-        super().__init__(Block(config.width, config.expansion, config.kernel, config.knots) for _ in range(count))
-
-    def __iter__(self) -> Iterator[Block]:
-        """The blocks in order."""
-        return (block for block in super().__iter__() if isinstance(block, Block))
-
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """(B, H, W, C), quality (B,) -> same shape."""
-        for block in self:
-            x = block(x, quality)
-        return x
-
-
-class Analysis(nn.Module):
-    """g_a: picture in 0..1 -> y at 1/16 with the step size of lambda = 0.013 as unit."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.inlet = nn.Linear(3 * PIXELS * PIXELS, config.width)
-        self.blocks = Blocks(config, config.analysis_blocks)
-        self.outlet = nn.Linear(4 * config.width, config.latent)
-
-    def forward(self, picture: Tensor, quality: Tensor) -> Tensor:
-        """(B, H, W, 3) with H, W multiples of 16, quality (B,) -> (B, H/16, W/16, latent)."""
-        x = precise(self.inlet, space_to_depth(picture, PIXELS) - 0.5)
-        return precise(self.outlet, space_to_depth(self.blocks(x, quality), 2))
-
-
-class Synthesis(nn.Module):
-    """g_s: the mirror of :class:`Analysis`."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.inlet = nn.Linear(config.latent, 4 * config.width)
-        self.blocks = Blocks(config, config.synthesis_blocks)
-        self.outlet = nn.Linear(config.width, 3 * PIXELS * PIXELS)
-
-    def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
-        """(B, h, w, latent), quality (B,) -> picture (B, 16 h, 16 w, 3), nominally 0..1, not clipped."""
-        x = self.blocks(depth_to_space(precise(self.inlet, y_hat), 2), quality)
-        return depth_to_space(precise(self.outlet, x), PIXELS) + 0.5
