@@ -22,7 +22,7 @@ from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.codec.pictures import pack_alpha
 from tadan.entropy import ScaleTables, StageEncoder
-from tadan.models import RendererConfig, save_model
+from tadan.models import ModelConfig, save_model
 from tadan.models.model import GRAPHS
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -147,10 +147,10 @@ def _pictures() -> dict[str, bytes]:
     return inputs
 
 
-def tiny_model() -> tuple[RendererConfig, dict[str, NDArray[Any]]]:
+def tiny_model() -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
     """The smallest parts that a model file is made of; they do not fit together beyond what reading checks."""
     widths = {"analysis_width": 1, "analysis_blocks": 1, "body_width": 1, "body_blocks": 1, "grid": 1, "grid_blocks": 1}
-    config = replace(RendererConfig(), group_sizes=(1, 3), embed_sizes=(1, 1), z_channels=1, **widths)
+    config = replace(ModelConfig(), group_sizes=(1, 3), embed_sizes=(1, 1), z_channels=1, **widths)
     tensors: dict[str, NDArray[Any]] = {
         f"quality.{name}": np.ones((100, width), np.float16)
         for name, width in (("gain", 4), ("inverse_gain", 4), *config.gain_lengths.items())

@@ -56,7 +56,7 @@ from tadan.errors import (
     UnreadableInput,
     UnsupportedVersion,
 )
-from tadan.models import RendererConfig, find_model
+from tadan.models import ModelConfig, find_model
 from tadan.models.model import content_id, read_model
 
 Result = TypeVar("Result")
@@ -437,7 +437,7 @@ def _with_right_id(data: bytes) -> bytes | None:
     try:
         (length,) = struct.unpack("<Q", data[:8])
         table = json.loads(data[8 : 8 + length])
-        config = RendererConfig.from_dict(json.loads(table["__metadata__"]["config"]))
+        config = ModelConfig.from_dict(json.loads(table["__metadata__"]["config"]))
         table["__metadata__"]["id"] = content_id(config, load(data)).hex()
         head = json.dumps(table).encode()
     except (SafetensorError, TadanError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error):

@@ -98,7 +98,7 @@ class Plane:
 
     def __init__(self, model, z_hat, rows, cols, quality):
         self.model, self.rows, self.cols, self.quality = model, rows, cols, quality
-        # 9b.2
+        # 9.3
         pre = layer(model, "hyper", before_the_last_layer(model, z_hat), -PRE, PRE)
         self.pre = (pre + model.exact("quality.hidden")[quality - 1])[:rows, :cols]
         self.y_hat = np.zeros((rows, cols, model.M), np.int64)
@@ -108,7 +108,7 @@ class Plane:
         self.windows = {}
 
     def fits(self, groups):
-        """9b.1"""
+        """8.3"""
         return self.model.G % groups == 0
 
     def channels(self, t):
@@ -116,7 +116,7 @@ class Plane:
         return range(start, start + self.model.sizes[t])
 
     def decode_stage(self, schedule, stage, pull):
-        """9b.1: ``stage`` as of reference_decoder.stages; ``pull``: scale indices -> symbols of one step."""
+        """8.5: ``stage`` as of reference_decoder.stages; ``pull``: scale indices -> symbols of one step."""
         own = self.model.G // schedule.groups
         hidden = {}
         for g, phase, i, j in stage:
@@ -138,12 +138,12 @@ class Plane:
 
     @staticmethod
     def seen(schedule, own, t, u, i, j):
-        """9b.1: whether model group u is decoded before model group t at (i, j)."""
+        """8.5: whether model group u is decoded before model group t at (i, j)."""
         stage_t, stage_u = (schedule.stage(group // own, i, j) for group in (t, u))
         return stage_u < stage_t or (stage_u == stage_t and u < t)
 
     def reveal(self, t, i, j, y_hat):
-        """9b.3"""
+        """9.4"""
         model, channels = self.model, self.channels(t)
         self.y_hat[i, j, channels] = y_hat
         own = clip(y_hat, -LATENT, LATENT)
@@ -156,7 +156,7 @@ class Plane:
         self.tell[i, j, t] = own @ weight[0] + log @ weight[1]
 
     def window(self, visible):
-        """9b.4: visible int (k, k, S) -> masked kernel (k * k, F, D), plus (D)."""
+        """9.5: visible int (k, k, S) -> masked kernel (k * k, F, D), plus (D)."""
         model = self.model
         bits, coefficients, plus = mask_state(model, visible)
         # One bit and coefficient for each (w, t), one kernel entry for each (w, p): repeat those of t.
@@ -166,7 +166,7 @@ class Plane:
         return clip(rshift(kernel, np.int64(12)), -PRE, PRE) * shown[..., None], plus
 
     def hidden(self, visible):
-        """9b.4: h (rows, cols, D) of all positions, as if all had these visible neighbours."""
+        """9.5: h (rows, cols, D) of all positions, as if all had these visible neighbours."""
         model, k = self.model, 2 * self.model.R + 1
         key = visible.tobytes()
         if key not in self.windows:
@@ -180,7 +180,7 @@ class Plane:
         return layer(model, "hidden", act, -PRE, PRE)
 
     def parameters(self, h, t, i, j, seen):
-        """9b.5: mean and scale index of the channels of model group t at (i, j)."""
+        """9.6: mean and scale index of the channels of model group t at (i, j)."""
         model, channels = self.model, np.array(self.channels(t))
         sums = model.exact("late_in.bias")[t] + self.tell[i, j, seen].sum(axis=0)
         late = clip(rshift(sums, model.exact("late_in.shift")), 0, ACTIVATION)

@@ -1,4 +1,4 @@
-"""`tadan bench speed`: pictures of one tile and of several, models of either design."""
+"""`tadan bench speed`: pictures of one tile and of several, models of many groups."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from renderer_examples import exported, exported_bytes
+from model_examples import exported, exported_bytes
 from tadan.bitstream import read_header
 from tadan.cli.main import app
 from tadan.codec import tiling

@@ -1,17 +1,17 @@
-"""Golden streams of a model of the design renderer: made, decoded twice, dumped, and wrong where they are wrong."""
+"""Golden streams of a model: made, decoded twice, dumped, and wrong where they are wrong."""
 
 import pytest
 
 import reference_decoder as reference
 from conformance_examples import changed_tile, failure, failures, flipped, run
-from renderer_examples import exported_bytes
+from model_examples import exported_bytes
 from tadan.bitstream import read_header
 from tadan.codec.codec import Codec
 from tadan.conformance import check_dumps, load_sets
 from tadan.conformance.cases import CASES, cases_for
 from tadan.conformance.dumps import latents_bytes, read_dump, write_reference
 from tadan.conformance.make import main, make_model_set
-from tadan.models import RendererConfig, load_model
+from tadan.models import ModelConfig, load_model
 
 EIGHT = {"group_sizes": (1, 1, 2, 2, 1, 3, 4, 2), "embed_sizes": (2, 1, 2, 3, 1, 2, 2, 1)}
 SHOWN = ("schedule-2x2-rotated", "inline-groups", "inline-groups-2", "inline-groups-8", "tiles-rgba", "size-17x33")
@@ -42,15 +42,15 @@ def test_a_set_shows_what_its_model_can_follow(golden, model):
 
 def test_cases_of_other_models():
     """A model with four groups has all and one of two; without a divisor of four it lacks those of four groups."""
-    four = cases_for(RendererConfig(group_sizes=(8, 8, 8, 8), embed_sizes=(4, 4, 4, 4)))
+    four = cases_for(ModelConfig(group_sizes=(8, 8, 8, 8), embed_sizes=(4, 4, 4, 4)))
     assert {case.name for case in four} == {case.name for case in CASES} | {"inline-groups-2"}
-    names = {case.name for case in cases_for(RendererConfig(group_sizes=(8, 8, 8), embed_sizes=(4, 4, 4)))}
+    names = {case.name for case in cases_for(ModelConfig(group_sizes=(8, 8, 8), embed_sizes=(4, 4, 4)))}
     assert names == ({case.name for case in CASES} | {"inline-groups-3"}) - {
         "schedule-2x2-rotated",
         "inline-groups",
         "tiles-rgba",
     }
-    assert "schedule-wavefront" not in {case.name for case in cases_for(RendererConfig(radius=3))}
+    assert "schedule-wavefront" not in {case.name for case in cases_for(ModelConfig(radius=3))}
 
 
 def test_the_independent_decoder_agrees(golden):

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import tadan
 from codec_examples import CODEC
+from model_examples import CONFIG, batch, exported, float_model, rounded_as_stored
 from photo_examples import photo, psnr
-from renderer_examples import CONFIG, batch, exported, float_model, rounded_as_stored
 from tadan.cli.main import app
 from tadan.codec.effort import Scene, rate_slope, refine
 from tadan.codec.latents import UNIT, Trial, encode_latents, residual_symbols, round_z, try_latents

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from renderer_examples import exported_bytes
+from model_examples import exported_bytes
 from tadan.cli.main import app
 from tadan.cli.settings import parse_settings
 from tadan.errors import InvalidInput, TadanError
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.train import finetune
 from tadan.train.finetune import Comparison
 from tadan.train.log import StepFacts
@@ -109,13 +109,13 @@ def test_training_from_the_command_line_goes_on(folders, tmp_path):
 def test_settings_take_the_type_of_their_default():
     wanted = {"steps": 10, "lr": 1e-4, "finetune": True, "optimizer": "adam"}
     assert parse_settings(["steps=10", "lr=1e-4", "finetune=yes", "optimizer=adam"], Recipe()) == wanted
-    sizes = parse_settings(["hyper_widths=8,16,24", "hidden=64", "group_sizes=4,12"], RendererConfig())
+    sizes = parse_settings(["hyper_widths=8,16,24", "hidden=64", "group_sizes=4,12"], ModelConfig())
     assert sizes == {"hyper_widths": (8, 16, 24), "hidden": 64, "group_sizes": (4, 12)}
     for text in ("steps=many", "finetune=perhaps", "nothing=1", "steps"):
         with pytest.raises(InvalidInput, match=re.escape(text.partition("=")[0])):
             parse_settings([text], Recipe())
     with pytest.raises(InvalidInput, match="hyper_widths"):
-        parse_settings(["hyper_widths=8"], RendererConfig())
+        parse_settings(["hyper_widths=8"], ModelConfig())
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Recipe)])

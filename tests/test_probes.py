@@ -11,12 +11,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import renderer_examples
+import model_examples
 from tadan.cli.main import app
 from tadan.errors import InvalidInput, TadanError
 from tadan.nn import model as model_module
 from tadan.nn.model import TadanModel
-from tadan.nn.renderer import to_patches
+from tadan.nn.transforms import to_patches
 from tadan.schedule import get_schedule
 from tadan.study.components import Components, Moments, fit_components
 from tadan.study.interfaces import Replay, changed, interfaces
@@ -29,19 +29,19 @@ SCHEDULE = get_schedule("balanced")
 
 @cache
 def network():
-    return copy.deepcopy(renderer_examples.float_model()).requires_grad_(False)
+    return copy.deepcopy(model_examples.float_model()).requires_grad_(False)
 
 
 @cache
 def replay():
-    pictures = renderer_examples.batch("astronaut", "rocket", height=64, width=64)
+    pictures = model_examples.batch("astronaut", "rocket", height=64, width=64)
     quality = torch.tensor([20.0, 20.0, 70.0, 70.0])
     return Replay(network(), pictures.repeat(2, 1, 1, 1), quality, SCHEDULE)
 
 
 @cache
 def components():
-    return fit_components(network(), renderer_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)
+    return fit_components(network(), model_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)
 
 
 PLACES = interfaces(network())
@@ -77,7 +77,7 @@ def test_a_replay_computes_what_the_whole_model_does(at):
 def test_each_of_several_blocks_is_changed_where_it_stands():
     """Against torch's own hooks: a replay and a change that share a mistake would agree with each other."""
     torch.manual_seed(3)
-    model = TadanModel(replace(renderer_examples.CONFIG, analysis_blocks=3, body_blocks=2)).eval().requires_grad_(False)
+    model = TadanModel(replace(model_examples.CONFIG, analysis_blocks=3, body_blocks=2)).eval().requires_grad_(False)
     for value in model.parameters():
         if value.abs().max() == 0:
             value.normal_(0, 0.2)
@@ -115,7 +115,7 @@ def test_an_interface_of_known_rank_needs_no_more_components(rank):
         layer.weight.copy_(basis @ (basis.T @ rows))
         layer.bias.zero_()
     (at,) = (at for at in interfaces(model) if at.name == "g_s.inlet")
-    fitted = fit_components(model, renderer_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)[at.name]
+    fitted = fit_components(model, model_examples.batch("chelsea", "coffee"), (20, 70), SCHEDULE)[at.name]
     found = width_needed(Replay(model, replay().picture, replay().quality, SCHEDULE), at, fitted)
     assert max(found.values()) <= rank
 
@@ -239,7 +239,7 @@ def test_a_run_is_probed_by_its_averaged_weights(tmp_path):
 
 
 def test_the_command_writes_what_it_prints(tmp_path):
-    (tmp_path / "small.safetensors").write_bytes(renderer_examples.exported_bytes())
+    (tmp_path / "small.safetensors").write_bytes(model_examples.exported_bytes())
     folder, out = write_pictures(tmp_path / "data", 3), tmp_path / "probes.json"
     line = ["bench", "probes", folder, "--model", tmp_path / "small.safetensors", "--json", out, "-q", "20,70"]
     result = CliRunner().invoke(app, [*map(str, line), "--crops", "1", "--size", "64", "--steps", "1"])

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from renderer_examples import exported_bytes
+from model_examples import exported_bytes
 from tadan.errors import Corrupt, ModelMissing, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.models import (
-    RendererConfig,
+    ModelConfig,
     bundled_models,
     find_model,
     load_model,
@@ -187,9 +187,9 @@ def test_a_newer_version_of_the_format(tmp_path):
         {"config": "5"},
         {"config": "[" * 100_000},
         {"config": "{}"},
-        {"config": json.dumps(RendererConfig().to_dict())},
-        {"config": json.dumps({**RendererConfig().to_dict(), "hyper_widths": 5})},
-        {"config": json.dumps({**RendererConfig().to_dict(), "from_the_future": 1})},
+        {"config": json.dumps(ModelConfig().to_dict())},
+        {"config": json.dumps({**ModelConfig().to_dict(), "hyper_widths": 5})},
+        {"config": json.dumps({**ModelConfig().to_dict(), "from_the_future": 1})},
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -244,7 +244,7 @@ def test_a_missing_model_names_the_next_step(monkeypatch, tmp_path):
 
 
 def test_lambda_of_a_quality_is_log_linear():
-    config = RendererConfig()
+    config = ModelConfig()
     values = [quality_lambda(config, quality) for quality in range(1, 101)]
     assert values[0] == pytest.approx(config.lambda_min)
     assert values[-1] == pytest.approx(config.lambda_max)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from renderer_examples import exported_bytes
+from model_examples import exported_bytes
 from schedule_examples import patterns
 from tadan.cli.schedule import app, coloured
 from tadan.errors import InvalidInput, LimitExceeded, TadanError
@@ -125,16 +125,16 @@ def test_show_refuses_bad_names_and_windows():
 
 
 @pytest.fixture(scope="module")
-def renderer(tmp_path_factory):
-    """Path of a model of the design renderer with six channel groups."""
+def six_groups(tmp_path_factory):
+    """Path of a model with six channel groups."""
     path = tmp_path_factory.mktemp("model") / "six.safetensors"
     path.write_bytes(exported_bytes(group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6))
     return str(path)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-def test_list_names_every_schedule(grouped, renderer):
-    result = runner.invoke(app, ["list", *(["--model", renderer] if grouped else [])])
+def test_list_names_every_schedule(grouped, six_groups):
+    result = runner.invoke(app, ["list", *(["--model", six_groups] if grouped else [])])
     assert result.exit_code == 0, result.output
     for name in (*schedule_names(), *ALIASES):
         assert name in result.output
@@ -142,12 +142,12 @@ def test_list_names_every_schedule(grouped, renderer):
     assert bool(re.search(r"2x2-rotated .* - .* 4 .* - ", result.output)) == grouped
 
 
-def test_show_counts_the_steps_of_channel_groups(renderer):
-    result = runner.invoke(app, ["show", "0,1/1,0;1,2/0,2", "--model", renderer])
+def test_show_counts_the_steps_of_channel_groups(six_groups):
+    result = runner.invoke(app, ["show", "0,1/1,0;1,2/0,2", "--model", six_groups])
     assert result.exit_code == 0, result.output
     assert re.search(r"steps that wait in turn +15,", result.output), "of three groups in 2 stages, and three in 3"
     assert "late 0." in result.output
     shares = [float(share) for share in re.findall(r"│ +\d │ +([\d.]+)% │", result.output)]
     assert (len(shares), sum(shares)) == (3, pytest.approx(100, abs=0.1))
-    refused = runner.invoke(app, ["show", "2x2-rotated", "--model", renderer]).exception
+    refused = runner.invoke(app, ["show", "2x2-rotated", "--model", six_groups]).exception
     assert isinstance(refused, InvalidInput)

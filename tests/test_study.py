@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from model_examples import exported_bytes
 from photo_examples import photo
-from renderer_examples import exported_bytes
 from tadan.cli.main import app
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.models import read_model

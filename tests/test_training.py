@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from model_examples import exported_bytes
 from photo_examples import photo
-from renderer_examples import exported_bytes
 from tadan.errors import Corrupt, InvalidInput, TadanError
-from tadan.models import RendererConfig, read_model
+from tadan.models import ModelConfig, read_model
 from tadan.train import health, linear_start, loop
 from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
@@ -221,7 +221,7 @@ def test_log_lines_hold_what_they_promise_and_evaluations_repeat(folder, tmp_pat
         row[3] for row in held_out["held_out"]["bpp_zbpp_psnr_J"].values()
     )
     with safe_open(tmp_path / "ema.safetensors", "np") as file:
-        assert RendererConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
+        assert ModelConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
 
 
 def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path, monkeypatch):

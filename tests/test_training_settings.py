@@ -74,7 +74,7 @@ def test_transforms_are_compiled_on_a_gpu_and_keep_their_names(monkeypatch):
     compile_transforms(model, torch.device("cpu"), Recipe())
     assert not compiled
     compile_transforms(model, torch.device("cuda"), Recipe())
-    assert {"WideAnalysis", "RendererSynthesis"} <= set(compiled)
+    assert {"Analysis", "Synthesis"} <= set(compiled)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -15,7 +15,7 @@ from tadan.cli.main import app
 from tadan.codec.latents import encode_latents, residual_symbols
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, UnreadableInput
-from tadan.exact.group_plane import GroupPlane
+from tadan.exact.plane import LatentPlane
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule, get_schedule, parse_schedule, save_schedule, stored_names
 from tadan.schedule.optimize import search, subset_visible, used_subsets
@@ -69,7 +69,7 @@ def test_predictions_are_those_of_the_plane(name, costs, coded):
     """Whatever the order, given the same decoded neighbours, and at its own position the same lower groups."""
     y, latents, _ = coded
     shape, schedule, rows = y.shape[:2], get_schedule(name), latents.y_hat.reshape(-1, LATENT)
-    plane = GroupPlane(MODEL.twin, latents.z_hat[None], shape, 1, QUALITY)
+    plane = LatentPlane(MODEL.twin, latents.z_hat[None], shape, 1, QUALITY)
     mean, index = np.zeros(rows.shape, np.int32), np.zeros(rows.shape, np.uint8)
     for one in plane.walk(schedule):
         one.step.put(mean, one.mean[0])

@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from photo_examples import CORNERS, photo
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.train import linear_start
 from tadan.train.loop import Trainer
 from tadan.train.recipe import Recipe
 
-CONFIG = RendererConfig(
+CONFIG = ModelConfig(
     group_sizes=(4, 4, 8, 48), analysis_width=80, analysis_blocks=1, analysis_expansion=1, body_width=72, body_blocks=1,
     body_expansion=1, grid=48, grid_hidden=16, grid_blocks=1, z_channels=8, hyper_widths=(8, 8, 8),
     embed_sizes=(2, 2, 4, 4), hidden=16, late=8, mask_hidden=8, knots=3,

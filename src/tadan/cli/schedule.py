@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from tadan.models import RendererConfig
+    from tadan.models import ModelConfig
     from tadan.schedule import Schedule
 
 app = typer.Typer(help="Decoding orders: what is decoded when, and what it costs.", no_args_is_help=True)
@@ -39,15 +39,15 @@ def show(
     from rich.panel import Panel
     from rich.table import Table
 
-    from tadan.schedule import ScanSchedule, group_cost, parse_schedule
+    from tadan.schedule import ScanSchedule, cost, parse_schedule
 
     schedule, config = parse_schedule(name), _config(model)
     if radius is not None:
         config = replace(config, radius=radius)
-    decoder, plane = group_cost.decoder_cost(schedule, config), group_cost.EXAMPLE_PLANE
+    decoder, plane = cost.decoder_cost(schedule, config), cost.EXAMPLE_PLANE
     stages = schedule.stage_map(size, size)
-    naive = group_cost.naive_macs_per_pixel(schedule, config, *plane) / 1000
-    count, steps = schedule.stage_count(*plane), group_cost.sequential_steps(schedule, config, *plane)
+    naive = cost.naive_context_macs_per_pixel(schedule, config, *plane) / 1000
+    count, steps = schedule.stage_count(*plane), cost.sequential_steps(schedule, config, *plane)
     window = 2 * config.radius + 1
 
     console = Console()
@@ -56,11 +56,11 @@ def show(
     panels = [Panel(grid, title=title, expand=False) for grid, title in zip(grids, titles, strict=True)]
     console.print(Columns(panels))
 
-    console.print(f"stages for {group_cost.EXAMPLE_WIDTH}x{group_cost.EXAMPLE_HEIGHT} pixels  {count}")
+    console.print(f"stages for {cost.EXAMPLE_WIDTH}x{cost.EXAMPLE_HEIGHT} pixels  {count}")
     if steps != count:
         console.print(f"steps that wait in turn     {steps}, one a stage and channel group in it")
-    console.print(f"anchors (see no neighbour)  {group_cost.anchor_share(schedule):.2%}")
-    visible = group_cost.mean_visible(schedule, config.radius)
+    console.print(f"anchors (see no neighbour)  {cost.anchor_share(schedule):.2%}")
+    visible = cost.mean_visible(schedule, config.radius)
     console.print(f"mean visible neighbours     {visible:.1f} in a window of {window}x{window}")
     parts = ", ".join(f"{part} {value:.2f}" for part, value in asdict(decoder).items())
     console.print(f"decoder, kMAC/pixel         {decoder.total:.2f}")
@@ -71,7 +71,7 @@ def show(
     for heading in ("stage", "latents", "visible neighbours", "kMAC/pixel"):
         table.add_column(heading, justify="right")
     alike = isinstance(schedule, ScanSchedule)
-    for stage in group_cost.stage_costs(schedule, config):
+    for stage in cost.stage_costs(schedule, config):
         share = "" if alike else f"{stage.share:.2%}"
         number = "all" if alike else str(stage.stage)
         table.add_row(number, share, f"{stage.visible:.1f}", f"{stage.kmacs_per_pixel:.3f}")
@@ -101,17 +101,17 @@ def list_(model: ModelOption = None) -> None:
     Console().print(table)
 
 
-def _config(model: str | None) -> RendererConfig:
+def _config(model: str | None) -> ModelConfig:
     """Sizes of a model; those of the bundled one need no file."""
-    from tadan.models import RendererConfig, load_model
+    from tadan.models import ModelConfig, load_model
 
-    return RendererConfig() if model is None else load_model(model).config
+    return ModelConfig() if model is None else load_model(model).config
 
 
 def _costs_table() -> Table:
     from rich.table import Table
 
-    from tadan.schedule.group_cost import EXAMPLE_HEIGHT, EXAMPLE_WIDTH
+    from tadan.schedule.cost import EXAMPLE_HEIGHT, EXAMPLE_WIDTH
 
     caption = (
         f"stages, and steps that wait for each other, for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; sees: visible "
@@ -125,20 +125,20 @@ def _costs_table() -> Table:
     return table
 
 
-def _add_costs(table: Table, name: str, note: str, schedule: Schedule, config: RendererConfig) -> None:
-    from tadan.schedule import group_cost
+def _add_costs(table: Table, name: str, note: str, schedule: Schedule, config: ModelConfig) -> None:
+    from tadan.schedule import cost
 
-    plane = group_cost.EXAMPLE_PLANE
+    plane = cost.EXAMPLE_PLANE
     follows = schedule.groups in config.schedule_groups
     table.add_row(
         name,
         note,
         str(schedule.stage_count(*plane)),
-        str(group_cost.sequential_steps(schedule, config, *plane)) if follows else "-",
+        str(cost.sequential_steps(schedule, config, *plane)) if follows else "-",
         str(schedule.groups),
-        f"{group_cost.anchor_share(schedule):.2%}",
-        f"{group_cost.mean_visible(schedule, config.radius):.1f}",
-        f"{group_cost.decoder_cost(schedule, config).total:.2f}" if follows else "-",
+        f"{cost.anchor_share(schedule):.2%}",
+        f"{cost.mean_visible(schedule, config.radius):.1f}",
+        f"{cost.decoder_cost(schedule, config).total:.2f}" if follows else "-",
     )
 
 

@@ -54,12 +54,12 @@ def train(
     """
     need_torch()
     begun = time.monotonic()
-    from tadan.models import RendererConfig
+    from tadan.models import ModelConfig
     from tadan.train.loop import Trainer
     from tadan.train.recipe import Recipe
     from tadan.train.start import begin
 
-    start = begin(run, init, parse_settings(setting or [], Recipe()), parse_settings(config or [], RendererConfig()))
+    start = begin(run, init, parse_settings(setting or [], Recipe()), parse_settings(config or [], ModelConfig()))
     if bench:
         _bench(data, start, device)
         return

@@ -17,7 +17,7 @@ from tadan.codec.pictures import Planes, pack_alpha
 from tadan.codec.tiling import Box, on_latents, window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
-from tadan.models import Model, RendererConfig
+from tadan.models import Model, ModelConfig
 from tadan.schedule import Schedule
 
 
@@ -74,7 +74,7 @@ def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
     return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
 
 
-def analysis_margin(config: RendererConfig) -> int:
+def analysis_margin(config: ModelConfig) -> int:
     """Pixels around a tile that g_a sees, a multiple of 64: its latents then are those of the whole picture.
 
     The search also looks at the latents around them that g_s mixes; those may lack some of their own surroundings.

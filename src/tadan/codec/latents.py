@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tadan.entropy import StageDecoder, StageEncoder
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
-from tadan.exact.group_plane import GroupPlane
 from tadan.exact.linear import MatMul
+from tadan.exact.plane import LatentPlane
 from tadan.models import Model
 from tadan.schedule import Schedule
 
@@ -95,12 +95,12 @@ def try_latents(
     """Round ``y`` step by step, each around the means that the rounded latents before it predict.
 
     Arguments as for :func:`encode_latents`, z_hat from :func:`round_z`, ``hyper`` as for
-    :class:`~tadan.exact.group_plane.GroupPlane`.
+    :class:`~tadan.exact.plane.LatentPlane`.
     """
     rows = y.reshape(-1, y.shape[2])
     all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
     bits = 0.0
-    plane = GroupPlane(model.twin, z_hat[None], (y.shape[0], y.shape[1]), schedule.groups, quality, matmul, hyper)
+    plane = LatentPlane(model.twin, z_hat[None], (y.shape[0], y.shape[1]), schedule.groups, quality, matmul, hyper)
     for one in plane.walk(schedule):
         symbols = residual_symbols(one.step.take(rows), one.mean[0])
         bits += float(model.tables.bits(symbols, one.index[0]).sum())
@@ -255,7 +255,7 @@ def _decode(
     all_z_index = np.broadcast_to(z_index, z_shape).ravel()
     z_hat = np.stack([_checked(d.pull(all_z_index)).reshape(z_shape) * UNIT + z_mean for d in decoders])
 
-    plane = GroupPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
+    plane = LatentPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
     for one in plane.walk(schedule):
         one.settle(np.stack([_checked(d.pull(row)) for d, row in zip(decoders, one.index, strict=True)]))
     return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]

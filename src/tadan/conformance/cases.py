@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from tadan.evaluate.extras import require
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.schedule import PatternSchedule, Schedule, get_schedule, schedule_names
 
 # Stages shared by positions, a period that is not square, more rows than small planes have.
@@ -93,7 +93,7 @@ STORED: Sequence[Case] = (
 )
 
 
-def cases_for(config: RendererConfig) -> list[Case]:
+def cases_for(config: ModelConfig) -> list[Case]:
     """:data:`CASES` as far as a model can follow them, and an inline pattern for each other number of groups."""
     allowed = config.schedule_groups
     chosen, met = [], {1}

@@ -12,8 +12,8 @@ from tadan.codec.latents import UNIT, Latents
 from tadan.conformance.golden import TileRecord, crc
 from tadan.entropy import StageDecoder
 from tadan.errors import TadanError
-from tadan.exact.group_plane import GroupPlane
 from tadan.exact.linear import MatMul
+from tadan.exact.plane import LatentPlane
 from tadan.exact.steps import Step
 from tadan.models import Model
 from tadan.schedule import Schedule
@@ -121,7 +121,7 @@ def _decode(
     parameters: list[str] = []
     trace.parameters = parameters
 
-    plane = GroupPlane(twin, z_hat[None], shape, schedule.groups, quality, matmul)
+    plane = LatentPlane(twin, z_hat[None], shape, schedule.groups, quality, matmul)
     for one in plane.walk(schedule):
         parameters.append(crc(_bytes(one.mean[0]), np.ascontiguousarray(one.index[0], np.uint8).data))
         trace.y.append(crc(_bytes(one.settle(decoder.pull(one.index[0])[None])[0])))

@@ -22,7 +22,7 @@ from tadan.codec.latents import Latents
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.evaluate.metrics import psnr
-from tadan.exact.group_plane import GroupPlane
+from tadan.exact.plane import LatentPlane
 from tadan.models import Model
 from tadan.schedule import Cell, Schedule, parse_schedule
 
@@ -133,7 +133,7 @@ def partial_latents(
     rows = latents.y_hat.reshape(height * width, channels)
     radius = model.config.radius
     plan = schedule.plan(height, width, radius)
-    plane = GroupPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
+    plane = LatentPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, quality)
     around = _stages_around(schedule, height, width, radius)
     inside = around[:, radius : radius + height, radius : radius + width].reshape(schedule.groups, -1)
     done = 0

@@ -9,7 +9,7 @@ from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
-    from tadan.models import RendererConfig
+    from tadan.models import ModelConfig
 
 EFFORTS = range(EFFORT_MIN, EFFORT_MAX + 1)
 
@@ -66,7 +66,7 @@ class TadanCodec:
         return self._loaded().model.id.hex()
 
     @property
-    def config(self) -> "RendererConfig":
+    def config(self) -> "ModelConfig":
         """Sizes and lambdas of the model; loads it."""
         return self._loaded().model.config
 

@@ -15,8 +15,8 @@ mean               Q6          +-Y_LIMIT
 scale index        Q0          0..N_SCALES - 1
 =================  ==========  ======================================================================
 
-The design ``renderer`` keeps two more pre-activations until a group's turn comes: the output of its hidden layer, in
-the range above, and the late sums, which are not shifted before they are activations (exact below 2**53).
+Two more pre-activations are kept until a group's turn comes: the output of the hidden layer, in the range above, and
+the late sums, which are not shifted before they are activations (exact below 2**53).
 """
 
 LATENT_FRACTION = 6  # with 4 the coarse means cost 2 % at 0.035 bpp, where scales are near 0.1

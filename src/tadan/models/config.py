@@ -14,7 +14,7 @@ _MOST_CHANNELS = 2**16
 
 
 @dataclass(frozen=True)
-class RendererConfig:
+class ModelConfig:
     """Sizes of the networks, in channels unless stated.
 
     The latent plane y stands at 1/16 of the picture, z at 1/64, the renderer's grid at 1/4.
@@ -93,7 +93,7 @@ class RendererConfig:
         return {"design": self.design, **asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> RendererConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Inverse of :meth:`to_dict`.
 
         Raises:
@@ -123,7 +123,7 @@ class RendererConfig:
 
 
 def _fits(name: str, value: object, default: object) -> bool:
-    if name in RendererConfig.free_lengths:
+    if name in ModelConfig.free_lengths:
         return isinstance(value, list | tuple) and 0 < len(value) <= MOST_GROUPS and all(_like(one, 1) for one in value)
     odd = name != "kernel" or (isinstance(value, int) and value % 2 == 1)  # an even one has no centre
     return odd and _like(value, default)
@@ -140,7 +140,7 @@ def _like(value: object, default: object) -> bool:
     return isinstance(value, int) and 0 < value <= _MOST_CHANNELS
 
 
-def quality_lambda(config: RendererConfig, quality: float) -> float:
+def quality_lambda(config: ModelConfig, quality: float) -> float:
     """Lagrangian weight of a quality in 1..100: log-linear between lambda_min and lambda_max."""
     position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return float(config.lambda_min * (config.lambda_max / config.lambda_min) ** position)

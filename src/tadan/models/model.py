@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
-from tadan.exact.group_network import GroupSizes, GroupTwin
-from tadan.models.config import QUALITY_MAX, RendererConfig
+from tadan.exact.network import EntropyTwin, TwinSizes
+from tadan.models.config import QUALITY_MAX, ModelConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
@@ -42,7 +42,7 @@ class Model:
         metadata: name, licence, training facts and measurements (strings); not part of the identity.
     """
 
-    config: RendererConfig
+    config: ModelConfig
     tensors: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
 
@@ -70,9 +70,9 @@ class Model:
         return tables
 
     @cached_property
-    def twin(self) -> GroupTwin:
+    def twin(self) -> EntropyTwin:
         """Integer networks."""
-        return GroupTwin(self._below("exact."), GroupSizes.of(self.config))
+        return EntropyTwin(self._below("exact."), TwinSizes.of(self.config))
 
     def graph(self, name: str) -> bytes:
         """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
@@ -112,7 +112,7 @@ class Model:
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
-def content_id(config: RendererConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Identity of a model: what it computes, not what it is called."""
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name in sorted(tensors):
@@ -123,7 +123,7 @@ def content_id(config: RendererConfig, tensors: Mapping[str, NDArray[Any]]) -> b
     return digest.digest()[:ID_BYTES]
 
 
-def save_model(config: RendererConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
     """Serialise a model file (safetensors)."""
     from safetensors.numpy import save
 
@@ -167,7 +167,7 @@ def read_model(path: Path) -> Model:
     if header.pop("format_version", "") != str(FORMAT_VERSION):
         raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
     try:
-        config = RendererConfig.from_dict(json.loads(header.pop("config", "{}")))
+        config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
     except TadanError:
         raise
     except (ValueError, TypeError, RecursionError) as error:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, RendererSynthesis, WideAnalysis, to_patches
+from tadan.nn.transforms import CELL, CELL_SAMPLES, SIDE, Analysis, Synthesis, to_patches
 
 STEP = 22 / 255  # quantisation step that suits lambda = 0.013, in units of the 0..1 pixel range
 FLOOR = 0.02  # channels below this deviation are noise at that step; do not blow them up
@@ -31,7 +31,7 @@ def dct_basis(side: int = CELL) -> Tensor:
 
 
 @torch.no_grad()
-def start(analysis: WideAnalysis, synthesis: RendererSynthesis, pictures: Iterable[Tensor]) -> Tensor:
+def start(analysis: Analysis, synthesis: Synthesis, pictures: Iterable[Tensor]) -> Tensor:
     """Set both transforms to the linear codec fitted to ``pictures``; widths beyond the components start at random.
 
     The body starts as the components at unit variance, the grid as the scaled 4x4 DCT of each grid point's pixels.

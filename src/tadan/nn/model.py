@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, RendererConfig, quality_lambda
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
 from tadan.nn.by_quality import ByQuality
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.gaussian import bound_log_scale, gaussian_bits
-from tadan.nn.renderer import RendererSynthesis, WideAnalysis
+from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
 
@@ -34,7 +34,7 @@ class Losses(NamedTuple):
     unseen: Tensor | None = None
 
 
-def lambdas(config: RendererConfig, quality: Tensor) -> Tensor:
+def lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
     """:func:`~tadan.models.config.quality_lambda` of every picture, float32 (B,), without waiting for the device."""
     position = (quality.double() - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return (config.lambda_min * (config.lambda_max / config.lambda_min) ** position).float()
@@ -51,10 +51,10 @@ class TadanModel(nn.Module):
     ``quality`` is a float tensor (B,) in 1..100. Latents are channels last.
     """
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.g_a, self.g_s, self.entropy = WideAnalysis(config), RendererSynthesis(config), ChannelEntropyModel(config)
+        self.g_a, self.g_s, self.entropy = Analysis(config), Synthesis(config), EntropyModel(config)
         self.log_gain = ByQuality(config.knots, config.latent)
         self.log_inverse_gain = ByQuality(config.knots, config.latent)
 

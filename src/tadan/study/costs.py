@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.gaussian import gaussian_bits
 from tadan.schedule import get_schedule
 from tadan.schedule.optimize import subset_visible
@@ -35,7 +35,7 @@ class NetworkCosts:
 
     def __init__(
         self,
-        network: ChannelEntropyModel,
+        network: EntropyModel,
         latents: TrainingLatents,
         shape: tuple[int, int],
         positions: int = 1024,

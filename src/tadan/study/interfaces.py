@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tadan.nn.model import Losses, TadanModel
-from tadan.nn.renderer import SIDE
+from tadan.nn.transforms import SIDE
 from tadan.schedule import Schedule
 
 Change = Callable[[Tensor], Tensor]

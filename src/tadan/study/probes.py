@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tadan.nn.gaussian import bound_log_scale, gaussian_bits
 from tadan.nn.model import Losses, TadanModel, lambdas, round_through
-from tadan.nn.renderer import STRIDE, to_patches
+from tadan.nn.transforms import STRIDE, to_patches
 from tadan.study.components import AT_ONCE, Components, Moments
 from tadan.study.interfaces import Interface, Replay, changed
 

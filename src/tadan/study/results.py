@@ -12,7 +12,7 @@ from tadan.errors import InvalidInput, UnreadableInput
 from tadan.evaluate.extras import require
 from tadan.files import read_bytes
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
-from tadan.schedule.group_cost import anchor_share
+from tadan.schedule.cost import anchor_share
 
 REFERENCE = "raster"  # autoregressive: raster and wavefront see the same
 

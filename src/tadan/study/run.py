@@ -28,7 +28,7 @@ from tadan.errors import InvalidInput
 from tadan.evaluate.pictures import list_pictures
 from tadan.files import make_folder, write_atomically
 from tadan.models import load_model
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 from tadan.schedule.optimize import search, used_subsets
 from tadan.study import plan
@@ -247,14 +247,14 @@ class Study:
                 _write(target, timed(self.model, path, frontier, self.recipe.repeat))
 
 
-def general_network(folder: Path, model: str | None) -> ChannelEntropyModel:
+def general_network(folder: Path, model: str | None) -> EntropyModel:
     """The any-schedule network of a study."""
     network = _entropy_of(model)
     network.load_state_dict(load_weights(folder / "any.safetensors"))
     return network
 
 
-def _entropy_of(model: str | None) -> ChannelEntropyModel:
+def _entropy_of(model: str | None) -> EntropyModel:
     return restore(load_model(model)).entropy
 
 

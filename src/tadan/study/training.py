@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.gaussian import gaussian_bits
 from tadan.nn.model import lambdas
 from tadan.schedule import PatternSchedule, Schedule
@@ -48,7 +48,7 @@ Log = Callable[[dict[str, Any]], None]
 
 
 def train(
-    network: ChannelEntropyModel, latents: TrainingLatents, draw: Draw, fit: Fit, seed: int, state: Path, log: Log
+    network: EntropyModel, latents: TrainingLatents, draw: Draw, fit: Fit, seed: int, state: Path, log: Log
 ) -> None:
     """Train everything behind z_hat on the rate of y; goes on from ``state`` if that file exists.
 
@@ -143,13 +143,13 @@ def save_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     os.replace(temporary, path)
 
 
-def parameter_count(network: ChannelEntropyModel) -> int:
+def parameter_count(network: EntropyModel) -> int:
     """Weights of everything behind z_hat."""
     return sum(p.numel() for n, p in network.named_parameters() if not n.startswith(("h_a.", "z_")))
 
 
 @torch.no_grad()
-def evaluate(network: ChannelEntropyModel, schedule: Schedule, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+def evaluate(network: EntropyModel, schedule: Schedule, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     """Rate of every picture under a schedule, ideal code lengths of y; float32.
 
     Returns:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.models.config import quality_lambda
 from tadan.nn.model import TadanModel
 from tadan.nn.search import Search
@@ -27,7 +27,7 @@ LARGEST = 256  # pixels a side of a crop
 @torch.no_grad()
 def evaluate(
     weights: Mapping[str, Tensor],
-    config: RendererConfig,
+    config: ModelConfig,
     recipe: Recipe,
     held_out: Pictures,
     device: torch.device,

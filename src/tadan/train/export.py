@@ -16,16 +16,16 @@ from torch import Tensor
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import InvalidInput
 from tadan.exact.convert import by_quality
-from tadan.models import Model, RendererConfig, save_model
+from tadan.models import Model, ModelConfig, save_model
 from tadan.models.config import QUALITY_MAX
-from tadan.nn import renderer_gradient, renderer_graphs
+from tadan.nn import gradient_graph, graphs
 from tadan.nn.by_quality import gains_of
 from tadan.nn.model import TadanModel
 from tadan.nn.search import curvature
 from tadan.nn.shared_weights import share_weights
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
-from tadan.train.export_groups import calibrate_groups, group_tensors
+from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
@@ -53,7 +53,7 @@ def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArra
         model: float model.
         pictures: (B, H, W, 3) in 0..1, H and W multiples of 64; never evaluation pictures.
     """
-    return calibrate_groups(model, pictures)
+    return calibrate_entropy(model, pictures)
 
 
 def export_tensors(
@@ -75,7 +75,7 @@ def export_tensors(
     Raises:
         InvalidInput: a weight is not finite or does not fit its format.
     """
-    out = group_tensors(model, maxima, bits)
+    out = entropy_tensors(model, maxima, bits)
     out |= {f"tables.{name}": value for name, value in tables.to_arrays().items()}
     out |= {name: np.frombuffer(data, np.uint8) for name, data in _graphs(model).items()}
     for name, parts, kind in (
@@ -96,13 +96,13 @@ def export_tensors(
 def _graphs(model: TadanModel) -> dict[str, bytes]:
     """Parts of the ONNX graphs by the names of their tensors, see :data:`tadan.models.model.GRAPHS`."""
     both = {
-        "graph.g_s": renderer_graphs.synthesis_graph(model.g_s),
-        "graph.g_s_gradient": renderer_gradient.gradient_graph(model.g_s),
+        "graph.g_s": graphs.synthesis_graph(model.g_s),
+        "graph.g_s_gradient": gradient_graph.gradient_graph(model.g_s),
     }
     skeletons, weights = share_weights(both)
     return {
-        "graph.g_a": renderer_graphs.analysis_graph(model.g_a),
-        "graph.h_a": renderer_graphs.hyper_analysis_graph(model.entropy.h_a),
+        "graph.g_a": graphs.analysis_graph(model.g_a),
+        "graph.h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
         **skeletons,
         "weights.g_s": weights,
     }
@@ -127,7 +127,7 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
     if not weights.exists():
         raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan train PICTURES --run {run}")
     with safe_open(weights, "np") as file:
-        config = RendererConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+        config = ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
     model = TadanModel(config)
     model.load_state_dict(load_weights(weights))
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel, lambdas
 from tadan.nn.search import Search, curvature
 from tadan.nn.visual import price_of_a_point
@@ -62,7 +62,7 @@ class Trainer:
         folder: Path,
         data: Path,
         recipe: Recipe,
-        config: RendererConfig,
+        config: ModelConfig,
         init: Mapping[str, Tensor] | None = None,
         device: str = "auto",
     ) -> None:

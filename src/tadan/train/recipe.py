@@ -10,7 +10,7 @@ from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput
 from tadan.files import write_atomically
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 
 OPTIMIZERS = ("muon", "adam", "adamw", "soap")
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -148,13 +148,13 @@ class Recipe:
 Z_PRICE_START = 0.05
 
 
-def write_settings(folder: Path, recipe: Recipe, config: RendererConfig) -> None:
+def write_settings(folder: Path, recipe: Recipe, config: ModelConfig) -> None:
     """Write ``recipe.json``, from which a run goes on with the settings that it had."""
     text = json.dumps({"recipe": asdict(recipe), "config": config.to_dict()}, indent=1)
     write_atomically(folder / "recipe.json", text.encode() + b"\n")
 
 
-def read_settings(folder: Path) -> tuple[Recipe, RendererConfig]:
+def read_settings(folder: Path) -> tuple[Recipe, ModelConfig]:
     """Inverse of :func:`write_settings`.
 
     Raises:
@@ -163,6 +163,6 @@ def read_settings(folder: Path) -> tuple[Recipe, RendererConfig]:
     path = folder / "recipe.json"
     try:
         stored = json.loads(path.read_text())
-        return Recipe.from_dict(stored["recipe"]), RendererConfig.from_dict(stored["config"])
+        return Recipe.from_dict(stored["recipe"]), ModelConfig.from_dict(stored["config"])
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise Corrupt(f"cannot read the settings of the run in {path}: {error}; choose another --run") from error

@@ -9,16 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from onnx import numpy_helper
+from torch import Tensor, nn
 
+from tadan.errors import Corrupt
 from tadan.models import Model, load_model
 from tadan.nn.by_quality import ByQuality, gains_of
+from tadan.nn.eight_bits import from_eight_bits
 from tadan.nn.model import TadanModel
 from tadan.train.checkpoint import load_weights
-from tadan.train.restore_groups import set_knots
-from tadan.train.restore_renderer import fill_renderer
+from tadan.train.restore_entropy import fill_entropy, set_knots
 
 
 @torch.no_grad()
@@ -27,9 +30,12 @@ def restore(model: Model) -> TadanModel:
 
     Raises:
         InvalidInput: the file was exported without the formats of its activations.
+        Corrupt: a graph lacks a weight.
     """
     network = TadanModel(model.config)
-    fill_renderer(model, network)
+    for part, graph in ((network.g_a, "g_a"), (network.entropy.h_a, "h_a"), (network.g_s, "g_s")):
+        _fill_by_name(part, graph, model.graph(graph))
+    fill_entropy(model, network)
     for vectors, name in (
         ([network.log_gain], "gain"),
         ([network.log_inverse_gain], "inverse_gain"),
@@ -38,6 +44,26 @@ def restore(model: Model) -> TadanModel:
     ):
         _fill_gains(vectors, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
     return network
+
+
+def _fill_by_name(part: nn.Module, graph: str, data: bytes) -> None:
+    stored = {one.name: one for one in onnx.load_from_string(data).graph.initializer}
+    elsewhere = {id(by.values) for by in gains_of(part)}
+    for name, value in part.named_parameters():
+        if id(value) in elsewhere:
+            continue
+        if f"{name}_half" in stored:
+            weights = numpy_helper.to_array(stored[f"{name}_half"]).astype(np.float32)
+        elif {f"{name}_int8", f"{name}_scale_half"} <= set(stored):
+            integers, scales = (numpy_helper.to_array(stored[f"{name}_{kind}"]) for kind in ("int8", "scale_half"))
+            weights = from_eight_bits(integers, scales)
+        else:
+            raise Corrupt(f"the graph {graph} of the model file lacks {name}; fetch or export it again")
+        if value.dim() == 2 and weights.ndim == 4:  # a linear layer that runs as a convolution: (out, in, rows, cols)
+            weights = weights.transpose(0, 2, 3, 1)
+        if weights.size != value.numel():
+            raise Corrupt(f"the graph {graph} of the model file has a {name} of another size; fetch or export it again")
+        value.copy_(torch.from_numpy(np.ascontiguousarray(weights)).reshape(value.shape))
 
 
 def initial_weights(name: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
-from tadan.models import RendererConfig, load_model
+from tadan.models import ModelConfig, load_model
 from tadan.train.recipe import Recipe, read_settings
 from tadan.train.restore import initial_weights
 
@@ -22,7 +22,7 @@ class Start:
     """Settings and weights of a run; ``weights`` None for a fresh model, and for a run that goes on."""
 
     recipe: Recipe
-    config: RendererConfig
+    config: ModelConfig
     weights: dict[str, Tensor] | None
     resumed: bool
 
@@ -53,26 +53,26 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
     return Start(Recipe(**settings), config, initial_weights(init), False)
 
 
-def _config_of(init: str) -> RendererConfig:
+def _config_of(init: str) -> ModelConfig:
     """Sizes of what :func:`~tadan.train.restore.initial_weights` loads."""
     path = Path(init)
     if path.name != "ema.safetensors":
         return load_model(init).config
     try:
         with safe_open(path, "np") as file:
-            return RendererConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
     except (OSError, SafetensorError, KeyError) as error:
         raise UnreadableInput(f"cannot read averaged weights from {path}: {error}; check the path") from error
 
 
-def _fresh(sizes: Mapping[str, Any]) -> RendererConfig:
+def _fresh(sizes: Mapping[str, Any]) -> ModelConfig:
     try:
-        return RendererConfig.from_dict({**RendererConfig().to_dict(), **sizes})
+        return ModelConfig.from_dict({**ModelConfig().to_dict(), **sizes})
     except Corrupt as error:
         raise InvalidInput(f"no model has these sizes: {error}") from error
 
 
-def _same(config: RendererConfig, sizes: Mapping[str, Any], what: str) -> None:
+def _same(config: ModelConfig, sizes: Mapping[str, Any], what: str) -> None:
     stands = asdict(config)
     other = sorted(name for name, value in sizes.items() if stands[name] != value)
     if other:

@@ -20,7 +20,7 @@ from tadan.codec.latents import Y_STRIDE, Latents, encode_latents, plane_shape, 
 from tadan.codec.pictures import Picture, read_picture
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
-from tadan.exact.group_network import GroupTwin
+from tadan.exact.network import EntropyTwin
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
 from tadan.schedule import Schedule, get_schedule
@@ -50,10 +50,10 @@ class Samples:
     pre: NDArray[np.float64]
     y_hat: NDArray[np.int32]
 
-    def predict(self, twin: GroupTwin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    def predict(self, twin: EntropyTwin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """Mean (Q6) and scale index, both (n, latent), where ``visible``, bool (1, k, k), can be seen.
 
-        The same integers as :meth:`tadan.exact.group_plane.GroupPlane.predict`.
+        The same integers as :meth:`tadan.exact.plane.LatentPlane.predict`.
         """
         kernel = twin.kernel(visible)
         context = None

@@ -25,7 +25,7 @@ from tadan.exact.constants import (
 )
 from tadan.exact.convert import INT32_MAX, by_quality, fractions_for, to_integer
 from tadan.models.config import QUALITY_MAX
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.layers import depth_to_space
 from tadan.nn.model import TadanModel
 from tadan.schedule import get_schedule
@@ -42,7 +42,7 @@ LOG_STEP = math.log(float(scale_values()[1]) / float(scale_values()[0]))
 
 
 @torch.no_grad()
-def calibrate_groups(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArray[np.float64]]:
+def calibrate_entropy(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArray[np.float64]]:
     """Largest activation of every channel that the integer twin stores, over qualities and schedules.
 
     Args:
@@ -67,7 +67,7 @@ def calibrate_groups(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str,
     return seen
 
 
-def _noted_hyper(entropy: ChannelEntropyModel, z_hat: Tensor, note: Note) -> Tensor:
+def _noted_hyper(entropy: EntropyModel, z_hat: Tensor, note: Note) -> Tensor:
     h_s = entropy.h_s
     x = note("conv1", torch.relu(h_s.conv1(z_hat)))
     x = depth_to_space(note("up1", torch.relu(h_s.up1(x))), 2)
@@ -75,7 +75,7 @@ def _noted_hyper(entropy: ChannelEntropyModel, z_hat: Tensor, note: Note) -> Ten
     return h_s.outlet(depth_to_space(note("up2", torch.relu(h_s.up2(x))), 2))
 
 
-def _note_stages(entropy: ChannelEntropyModel, y: Tensor, hyper: Tensor, note: Note) -> None:
+def _note_stages(entropy: EntropyModel, y: Tensor, hyper: Tensor, note: Note) -> None:
     groups = entropy.config.groups
     note("embed", entropy.context.embedding(y))
     for schedule in (one for one in map(get_schedule, SCHEDULES) if groups % one.groups == 0):
@@ -88,14 +88,14 @@ def _note_stages(entropy: ChannelEntropyModel, y: Tensor, hyper: Tensor, note: N
                 note("hidden", torch.relu(hidden + term))
 
 
-def group_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits) -> Arrays:
-    """``exact.*``, the tensors that :class:`tadan.exact.group_network.GroupTwin` reads, and ``format.*``.
+def entropy_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits) -> Arrays:
+    """``exact.*``, the tensors that :class:`tadan.exact.network.EntropyTwin` reads, and ``format.*``.
 
     The latter are the fraction bits of the activations: not needed to decode, but to get the float weights back.
 
     Args:
         model: float model.
-        maxima: what :func:`calibrate_groups` gave.
+        maxima: what :func:`calibrate_entropy` gave.
         bits: widths of the integer weights; those of ``late_in`` are ``embed``, those of ``late_out`` ``hidden``.
 
     Raises:
@@ -116,7 +116,7 @@ def group_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], 
     return {f"exact.{name}": value for name, value in out.items()} | formats
 
 
-def _hyper(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays:
+def _hyper(entropy: EntropyModel, k: Formats, bits: WeightBits) -> Arrays:
     h_s, config, out = entropy.h_s, entropy.config, Arrays()
     up1, up2 = k["up1"][: config.hyper_widths[1]], k["up2"][: config.hyper_widths[2]]
     for name, conv, before in (("conv1", h_s.conv1, LATENT_FRACTION), ("conv2", h_s.conv2, np.tile(up1, 9))):
@@ -131,7 +131,7 @@ def _hyper(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays
     return out
 
 
-def _context(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays:
+def _context(entropy: EntropyModel, k: Formats, bits: WeightBits) -> Arrays:
     config, context, out = entropy.config, entropy.context, Arrays()
     k_pre, each = k["pre"] + PRE_EXTRA, np.split(k["embed"], np.cumsum(config.embed_sizes)[:-1])
     for group, (embedding, k_embed) in enumerate(zip(context.embeddings, each, strict=True)):
@@ -156,7 +156,7 @@ def _context(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arra
     return out | first.arrays("mask_in") | mix.arrays("mask_mix") | plus.arrays("mask_bias")
 
 
-def _late(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays:
+def _late(entropy: EntropyModel, k: Formats, bits: WeightBits) -> Arrays:
     config = entropy.config
     rows = as_array(entropy.late_in).reshape(-1, config.late)
     k_in = np.repeat([LATENT_FRACTION, MAGNITUDE_FRACTION], config.latent)
@@ -173,7 +173,7 @@ def _late(entropy: ChannelEntropyModel, k: Formats, bits: WeightBits) -> Arrays:
     }
 
 
-def _outlet(entropy: ChannelEntropyModel, k_hidden: NDArray[np.int64], bits: WeightBits) -> Arrays:
+def _outlet(entropy: EntropyModel, k_hidden: NDArray[np.int64], bits: WeightBits) -> Arrays:
     latent = entropy.config.latent
     is_mean = np.arange(2 * latent) < latent
     unit = np.where(is_mean, 1.0, 1 / LOG_STEP)  # log scale -> steps of the scale table
@@ -184,7 +184,7 @@ def _outlet(entropy: ChannelEntropyModel, k_hidden: NDArray[np.int64], bits: Wei
     return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": layer.bias.astype(np.int32)}
 
 
-def _by_quality(entropy: ChannelEntropyModel, k_pre: NDArray[np.int64]) -> Arrays:
+def _by_quality(entropy: EntropyModel, k_pre: NDArray[np.int64]) -> Arrays:
     hidden = by_quality(as_array(entropy.hidden_bias.values), QUALITY_MAX) * np.ldexp(1.0, k_pre)
     z_mean = by_quality(as_array(entropy.z_mean.values), QUALITY_MAX) * 2**LATENT_FRACTION
     z_log_scale = by_quality(as_array(entropy.z_log_scale.values), QUALITY_MAX)
@@ -218,7 +218,7 @@ def as_int32(rows: NDArray[np.float64]) -> NDArray[np.int32]:
     return rows.astype(np.int32)
 
 
-def _folded(model: TadanModel) -> ChannelEntropyModel:
+def _folded(model: TadanModel) -> EntropyModel:
     """A copy of the entropy model that reads plain latents, the spread of training moved into its weights."""
     entropy = copy.deepcopy(model.entropy)
     entropy.fold_spread()

@@ -1,4 +1,4 @@
-"""A small float model of the design renderer with random weights in every layer, and its integer twin."""
+"""A small float model with random weights in every layer, and its integer twin."""
 
 from functools import cache
 from types import SimpleNamespace
@@ -7,14 +7,14 @@ import torch
 
 from photo_examples import photo
 from tadan.entropy import ScaleTables
-from tadan.exact.group_network import GroupSizes, GroupTwin
-from tadan.models.config import RendererConfig
+from tadan.exact.network import EntropyTwin, TwinSizes
+from tadan.models.config import ModelConfig
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.train.export import WeightBits
-from tadan.train.export_groups import calibrate_groups, group_tensors
+from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
 
-CONFIG = RendererConfig(
+CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),
     analysis_width=48,
     analysis_blocks=1,
@@ -78,8 +78,8 @@ def real_latents(quality=60):
 
 @cache
 def tensors(bits=16):
-    maxima = calibrate_groups(float_model(), [picture("chelsea"), picture("coffee")])
-    return group_tensors(float_model(), maxima, WeightBits(bits, bits, bits, bits, bits, max(bits, 12)))
+    maxima = calibrate_entropy(float_model(), [picture("chelsea"), picture("coffee")])
+    return entropy_tensors(float_model(), maxima, WeightBits(bits, bits, bits, bits, bits, max(bits, 12)))
 
 
 def exact_arrays(bits=16, **changed):
@@ -90,7 +90,7 @@ def exact_arrays(bits=16, **changed):
 
 @cache
 def twin(bits=16):
-    return GroupTwin(exact_arrays(bits), GroupSizes.of(CONFIG))
+    return EntropyTwin(exact_arrays(bits), TwinSizes.of(CONFIG))
 
 
 def coder(bits=16):

@@ -1,7 +1,8 @@
-"""The integer twin of the design ``renderer``: from decoded latents to mean and scale index, group after group.
+"""The integer twin: from decoded latents to mean and scale index, group after group.
 
-Float side: :mod:`tadan.nn.channel_entropy`. Formats: :mod:`tadan.exact.constants`. As in :mod:`tadan.exact.network`
-everything is gather + matrix product + shift, and rows of a product never influence each other. Per latent position::
+Float side: :mod:`tadan.nn.entropy_model`. Formats: :mod:`tadan.exact.constants`. Everything is
+gather + matrix product + shift; no transcendental function, no Winograd, no FFT. Pictures can be decoded alone or in a
+batch: rows of a product never influence each other. Per latent position::
 
     hyper + window -> act -> hidden -----------------+          once per position and schedule group
                                                      v
@@ -33,9 +34,9 @@ from tadan.exact.constants import (
     Y_LIMIT,
     Z_LIMIT,
 )
-from tadan.exact.group_kernels import GroupKernels, WindowKernel
-from tadan.exact.group_sizes import GroupSizes
+from tadan.exact.kernels import ContextKernels, WindowKernel
 from tadan.exact.linear import MAX_SHIFT, ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
+from tadan.exact.sizes import TwinSizes
 from tadan.exact.spatial import conv3, depth_to_space, pointwise
 from tadan.exact.steps import Predicted, Step, group_steps
 from tadan.schedule import Schedule
@@ -43,10 +44,10 @@ from tadan.schedule import Schedule
 Arrays = Mapping[str, NDArray[Any]]
 QUALITIES = 100
 
-__all__ = ["GroupSizes", "GroupTwin"]
+__all__ = ["TwinSizes", "EntropyTwin"]
 
 
-class GroupTwin:
+class EntropyTwin:
     """Integer networks of one model; immutable apart from a cache of mixed kernels, safe to share between threads.
 
     Args:
@@ -57,7 +58,7 @@ class GroupTwin:
         Corrupt: a tensor is missing or does not fit, or a layer could overflow.
     """
 
-    def __init__(self, arrays: Arrays, sizes: GroupSizes) -> None:
+    def __init__(self, arrays: Arrays, sizes: TwinSizes) -> None:
         self.sizes = sizes
         self.layers: dict[str, ExactLayer] = {}
         try:
@@ -145,7 +146,7 @@ class GroupTwin:
         mask_mix = layer("mask_mix", MASK_LIMIT, -COEFFICIENT_LIMIT, COEFFICIENT_LIMIT)
         mask_bias = layer("mask_bias", MASK_LIMIT, *signed)
         self._base_shift = arrays["bases.shift"].astype(np.int64)
-        self.kernel = GroupKernels(arrays["bases.weight"], mask_in, mask_mix, mask_bias, sizes.embed_sizes)
+        self.kernel = ContextKernels(arrays["bases.weight"], mask_in, mask_mix, mask_bias, sizes.embed_sizes)
         self._hidden = layer("hidden", ACTIVATION_LIMIT, *signed)
         self._build_late(arrays)
         self._build_outlet(arrays)

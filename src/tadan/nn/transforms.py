@@ -1,4 +1,4 @@
-"""Transforms of the design ``renderer``: everything heavy at 1/16 with wide channels, pixels painted at 1/4.
+"""Transforms: everything heavy at 1/16 with wide channels, pixels painted at 1/4.
 
 ::
 
@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tadan.models.config import RendererConfig
+from tadan.models.config import ModelConfig
 from tadan.nn.by_quality import ByQuality
 from tadan.nn.layers import Block, depth_to_space, precise, space_to_depth
 
@@ -43,7 +43,7 @@ def quiet_high_qualities(log_gain: ByQuality) -> None:
         log_gain.values.copy_(torch.linspace(0, math.log(0.2), knots)[:, None].expand_as(log_gain.values))
 
 
-def wide_blocks(width: int, count: int, expansion: int, config: RendererConfig) -> nn.ModuleList:
+def wide_blocks(width: int, count: int, expansion: int, config: ModelConfig) -> nn.ModuleList:
     """Residual blocks at 1/16."""
     blocks = [Block(width, expansion, config.kernel, config.knots) for _ in range(count)]
     for block in blocks:
@@ -51,10 +51,10 @@ def wide_blocks(width: int, count: int, expansion: int, config: RendererConfig) 
     return nn.ModuleList(blocks)
 
 
-class WideAnalysis(nn.Module):
+class Analysis(nn.Module):
     """g_a: picture in 0..1 -> y at 1/16 with the step size of lambda = 0.013 as unit."""
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.analysis_width
         self.inlet = nn.Linear(3 * STRIDE * STRIDE, width)
@@ -76,7 +76,7 @@ class GridBlock(nn.Module):
     position of y, shared by its 4x4 grid points.
     """
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         grid, hidden = config.grid, config.grid_hidden
         self.expand = nn.Linear(grid, hidden)
@@ -100,10 +100,10 @@ class GridBlock(nn.Module):
         return grid + self.project(hidden.reshape(b, h * SIDE, w * SIDE, -1)) * torch.exp(self.log_gain(quality))
 
 
-class RendererSynthesis(nn.Module):
+class Synthesis(nn.Module):
     """g_s: a body at 1/16 and a renderer at 1/4."""
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.body_width
         self.inlet = nn.Linear(config.latent, width)

@@ -1,6 +1,6 @@
-"""ONNX graph of the gradient of the squared error through g_s of the design ``renderer``, for the encoder's search.
+"""ONNX graph of the gradient of the squared error through g_s, for the encoder's search.
 
-Every node of :func:`tadan.nn.renderer_graphs.synthesis_graph` has its adjoint here.
+Every node of :func:`tadan.nn.graphs.synthesis_graph` has its adjoint here.
 Of the renderer only the outputs of its ReLUs are kept, 32 bytes a pixel and block with 128 hidden channels.
 """
 
@@ -13,9 +13,7 @@ from onnx import TensorProto
 from torch import nn
 
 from tadan.nn.block_gradient import block_back, block_kept
-from tadan.nn.onnx_graph import gains_port
-from tadan.nn.renderer import CELL, CELL_SAMPLES, SIDE, GridBlock, RendererSynthesis
-from tadan.nn.renderer_graphs import (
+from tadan.nn.graphs import (
     PARTS,
     Modulated,
     PartGraph,
@@ -26,9 +24,11 @@ from tadan.nn.renderer_graphs import (
     to_parts,
     wide_blocks,
 )
+from tadan.nn.onnx_graph import gains_port
+from tadan.nn.transforms import CELL, CELL_SAMPLES, SIDE, GridBlock, Synthesis
 
 
-def gradient_graph(g_s: RendererSynthesis) -> bytes:
+def gradient_graph(g_s: Synthesis) -> bytes:
     """Inputs y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3).
 
     Output ``gradient`` float32 (B, latent, h, w) is that of the sum over samples of (shown - picture)², in squared
@@ -94,7 +94,7 @@ def _compare(graph: PartGraph, outlet: nn.Linear, parts: Sequence[str]) -> tuple
 def _grid_block_back(
     graph: PartGraph, block: GridBlock, kept: Modulated, slopes: Sequence[str], towards_body: str
 ) -> tuple[list[str], str]:
-    """Adjoint of :func:`~tadan.nn.renderer_graphs.grid_block`: gradients by the parts before it, and by the body."""
+    """Adjoint of :func:`~tadan.nn.graphs.grid_block`: gradients by the parts before it, and by the body."""
     zero, expand = graph.scalar(0.0), graph.parameter(block.expand.weight)
     before, shift, scale = [], "", ""
     for slope, active in zip(slopes, kept.active, strict=True):

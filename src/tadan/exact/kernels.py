@@ -1,4 +1,4 @@
-"""Context kernels of the design ``renderer``: a visibility pattern mixes base kernels over uneven channel groups."""
+"""Context kernels: a visibility pattern mixes base kernels over uneven channel groups."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WindowKernel:
         return 0 if self.product is None else self.product.nbytes
 
 
-class GroupKernels:
+class ContextKernels:
     """Mixes kernels and keeps those that were met; safe to share between threads.
 
     Args:

@@ -1,4 +1,4 @@
-"""What measures and shows models, with a model of the design renderer and channel groups in patterns of their own."""
+"""What measures and shows models, with a small model and channel groups in patterns of their own."""
 
 import json
 
@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from model_examples import exported
 from photo_examples import photo
-from renderer_examples import exported
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
 from tadan.codec.latents import UNIT, round_z, try_latents
 from tadan.codec.transforms import Transforms
 from tadan.evaluate.animate import decoding_frames, partial_latents
-from tadan.exact.group_plane import GroupPlane
+from tadan.exact.plane import LatentPlane
 from tadan.schedule import get_schedule, parse_schedule
 from tadan.tune import TwinCosts
 
@@ -63,7 +63,7 @@ def test_the_lowest_group_that_comes_next_has_the_means_of_the_codec(model, name
     rows = latents.y_hat.reshape(-1, channels)
     states = list(partial_latents(model, latents, 40, schedule, range(schedule.stage_count(height, width) + 1)))
     assert np.array_equal(states[-1], latents.y_hat)
-    plane, own, met = GroupPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, 40), set(), 0
+    plane, own, met = LatentPlane(model.twin, latents.z_hat[None], (height, width), schedule.groups, 40), set(), 0
     for step in plane.steps(schedule):
         for state in states[step.stage + 1 :]:
             assert np.array_equal(step.take(state.reshape(-1, channels)), step.take(rows))

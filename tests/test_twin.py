@@ -1,4 +1,4 @@
-"""The design renderer's integer twin: against the float network, against whole masked planes, and who sees whom."""
+"""The integer twin of a small model: against the float network, against whole masked planes, and who sees whom."""
 
 import math
 from types import SimpleNamespace
@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from group_examples import CONFIG, FOUR, GROUPS, PAIR, SCHEDULES, exact_arrays, float_model, real_latents, tensors, twin
-from group_naive_examples import NaiveTwin, random_latents
+from naive_examples import NaiveTwin, random_latents
 from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.errors import Corrupt, InvalidInput
-from tadan.exact.group_network import GroupSizes, GroupTwin
-from tadan.exact.group_plane import GroupPlane
-from tadan.models.config import RendererConfig
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.exact.network import EntropyTwin, TwinSizes
+from tadan.exact.plane import LatentPlane
+from tadan.models.config import ModelConfig
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule
-from tadan.train.export_groups import LOG_STEP
-from tadan.train.restore_groups import fill_groups
+from tadan.train.export_entropy import LOG_STEP
+from tadan.train.restore_entropy import fill_entropy
+from twin_examples import CONFIG, FOUR, GROUPS, PAIR, SCHEDULES, exact_arrays, float_model, real_latents, tensors, twin
 
-SIZES = GroupSizes.of(CONFIG)
+SIZES = TwinSizes.of(CONFIG)
 
 
 def told(y_hat, z_hat, schedule, quality=60, known=None, **options):
     """Mean and scale index of all latents when every step is told ``known``, y_hat if not given: (h, w, latent)."""
-    plane = GroupPlane(twin(), z_hat[None], y_hat.shape[:2], schedule.groups, quality, **options)
+    plane = LatentPlane(twin(), z_hat[None], y_hat.shape[:2], schedule.groups, quality, **options)
     rows = (y_hat if known is None else known).reshape(-1, CONFIG.latent)
     mean, index = np.zeros(rows.shape, np.int32), np.zeros(rows.shape, np.uint8)
     for one in plane.walk(schedule):
@@ -47,12 +47,12 @@ def float_parameters(entropy, y_hat, z_hat, schedule, quality=60.0):
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
 def test_one_pass_of_the_float_network_equals_step_after_step(count):
     """Every step is predicted from a plane that holds what is decoded by then, and garbage elsewhere."""
-    config = RendererConfig(
+    config = ModelConfig(
         group_sizes=(1, 2, 1, 3, 2, 1, 4, 2), embed_sizes=(1, 2, 1, 2, 2, 1, 1, 2), z_channels=3, hidden=12, late=5,
         hyper_widths=(4, 5, 6), mask_hidden=4, knots=3,
     )  # fmt: skip
     torch.manual_seed(count)
-    entropy = ChannelEntropyModel(config)
+    entropy = EntropyModel(config)
     with torch.no_grad():
         for value in entropy.parameters():
             value.add_(torch.randn_like(value) * 0.2)
@@ -64,9 +64,9 @@ def test_one_pass_of_the_float_network_equals_step_after_step(count):
     y, z = torch.randn(1, *shape, config.latent) * 3, torch.randn(1, 1, 2, config.z_channels)
     whole = float_parameters(entropy, y, z, schedule)
     seen, checked = torch.randn_like(y) * 50, 0
-    sizes = GroupSizes.of(config)
+    sizes = TwinSizes.of(config)
     arrays = SimpleNamespace(sizes=sizes)
-    for step in GroupTwin.steps(arrays, schedule, shape):
+    for step in EntropyTwin.steps(arrays, schedule, shape):
         partial = float_parameters(entropy, seen, z, schedule)
         for got, expected in zip(partial, whole, strict=True):
             got, expected = (step.take(one.numpy().reshape(-1, config.latent)) for one in (got, expected))
@@ -84,7 +84,7 @@ def test_the_twin_is_near_the_float_network(name, bits, mean_error, index_error)
     expected = float_parameters(
         float_model().entropy, torch.from_numpy(y_hat) / 64, torch.from_numpy(z_hat) / 64, schedule
     )
-    plane = GroupPlane(twin(bits), z_hat, y_hat.shape[1:3], schedule.groups, quality)
+    plane = LatentPlane(twin(bits), z_hat, y_hat.shape[1:3], schedule.groups, quality)
     mean, index = np.zeros(plane.y_hat.shape, np.int32), np.zeros(plane.y_hat.shape, np.uint8)
     for one in plane.walk(schedule):
         one.step.put(mean, one.mean)
@@ -102,7 +102,7 @@ def test_a_model_file_gives_its_float_network_back():
     network, (y_hat, z_hat) = TadanModel(CONFIG), real_latents()
     with torch.no_grad():
         network.entropy.context.spread.fill_(7.0)
-    fill_groups(SimpleNamespace(name="small", tensors=tensors()), network)
+    fill_entropy(SimpleNamespace(name="small", tensors=tensors()), network)
     y, z = torch.from_numpy(y_hat) / 64, torch.from_numpy(z_hat) / 64
     for schedule in (SCHEDULES["checkerboard"], FOUR):
         for quality in (1.0, 70.0, 100.0):
@@ -114,7 +114,7 @@ def test_a_model_file_gives_its_float_network_back():
         mine, other = (getattr(one.entropy, name).values.detach() for one in (network, float_model()))
         assert float((mine - other).abs().max()) < 0.1
     with pytest.raises(InvalidInput, match="export it again"):
-        fill_groups(SimpleNamespace(name="old", tensors={}), network)
+        fill_entropy(SimpleNamespace(name="old", tensors={}), network)
 
 
 # --- fast path == naive path ------------------------------------------------------------------------------------------
@@ -236,11 +236,11 @@ def test_the_export_writes_exactly_what_the_twin_reads():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_tensor_is_named_and_another_shape_refused(name):
     with pytest.raises(Corrupt, match=rf"exact\.{name}"):
-        GroupTwin(exact_arrays(**{name: None}), SIZES)
+        EntropyTwin(exact_arrays(**{name: None}), SIZES)
     right = exact_arrays()[name]
     for wrong in (right[:0], right[..., :-1], right[None], right.ravel()[0], np.concatenate([right, right])):
         with pytest.raises(Corrupt, match="fetch"):
-            GroupTwin(exact_arrays(**{name: wrong}), SIZES)
+            EntropyTwin(exact_arrays(**{name: wrong}), SIZES)
 
 
 @pytest.mark.parametrize(
@@ -260,20 +260,20 @@ def test_values_that_could_overflow_are_refused(name, value):
     wrong = exact_arrays()[name].copy()
     wrong.reshape(-1)[-1] = value
     with pytest.raises(Corrupt, match=r"fetch|export"):
-        GroupTwin(exact_arrays(**{name: wrong}), SIZES)
+        EntropyTwin(exact_arrays(**{name: wrong}), SIZES)
 
 
 def test_late_weights_that_only_together_overflow_are_refused():
     wrong = np.full_like(exact_arrays()["late_in.weight"], 2**15 - 1, np.int64) * 2**14
     with pytest.raises(Corrupt, match="export it again"):
-        GroupTwin(exact_arrays(**{"late_in.weight": wrong}), SIZES)
+        EntropyTwin(exact_arrays(**{"late_in.weight": wrong}), SIZES)
 
 
 def test_sizes_without_an_embedding_per_group_are_refused():
     for groups, embeds in (((), ()), ((4, 4), (2,))):
-        config = RendererConfig(group_sizes=groups, embed_sizes=embeds)
+        config = ModelConfig(group_sizes=groups, embed_sizes=embeds)
         with pytest.raises(Corrupt, match="fetch it again"):
-            GroupSizes.of(config)
+            TwinSizes.of(config)
 
 
 def test_schedules_that_the_model_cannot_follow_are_refused():
@@ -281,17 +281,17 @@ def test_schedules_that_the_model_cannot_follow_are_refused():
     for groups in (3, 8, 16):
         pattern = PatternSchedule(np.arange(groups)[:, None, None])
         with pytest.raises(InvalidInput, match="1, 2, 4 channel groups"):
-            GroupPlane(twin(), z_hat, (2, 2), pattern.groups, 50)
+            LatentPlane(twin(), z_hat, (2, 2), pattern.groups, 50)
         with pytest.raises(InvalidInput, match="1, 2, 4 channel groups"):
             list(twin().steps(pattern, (2, 2)))
 
 
 def test_kernels_are_cached_up_to_a_bound(monkeypatch):
     rng, first = np.random.default_rng(0), np.zeros((1, 5, 5), bool)
-    one = GroupTwin(exact_arrays(), SIZES)
+    one = EntropyTwin(exact_arrays(), SIZES)
     kernel = one.kernel(first)
     assert one.kernel(first.copy()) is kernel
-    monkeypatch.setattr("tadan.exact.group_kernels.MAX_KERNEL_BYTES", 10**5)
+    monkeypatch.setattr("tadan.exact.kernels.MAX_KERNEL_BYTES", 10**5)
     for _ in range(30):
         latest = one.kernel(rng.random((1, 5, 5)) < 0.3)
         assert sum(kept.nbytes for kept in one.kernel._kept.values()) <= 10**5 + latest.nbytes

@@ -1,4 +1,4 @@
-"""ONNX graphs of g_a and g_s of the design ``renderer``, written node by node: dynamic sizes, compact weights.
+"""ONNX graphs of g_a and g_s, written node by node: dynamic sizes, compact weights.
 
 The renderer's grid is kept as 16 tensors, one for each of the 4x4 grid points of a position of y: ``(positions,
 channels)``, a *part*. Every part meets the same shift and scale, so that a product takes the shift in as it starts, and
@@ -22,11 +22,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from tadan.nn.by_quality import gains_of
-from tadan.nn.channel_entropy import HyperAnalysis
 from tadan.nn.eight_bits import to_eight_bits
+from tadan.nn.entropy_model import HyperAnalysis
 from tadan.nn.layers import Block
 from tadan.nn.onnx_graph import GAINS, Graph, as_array, gains_port
-from tadan.nn.renderer import CELL, SIDE, STRIDE, GridBlock, RendererSynthesis, WideAnalysis
+from tadan.nn.transforms import CELL, SIDE, STRIDE, Analysis, GridBlock, Synthesis
 
 PARTS = SIDE * SIDE
 BRANCHES = ("blocks.", "renderer.")  # parameters of residual branches
@@ -116,12 +116,12 @@ class Modulated:
     project: str
 
 
-def wide_blocks(network: WideAnalysis | RendererSynthesis) -> list[Block]:
+def wide_blocks(network: Analysis | Synthesis) -> list[Block]:
     """Blocks at 1/16, in order."""
     return [block for block in network.blocks if isinstance(block, Block)]
 
 
-def grid_blocks(g_s: RendererSynthesis) -> list[GridBlock]:
+def grid_blocks(g_s: Synthesis) -> list[GridBlock]:
     """Blocks at 1/4, in order."""
     return [block for block in g_s.renderer if isinstance(block, GridBlock)]
 
@@ -170,7 +170,7 @@ def levels(graph: PartGraph, outlet: nn.Linear, offset: float) -> tuple[str, str
     return graph.node("Mul", graph.parameter(outlet.weight), full), graph.node("Add", bias, graph.scalar(offset))
 
 
-def analysis_graph(g_a: WideAnalysis) -> bytes:
+def analysis_graph(g_a: Analysis) -> bytes:
     """picture uint8 (B, H, W, 3), sides multiples of 16; gains -> y float32 (B, latent, H/16, W/16), unscaled."""
     graph = PartGraph("g_a", "picture", g_a)
     graph.add("Cast", to=TensorProto.FLOAT)
@@ -207,7 +207,7 @@ def hyper_analysis_graph(h_a: HyperAnalysis) -> bytes:
     )
 
 
-def synthesis_graph(g_s: RendererSynthesis) -> bytes:
+def synthesis_graph(g_s: Synthesis) -> bytes:
     """y_hat float32 (B, latent, h, w), inverse gain applied; gains -> picture uint8 (B, 16 h, 16 w, 3), rounded."""
     graph = PartGraph("g_s", "y_hat", g_s)
     graph.measure("y_hat")

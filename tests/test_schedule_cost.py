@@ -7,12 +7,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from group_examples import CONFIG, SCHEDULES, twin
-from renderer_examples import exported_bytes
+from model_examples import exported_bytes
 from tadan.errors import InvalidInput
-from tadan.models import RendererConfig
+from tadan.models import ModelConfig
 from tadan.schedule import PatternSchedule, get_schedule
-from tadan.schedule.group_cost import (
+from tadan.schedule.cost import (
     anchor_share,
     decoder_cost,
     embedding_macs_per_pixel,
@@ -23,13 +22,14 @@ from tadan.schedule.group_cost import (
     h_s_macs_per_pixel,
     late_macs_per_pixel,
     mean_visible,
-    naive_macs_per_pixel,
+    naive_context_macs_per_pixel,
     parameter_macs_per_pixel,
     sequential_steps,
     stage_costs,
     window_macs_per_pixel,
 )
 from test_cli import run
+from twin_examples import CONFIG, SCHEDULES, twin
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -81,13 +81,13 @@ def test_formulas_agree_with_the_networks():
     """One picture of 64x64 through every network of a small model."""
     import torch
 
-    from tadan.nn.channel_entropy import ChannelEntropyModel
-    from tadan.nn.renderer import RendererSynthesis, WideAnalysis
+    from tadan.nn.entropy_model import EntropyModel
+    from tadan.nn.transforms import Analysis, Synthesis
 
-    config = RendererConfig(**{**asdict(CONFIG), "body_blocks": 2, "body_expansion": 2})
+    config = ModelConfig(**{**asdict(CONFIG), "body_blocks": 2, "body_expansion": 2})
     pixels, quality, latent = 64 * 64, torch.tensor([50.0]), config.latent
-    entropy, y, z = ChannelEntropyModel(config), torch.zeros(1, 4, 4, latent), torch.zeros(1, 1, 1, config.z_channels)
-    analysis, synthesis = WideAnalysis(config), RendererSynthesis(config)
+    entropy, y, z = EntropyModel(config), torch.zeros(1, 4, 4, latent), torch.zeros(1, 1, 1, config.z_channels)
+    analysis, synthesis = Analysis(config), Synthesis(config)
     assert _executed_macs(analysis, torch.zeros(1, 64, 64, 3), quality) == pixels * g_a_macs_per_pixel(config)
     assert _executed_macs(synthesis, y, quality) == pixels * g_s_macs_per_pixel(config)
     assert _executed_macs(entropy.h_a, y) == pixels * h_a_macs_per_pixel(config)
@@ -100,7 +100,7 @@ def test_formulas_agree_with_the_networks():
 
 
 def test_parts_add_up_and_the_decoder_stays_in_its_budget():
-    config = RendererConfig()
+    config = ModelConfig()
     for name in ("checkerboard", "4x4-opt-4", "4x4", "raster", "2x2-rotated"):
         cost, encoder = (one(get_schedule(name), config) for one in (decoder_cost, encoder_cost))
         assert cost.total == pytest.approx(sum(asdict(cost).values()))
@@ -148,7 +148,7 @@ def test_a_stage_counts_the_channels_that_it_decodes():
 
 def test_recomputing_everything_costs_most():
     plane = 32, 48
-    naive = {name: naive_macs_per_pixel(get_schedule(name), CONFIG, *plane) for name in ("hyper", "2x2", "4x4")}
+    naive = {name: naive_context_macs_per_pixel(get_schedule(name), CONFIG, *plane) for name in ("hyper", "2x2", "4x4")}
     assert naive["4x4"] == 4 * naive["2x2"] == 16 * naive["hyper"]
     cost = decoder_cost(get_schedule("4x4"), CONFIG)
     assert naive["4x4"] / 1000 > 16 * (cost.context + cost.parameters + cost.late)

@@ -17,15 +17,15 @@ from tadan.exact.convert import by_quality
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.by_quality import ByQuality
-from tadan.nn.channel_entropy import ChannelEntropyModel
+from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
-from tadan.train.export_groups import LOG_STEP
+from tadan.train.export_entropy import LOG_STEP
 
 Floats = NDArray[np.float64]
 
 
 @torch.no_grad()
-def fill_groups(model_file: Model, network: TadanModel) -> None:
+def fill_entropy(model_file: Model, network: TadanModel) -> None:
     """Set every layer of ``network.entropy`` but h_a; computes the same up to the rounding of the stored weights.
 
     Args:
@@ -43,7 +43,7 @@ def fill_groups(model_file: Model, network: TadanModel) -> None:
 class _Groups:
     """Integer tensors back to float layers."""
 
-    def __init__(self, model: Model, entropy: ChannelEntropyModel) -> None:
+    def __init__(self, model: Model, entropy: EntropyModel) -> None:
         self._arrays = {name[6:]: value for name, value in model.tensors.items() if name.startswith("exact.")}
         self._k = {n[7:]: v.astype(np.int64) for n, v in model.tensors.items() if n.startswith("format.")}
         self._entropy, self._config = entropy, entropy.config

@@ -1,7 +1,7 @@
 """Any-schedule context over uneven channel groups: the window sees each group through an embedding of its own width.
 
-As :class:`tadan.nn.context.AnyScheduleContext`: a visibility pattern mixes base kernels with one coefficient per
-neighbour and channel group, so that one set of weights runs under every schedule.
+A visibility pattern (which neighbours, of which channel group, are decoded before a position) mixes base kernels with
+one coefficient per neighbour and channel group, so that one set of weights runs under every schedule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tadan.exact.constants import MAGNITUDE_CLIP
-from tadan.models.config import RendererConfig
+from tadan.models.config import ModelConfig
 from tadan.nn.lattices import lattices
 from tadan.schedule import Schedule
 
@@ -24,13 +24,13 @@ def with_magnitudes(y_hat: Tensor) -> Tensor:
     return torch.stack([y_hat, torch.log1p(y_hat.abs().clamp_max(MAGNITUDE_CLIP))], -2)
 
 
-class GroupContext(nn.Module):
+class AnyScheduleContext(nn.Module):
     """Term of the hidden layer from the latents that a schedule shows in the window around a position."""
 
     spread: Tensor
     group_of: Tensor
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         #: What values of y are divided by before a trained weight: their spread, 300 steps for some, would make one

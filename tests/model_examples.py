@@ -1,4 +1,4 @@
-"""A small float model of the design renderer, exported as trained ones are, for tests of transforms and files."""
+"""A small float model, exported as trained ones are, for tests of transforms and files."""
 
 import copy
 import math
@@ -10,14 +10,14 @@ import torch
 
 from photo_examples import photo
 from tadan.entropy import ScaleTables
-from tadan.models import RendererConfig, read_model, save_model
+from tadan.models import ModelConfig, read_model, save_model
 from tadan.nn.by_quality import gains_of
 from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
 from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
 from tadan.train.export import WeightBits, calibrate, export_tensors
 
-CONFIG = RendererConfig(
+CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),
     analysis_width=64,
     analysis_blocks=1,

@@ -1,4 +1,4 @@
-"""The latent plane of the design ``renderer``: a window once per stage and position, then group after group."""
+"""The latent plane: a window once per stage and position, then group after group."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.exact.group_network import GroupTwin
 from tadan.exact.linear import MatMul
+from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Plane, Predicted, Step, check_groups
 from tadan.schedule import Cell, Schedule
 
 
-class GroupPlane(Plane):
+class LatentPlane(Plane):
     """State of ``batch`` latent planes of one size that are coded side by side under one schedule.
 
     Args:
@@ -23,7 +23,7 @@ class GroupPlane(Plane):
         groups: channel groups of the schedule.
         quality: 1..100.
         matmul: backend of the matrix products; exact ones give identical results.
-        hyper: what :meth:`GroupTwin.hyper` gives for z_hat and quality, if it is known already.
+        hyper: what :meth:`EntropyTwin.hyper` gives for z_hat and quality, if it is known already.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's.
@@ -31,7 +31,7 @@ class GroupPlane(Plane):
 
     def __init__(
         self,
-        twin: GroupTwin,
+        twin: EntropyTwin,
         z_hat: NDArray[np.int32],
         shape: tuple[int, int],
         groups: int,

@@ -1,4 +1,4 @@
-"""Files of a model of the design renderer, end to end: any effort, tiles, regions, previews, damage, threads."""
+"""Files of a model, end to end: any effort, tiles, regions, previews, damage, threads."""
 
 import copy
 import json
@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from model_examples import CONFIG, batch, exported, exported_bytes, float_model
 from photo_examples import photo, psnr
-from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model
 from tadan.codec import encoder
 from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
-from tadan.models import RendererConfig, load_model, read_model, save_model
+from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.config import quality_lambda
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
@@ -111,10 +111,10 @@ def test_latents_of_tiles_are_those_of_the_whole_picture(tmp_path, monkeypatch, 
 
 def test_the_margin_of_the_analysis_follows_from_the_sizes():
     """A change would change the streams of the bundled model."""
-    for config in (load_model("photo").config, RendererConfig()):
+    for config in (load_model("photo").config, ModelConfig()):
         assert encoder.analysis_margin(config) == 128
-    assert encoder.analysis_margin(RendererConfig(analysis_blocks=5)) == 192
-    assert encoder.analysis_margin(RendererConfig(analysis_blocks=1, body_blocks=6)) == 192
+    assert encoder.analysis_margin(ModelConfig(analysis_blocks=5)) == 192
+    assert encoder.analysis_margin(ModelConfig(analysis_blocks=1, body_blocks=6)) == 192
 
 
 def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):
@@ -151,9 +151,9 @@ def test_a_damaged_file_does_not_verify(codec):
 
 
 def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
-    """As ``tadan export`` does it, with few tables: a name, no licence but a given one, and the run's own design."""
+    """As ``tadan export`` does it, with few tables: a name, no licence but a given one, and the run's own sizes."""
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
-    monkeypatch.setattr("tadan.train.export_groups.QUALITIES", (60,))
+    monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
     Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
     Image.fromarray(photo("coffee", 160, 300).repeat(2, 0)).save(tmp_path / "two.png")
     metadata = {"config": json.dumps(CONFIG.to_dict())}

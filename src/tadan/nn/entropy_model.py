@@ -1,4 +1,4 @@
-"""Entropy model of the design ``renderer``: spatial stages, and inside each of them uneven channel groups.
+"""Entropy model: spatial stages, and inside each of them uneven channel groups.
 
 ::
 
@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
-from tadan.models.config import RendererConfig
+from tadan.models.config import ModelConfig
 from tadan.nn.by_quality import ByQuality
+from tadan.nn.context import AnyScheduleContext, with_magnitudes
 from tadan.nn.gaussian import Parameters, bound_log_scale
-from tadan.nn.group_context import GroupContext, with_magnitudes
 from tadan.nn.layers import Conv, depth_to_space, space_to_depth
 from tadan.schedule import Schedule
 
@@ -48,7 +48,7 @@ def own_position(schedule: Schedule, height: int, width: int, groups: int) -> Te
 class HyperAnalysis(nn.Module):
     """h_a: y in quantisation steps -> z at a quarter of its resolution; encoder only."""
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.first = nn.Linear(config.latent, 192)
         self.first_spatial = Conv(192, 192, 3, groups=192)
@@ -63,10 +63,10 @@ class HyperAnalysis(nn.Module):
         return self.third(x)
 
 
-class SlimHyperSynthesis(nn.Module):
+class HyperSynthesis(nn.Module):
     """h_s: z_hat -> what the parameter network adds to the context, at the resolution of y. Pointwise at 1/16."""
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         first, second, third = config.hyper_widths
         self.conv1 = Conv(config.z_channels, first)
@@ -83,15 +83,15 @@ class SlimHyperSynthesis(nn.Module):
         return self.outlet(torch.relu(depth_to_space(self.up2(x), 2)))
 
 
-class ChannelEntropyModel(nn.Module):
+class EntropyModel(nn.Module):
     """Everything between y and its probabilities."""
 
-    def __init__(self, config: RendererConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.h_a = HyperAnalysis(config)
-        self.h_s = SlimHyperSynthesis(config)
-        self.context = GroupContext(config)
+        self.h_s = HyperSynthesis(config)
+        self.context = AnyScheduleContext(config)
         self.hidden_bias = ByQuality(config.knots, config.hidden)
         self.layer = nn.Linear(config.hidden, config.hidden)
         self.late_weights = nn.Parameter(torch.randn(2, config.latent, config.late) * 0.2)

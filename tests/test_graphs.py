@@ -1,4 +1,4 @@
-"""The design renderer: configurations, ONNX graphs against torch, the gradient against autograd, and the way back."""
+"""Models: configurations, ONNX graphs against torch, the gradient against autograd, and the way back."""
 
 import copy
 import json
@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.numpy import load
 
-from renderer_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
+from model_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
 from tadan.cli.settings import parse_settings
 from tadan.errors import Corrupt, InvalidInput
-from tadan.models import RendererConfig, load_model, read_model, save_model
+from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.model import content_id
-from tadan.nn import layers, renderer
+from tadan.nn import layers, transforms
 from tadan.nn.by_quality import gains_of
 from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
-from tadan.nn.renderer_gradient import gradient_graph
-from tadan.nn.renderer_graphs import analysis_graph, synthesis_graph
+from tadan.nn.gradient_graph import gradient_graph
+from tadan.nn.graphs import analysis_graph, synthesis_graph
 from tadan.nn.shared_weights import share_weights
 from tadan.schedule import get_schedule
 from tadan.train.restore import restore
@@ -58,9 +58,9 @@ def model():
 
 
 def test_a_configuration_survives_a_file_and_names_its_design():
-    for config in (CONFIG, RendererConfig(), load_model("photo").config):
+    for config in (CONFIG, ModelConfig(), load_model("photo").config):
         assert config.to_dict()["design"] == "renderer"
-        assert RendererConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+        assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_a_configuration_survives_a_file_and_names_its_design():
 )  # fmt: skip
 def test_impossible_sizes_are_named(change, word):
     with pytest.raises(Corrupt, match=word):
-        RendererConfig.from_dict({**CONFIG.to_dict(), **change})
+        ModelConfig.from_dict({**CONFIG.to_dict(), **change})
 
 
 def test_a_fresh_model_takes_tuples_of_any_length(tmp_path):
-    sizes = parse_settings(["group_sizes=4,12", "embed_sizes=2,3", "grid_blocks=1"], RendererConfig())
+    sizes = parse_settings(["group_sizes=4,12", "embed_sizes=2,3", "grid_blocks=1"], ModelConfig())
     config = begin(tmp_path, None, {}, sizes).config
-    assert config == RendererConfig(group_sizes=(4, 12), embed_sizes=(2, 3), grid_blocks=1)
-    assert begin(tmp_path, None, {}, {}).config == RendererConfig()
+    assert config == ModelConfig(group_sizes=(4, 12), embed_sizes=(2, 3), grid_blocks=1)
+    assert begin(tmp_path, None, {}, {}).config == ModelConfig()
     with pytest.raises(InvalidInput, match="unequal length"):
         begin(tmp_path, None, {}, {"group_sizes": (4, 12)})
     with pytest.raises(InvalidInput, match="other sizes: embed_sizes, grid_blocks, group_sizes"):
@@ -114,7 +114,7 @@ def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
     changed[0, middle, middle] = 1 - picture[0, middle, middle]
     g_a = copy.deepcopy(model.g_a).double()
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        for module in (layers, renderer):  # its casts to float32 would swallow what many blocks leave of a change
+        for module in (layers, transforms):  # its casts to float32 would swallow what many blocks leave of a change
             patch.setattr(module, "precise", lambda layer, x: layer(x))
         differs = (g_a(picture, QUALITY) != g_a(changed, QUALITY))[0].any(-1).numpy()
     rows = np.flatnonzero(differs.any(1)) - side // 2

@@ -1,4 +1,4 @@
-"""The design `renderer` in training: its start, its scaling, crops at other scales, Muon in blocks, the pace."""
+"""Parts of the training: the start, its scaling, crops at other scales, Muon in blocks, the pace."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Sizes of the integer networks of the design ``renderer``."""
+"""Sizes of the integer networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tadan.errors import Corrupt
 
 
 class _Config(Protocol):
-    """What :meth:`GroupSizes.of` reads; :class:`tadan.models.renderer_config.RendererConfig` documents it."""
+    """What :meth:`TwinSizes.of` reads; :class:`tadan.models.config.ModelConfig` documents it."""
 
     @property
     def group_sizes(self) -> tuple[int, ...]: ...
@@ -28,7 +28,7 @@ class _Config(Protocol):
 
 
 @dataclass(frozen=True)
-class GroupSizes:
+class TwinSizes:
     """Sizes of the integer networks, in channels unless stated; names as in the model's configuration."""
 
     group_sizes: tuple[int, ...]
@@ -40,8 +40,8 @@ class GroupSizes:
     bases: int
 
     @classmethod
-    def of(cls, config: _Config) -> GroupSizes:
-        """Sizes of a :class:`~tadan.models.renderer_config.RendererConfig`.
+    def of(cls, config: _Config) -> TwinSizes:
+        """Sizes of a :class:`~tadan.models.config.ModelConfig`.
 
         Raises:
             Corrupt: the configuration has no groups, or not one embedding for each.

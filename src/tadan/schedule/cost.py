@@ -28,11 +28,11 @@ PIXELS_AT_16, PIXELS_AT_32, PIXELS_AT_64 = 16**2, 32**2, 64**2
 POINTS = 16  # grid points of the renderer per position of y
 PATCH_INPUTS = 3 * PIXELS_AT_16  # values of 16x16 RGB pixels
 CELL_OUTPUTS = PATCH_INPUTS // POINTS  # of 4x4 RGB pixels
-H_A_WIDTH = 192  # of tadan.nn.channel_entropy.HyperAnalysis
+H_A_WIDTH = 192  # of tadan.nn.entropy_model.HyperAnalysis
 
 
 class Sizes(Protocol):
-    """Sizes in channels; :class:`tadan.models.config.RendererConfig` is one, and documents them."""
+    """Sizes in channels; :class:`tadan.models.config.ModelConfig` is one, and documents them."""
 
     @property
     def group_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -178,7 +178,7 @@ def stage_costs(schedule: Schedule, sizes: Sizes) -> tuple[StageCost, ...]:
     return tuple(costs)
 
 
-def naive_macs_per_pixel(schedule: Schedule, sizes: Sizes, height: int, width: int) -> float:
+def naive_context_macs_per_pixel(schedule: Schedule, sizes: Sizes, height: int, width: int) -> float:
     """What context and parameters cost if every stage recomputes the full plane, as the paper's public code does.
 
     ``stages * (schedule.groups * ((2 radius + 1)² * embedded values * hidden + hidden²) + late * (2 latent + groups *

@@ -1,10 +1,9 @@
-"""Coding latents of the design renderer: round trips, batches, prefixes, damaged payloads, and what a trial tells."""
+"""Coding latents: round trips, batches, prefixes, damaged payloads, and what a trial tells."""
 
 import numpy as np
 import pytest
 
-from group_examples import CONFIG, SCHEDULES, coder, real_latents, twin
-from group_naive_examples import random_latents
+from naive_examples import random_latents
 from tadan.codec.effort import rate_slope
 from tadan.codec.latents import (
     UNIT,
@@ -17,8 +16,9 @@ from tadan.codec.latents import (
     try_latents,
 )
 from tadan.errors import Corrupt
-from tadan.exact.group_plane import GroupPlane
+from tadan.exact.plane import LatentPlane
 from tadan.schedule import PatternSchedule
+from twin_examples import CONFIG, SCHEDULES, coder, real_latents, twin
 
 MODEL = coder()
 
@@ -62,7 +62,7 @@ def test_planes_of_a_batch_do_not_influence_each_other(name):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_steps_hold_every_latent_once_in_the_documented_order(name):
-    """Stage, then model group, then schedule group and phase, position, channel (docs/SPEC.md, section 9b)."""
+    """Stage, then model group, then schedule group and phase, position, channel (docs/SPEC.md, section 8.5)."""
     schedule, (height, width) = SCHEDULES[name], (5, 6)
     own, ends = CONFIG.groups // schedule.groups, np.cumsum(CONFIG.group_sizes)
     stages = np.repeat(schedule.stage_map(height, width), own, axis=0)
@@ -105,7 +105,7 @@ def test_a_trial_tells_what_is_coded(name):
     assert len(told) == 1 + len(steps)
     z_bits = MODEL.tables.bits(*told[0]).sum()
     assert bits == pytest.approx(z_bits + trial.bits)
-    plane = GroupPlane(MODEL.twin, latents.z_hat[None], (5, 6), schedule.groups, 70)
+    plane = LatentPlane(MODEL.twin, latents.z_hat[None], (5, 6), schedule.groups, 70)
     for one, (symbols, index) in zip(plane.walk(schedule), told[1:], strict=True):
         np.testing.assert_array_equal(one.mean[0], one.step.take(trial.mean.reshape(-1, CONFIG.latent)))
         np.testing.assert_array_equal(one.index[0], index)
@@ -150,7 +150,7 @@ def test_a_prefix_ends_at_the_stage_that_was_asked_for(name):
     for stages in range(total + 2):
         latents, count = decode_first_stages(MODEL, payload, shape, 70, schedule, stages)
         assert count == min(stages, total)
-        plane = GroupPlane(MODEL.twin, whole.z_hat[None], shape, schedule.groups, 70)
+        plane = LatentPlane(MODEL.twin, whole.z_hat[None], shape, schedule.groups, 70)
         for one in plane.walk(schedule):  # zeros from there on: the means, one group's after the other's
             exact = (one.step.take(whole.y_hat.reshape(-1, CONFIG.latent))[None] - one.mean) // UNIT
             one.settle(exact if one.step.stage < stages else np.zeros_like(exact))
@@ -173,7 +173,7 @@ def test_what_is_predicted_of_a_cell_is_what_its_first_group_is_coded_with(name)
     schedule, shape = SCHEDULES[name], (4, 5)
     y_hat, z_hat = random_latents(np.random.default_rng(1), CONFIG, *shape)
     rows = y_hat.reshape(-1, CONFIG.latent)
-    plane = GroupPlane(MODEL.twin, z_hat[None], shape, schedule.groups, 50)
+    plane = LatentPlane(MODEL.twin, z_hat[None], shape, schedule.groups, 50)
     for number, stage in enumerate(schedule.plan(*shape, CONFIG.radius)):
         before = plane.y_hat.copy()
         first = next(step for step in plane.steps(schedule) if step.stage == number)
@@ -202,7 +202,7 @@ def test_sampled_positions_have_the_parameters_of_the_plane():
     twin_, schedule, shape = MODEL.twin, SCHEDULES["4x4-opt-4"], (5, 6)
     y_hat, z_hat = random_latents(np.random.default_rng(9), CONFIG, *shape)
     rows = y_hat.reshape(-1, CONFIG.latent)
-    plane = GroupPlane(twin_, z_hat[None], shape, schedule.groups, 50)
+    plane = LatentPlane(twin_, z_hat[None], shape, schedule.groups, 50)
     mean, index = np.zeros(rows.shape, np.int32), np.zeros(rows.shape, np.uint8)
     for one in plane.walk(schedule):
         one.step.put(mean, one.mean[0])
