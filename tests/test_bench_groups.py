@@ -68,12 +68,11 @@ def test_the_lowest_group_that_comes_next_has_the_means_of_the_codec(model, name
         for state in states[step.stage + 1 :]:
             assert np.array_equal(step.take(state.reshape(-1, channels)), step.take(rows))
     for one in plane.walk(schedule):
-        [part] = one.step.parts
-        first = part.group % (model.config.groups // schedule.groups) == 0
+        first = one.step.group % (model.config.groups // schedule.groups) == 0
         if first:
             state = states[one.step.stage].reshape(-1, channels)
             np.testing.assert_array_equal(one.step.take(state), one.mean[0])
-            own.add(part.group)
+            own.add(one.step.group)
             met += 1
         one.settle((one.step.take(rows)[None] - one.mean) // UNIT)
     assert len(own) == schedule.groups <= met

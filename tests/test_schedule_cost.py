@@ -50,10 +50,9 @@ def test_window_and_late_products_are_those_of_the_plan(name):
     assert window_macs_per_pixel(schedule, CONFIG) == pytest.approx(window / size)
     left, late = np.full(shape[0] * shape[1], CONFIG.groups), 0
     for step in twin().steps(schedule, shape):
-        [part] = step.parts
-        left[part.positions] -= 1
-        late += CONFIG.late * CONFIG.hidden * len(part.positions)
-        late += 2 * CONFIG.group_sizes[part.group] * CONFIG.late * np.count_nonzero(left[part.positions])
+        left[step.positions] -= 1
+        late += CONFIG.late * CONFIG.hidden * len(step.positions)
+        late += 2 * CONFIG.group_sizes[step.group] * CONFIG.late * np.count_nonzero(left[step.positions])
     assert late_macs_per_pixel(schedule, CONFIG) == pytest.approx(late / size)
 
 

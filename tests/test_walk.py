@@ -178,9 +178,8 @@ def test_what_is_predicted_of_a_cell_is_what_its_first_group_is_coded_with(name)
         before = plane.y_hat.copy()
         first = next(step for step in plane.steps(schedule) if step.stage == number)
         mean, _ = plane.predict_step(first)
-        [part] = first.parts
-        means = np.concatenate([plane.predict(cell)[0] for cell in part.cells], axis=1)
-        size = part.channels.stop - part.channels.start
+        means = np.concatenate([plane.predict(cell)[0] for cell in first.cells], axis=1)
+        size = first.channels.stop - first.channels.start
         np.testing.assert_array_equal(means[..., :size].reshape(1, -1), mean)
         np.testing.assert_array_equal(plane.y_hat, before)
         for cell in stage:

@@ -44,8 +44,7 @@ class TileRecord:
         height: pixels.
         z: checksum of z_hat, int32 little endian, by row, column, channel.
         parameters: for each step of y the checksum of all means (int32 little endian), then all scale indices (one
-            byte each), both in the order of coding. A step is a stage (section 8.5); with channel groups that are
-            decoded in turn it is one of them (section 8.5).
+            byte each), both in the order of coding. A step is a channel group of a stage (section 8.5).
         y: for each step of y the checksum of its y_hat, int32 little endian, in the order of coding.
         latents: checksum of the tile, as in section 8.2; the file holds it too.
     """

@@ -98,7 +98,7 @@ def step_names(steps: Sequence[Step]) -> list[str]:
     names = [f"stage {step.stage + 1} of {stages}" for step in steps]
     if len(steps) == stages:
         return names
-    groups = [step.parts[0].group + 1 for step in steps]
+    groups = [step.group + 1 for step in steps]
     return [f"{name}, group {group} of {max(groups)}" for name, group in zip(names, groups, strict=True)]
 
 

@@ -1,19 +1,24 @@
-"""The latent plane: a window once per stage and position, then group after group."""
+"""The latent plane, and the one loop that encoder, decoder and tracer share.
+
+The window is gathered once per stage and position, then group after group is predicted and taken in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.exact.constants import LATENT_FRACTION
 from tadan.exact.linear import MatMul
 from tadan.exact.network import EntropyTwin
-from tadan.exact.steps import Plane, Predicted, Step, check_groups
+from tadan.exact.steps import Predicted, Step, check_groups
 from tadan.schedule import Cell, Schedule
 
 
-class LatentPlane(Plane):
+class LatentPlane:
     """State of ``batch`` latent planes of one size that are coded side by side under one schedule.
 
     Args:
@@ -24,6 +29,10 @@ class LatentPlane(Plane):
         quality: 1..100.
         matmul: backend of the matrix products; exact ones give identical results.
         hyper: what :meth:`EntropyTwin.hyper` gives for z_hat and quality, if it is known already.
+
+    Attributes:
+        shape: as given.
+        y_hat: int32 (batch, h * w, latent), Q6; zeros where nothing is decoded yet.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's.
@@ -62,20 +71,32 @@ class LatentPlane(Plane):
         """One step per stage and model group."""
         return self._twin.steps(schedule, self.shape)
 
+    def walk(self, schedule: Schedule) -> Iterator[OpenStep]:
+        """Predict step after step; whoever iterates settles each before it asks for the next.
+
+        Args:
+            schedule: decoding order, with as many groups as the plane was made for.
+        """
+        for step in self.steps(schedule):
+            mean, index = self.predict_step(step)
+            yield OpenStep(self, step, mean, index)
+
+    def decoded(self) -> NDArray[np.int32]:
+        """:attr:`y_hat` as int32 (batch, h, w, latent)."""
+        return self.y_hat.reshape(len(self.y_hat), *self.shape, -1)
+
     def predict_step(self, step: Step) -> Predicted:
         """Mean (Q6) and scale index of the model group of a step, both (batch, n)."""
-        [part] = step.parts
-        key = step.stage, part.group // self._own
+        key = step.stage, step.group // self._own
         if self._stage != key:
-            self._stage, self._hidden = key, self._hidden_of(part.cells)
-        late = self._late[:, part.positions].reshape(len(self._hidden), -1)
-        mean, index = self._twin.parameters(self._hidden, late, self._quality, part.group, self._matmul)
+            self._stage, self._hidden = key, self._hidden_of(step.cells)
+        late = self._late[:, step.positions].reshape(len(self._hidden), -1)
+        mean, index = self._twin.parameters(self._hidden, late, self._quality, step.group, self._matmul)
         return mean.reshape(self._batch, -1), index.reshape(self._batch, -1)
 
     def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
         """Take in the decoded latents of a step: int32 (batch, n), Q6."""
-        [part] = step.parts
-        self._reveal(part.positions, part.group, y_hat.reshape(self._batch, len(part.positions), -1))
+        self._reveal(step.positions, step.group, y_hat.reshape(self._batch, len(step.positions), -1))
 
     def predict(self, cell: Cell) -> Predicted:
         """Mean (Q6) and scale index of all channels of a cell, as if its lower groups took their means.
@@ -139,3 +160,25 @@ class LatentPlane(Plane):
         row, col = np.divmod(positions, self.shape[1])
         radius = self._twin.sizes.radius
         return (row + radius) * self._pitch + col + radius
+
+
+@dataclass(frozen=True, eq=False)
+class OpenStep:
+    """A step that is predicted and waits for its symbols.
+
+    Attributes:
+        step: what is coded.
+        mean: int32 (batch, n), Q6.
+        index: uint8 (batch, n), scale indices.
+    """
+
+    plane: LatentPlane
+    step: Step
+    mean: NDArray[np.int32]
+    index: NDArray[np.uint8]
+
+    def settle(self, symbols: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Take in residual symbols (batch, n); returns ``y_hat = 64 * symbol + mean`` of the same shape, Q6."""
+        y_hat = (symbols << LATENT_FRACTION) + self.mean
+        self.plane.reveal_step(self.step, y_hat)
+        return y_hat
