@@ -20,6 +20,7 @@ from tadan.models.config import quality_lambda
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
 from tadan.train.export import WeightBits, calibrate, export_run, export_tensors
+from tadan.train.recipe import Recipe, write_settings
 
 PICTURE = photo("chelsea", 100, 150)
 
@@ -169,6 +170,22 @@ def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
     codec = Codec(model, threads=1, fallback=False)
     assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
     assert "integer networks" in model.describe()
+    assert "schedule" not in model.metadata
+
+
+def test_a_specialised_run_becomes_a_file_with_the_tables_of_its_schedule(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
+    monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
+    coded, encode = [], Codec.encode
+    monkeypatch.setattr(Codec, "encode", lambda self, *args: coded.append(args[2]) or encode(self, *args))
+    Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
+    metadata = {"config": json.dumps(CONFIG.to_dict())}
+    save_tensors(tmp_path / "ema.safetensors", float_model().state_dict(), metadata)
+    write_settings(tmp_path, Recipe(specialise="4x4-opt-4"), CONFIG)
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(export_run(tmp_path, tmp_path, "mine", 2)[0])
+    assert set(coded) == {"4x4-opt-4"}
+    assert read_model(path).metadata["schedule"] == "4x4-opt-4"
 
 
 def test_a_model_fresh_from_its_start_becomes_a_file_that_codes(tmp_path):

@@ -21,10 +21,13 @@ from tadan.schedule import PatternSchedule, get_schedule
 from tadan.schedule.optimize import relative_subset
 from tadan.study import plan
 from tadan.study.costs import NetworkCosts
+from tadan.study.groups import SCHEDULES, fresh, merged
 from tadan.study.latents import TrainingLatents, cache_training, load_pictures
+from tadan.study.report import tables
 from tadan.study.results import Results, collect
 from tadan.study.run import Study, StudyRecipe, measured_rate
 from tadan.study.training import Fit, as_steps, evaluate, train
+from tadan.train.mixture import draw_schedule
 from tadan.train.restore import restore
 
 RECIPE = StudyRecipe(
@@ -33,6 +36,8 @@ RECIPE = StudyRecipe(
     held_out=2,
     general=Fit(steps=2, lr=1e-3, batch=1),
     special=Fit(steps=2, lr=1e-3, batch=2, save_every=1),
+    grouped=Fit(steps=2, lr=1e-3, batch=1),
+    repeat=2,
     budget=1200,
     positions=8,
 )
@@ -58,8 +63,8 @@ def study(folders):
     model = str(folders / "small.safetensors")
     chosen = ("checkerboard", "raster")
     one = Study(
-        folders / "run", folders / "data", folders / "pictures", (), RECIPE, 1, 1, chosen, model, said.append
-    )  # fmt: skip
+        folders / "run", folders / "data", folders / "pictures", (), RECIPE, 1, 1, chosen, model=model, say=said.append
+    )
     one.run()
     assert any("raster-s1" in line for line in said)
     return one
@@ -207,6 +212,49 @@ def test_results_tell_what_the_files_hold(study):
     assert results.stage_count("raster") is None
 
 
+def test_channel_groups_are_compared_under_the_same_schedules(study):
+    """Same stages, more steps; the window and the parameter network cost the same, the groups' own network more."""
+    results = Results(collect(study.folder))
+    results.psnr = [25.0, 30.0]
+    assert results.groupings == [4, 1]
+    for name in SCHEDULES:
+        four, one = (results.grouped(count, name) for count in (4, 1))
+        assert four["steps"] == 4 * four["stages"] == 4 * one["steps"]
+        assert four["kmac"] > one["kmac"] > 0
+        assert min(four["ms"], one["ms"]) > 0
+        assert min(four["bpp"].values()) > 0
+        assert results.grouped_bd(1, name) == pytest.approx(0, abs=1e-9)
+    title = "Channel groups inside every stage"
+    table = tables(results)[title]
+    assert "BD-rate against one group" in table
+    assert len(table.splitlines()) == 2 + 2 * len(SCHEDULES)
+
+
+def test_joined_groups_keep_channels_and_embedded_values(folders, study):
+    config = read_model(folders / "small.safetensors").config
+    for count in (1, 2, 4):
+        joined = merged(config, count)
+        assert (joined.groups, joined.latent) == (count, config.latent)
+        assert sum(joined.embed_sizes) == sum(config.embed_sizes)
+    with pytest.raises(InvalidInput, match="choose from: 1, 2, 4"):
+        Study(study.folder, folders / "data", folders / "pictures", model=study.model, groups=(3,))
+
+
+def test_new_entropy_models_start_alike_at_the_spread_of_the_latents(folders, latents, network):
+    config = read_model(folders / "small.safetensors").config
+    y = as_steps(latents.y[70][:2], 0)
+    z, quality = as_steps(latents.z[70][:2], 6), torch.tensor([70.0, 70.0])
+    bits = []
+    for count in (4, 1):
+        one = fresh(merged(config, count), network, latents)
+        assert torch.equal(one.z_mean.values, network.z_mean.values)
+        with torch.no_grad():
+            predicted = one.parameters_for(y, z, get_schedule("2x2"), quality)
+        bits.append(float(gaussian_bits(y - predicted.mean, predicted.log_scale).mean()))
+    assert bits[0] == pytest.approx(bits[1], rel=0.1)
+    assert max(bits) < 1.3 * float(torch.log2(y.std((0, 1, 2)) * 4.13).clamp_min(0.5).mean())
+
+
 def test_an_unfinished_study_has_no_report(tmp_path):
     with pytest.raises(UnreadableInput, match="any"):
         collect(tmp_path)
@@ -214,8 +262,6 @@ def test_an_unfinished_study_has_no_report(tmp_path):
 
 def test_committed_tables_follow_from_the_committed_numbers():
     """docs/study.md quotes the tables of docs/results/study/study.json word for word."""
-    from tadan.study.report import tables
-
     docs = Path(__file__).parent.parent / "docs"
     written = (docs / "study.md").read_text()
     for title, table in tables(Results(json.loads((docs / "results/study/study.json").read_text()))).items():
@@ -233,7 +279,13 @@ def test_names_of_schedules_are_checked_before_anything_is_trained(study):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--qualities", "30"], "at least two qualities"), ([], "folder"), (["--qualities", "0,200"], "Qualities")],
+    [
+        (["--qualities", "30"], "at least two qualities"),
+        ([], "folder"),
+        (["--qualities", "0,200"], "Qualities"),
+        (["--groups", "8;1"], "no list of whole numbers"),
+        (["--groups", "3"], "cannot be joined"),
+    ],
 )
 def test_bad_input_of_the_command(tmp_path, arguments, message):
     result = CliRunner().invoke(
@@ -241,6 +293,12 @@ def test_bad_input_of_the_command(tmp_path, arguments, message):
     )
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_draws_keep_to_the_groups_of_a_model():
+    rng = np.random.default_rng(1)
+    assert {plan.draw(rng, (1,)).groups for _ in range(100)} == {1}
+    assert {draw_schedule(rng, (1, 2)).groups for _ in range(100)} == {1, 2}
 
 
 def test_neutral_draws_prefer_no_order():

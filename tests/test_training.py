@@ -224,6 +224,12 @@ def test_log_lines_hold_what_they_promise_and_evaluations_repeat(folder, tmp_pat
         assert ModelConfig.from_dict(json.loads(file.metadata()["config"])) == CONFIG
 
 
+def test_a_specialised_run_sees_one_schedule(folder, tmp_path):
+    one = trainer(tmp_path, folder, replace(RECIPE, specialise="4x4-opt-4"))
+    assert {one._batch()[2].name for one.step in range(4)} == {"4x4-opt-4"}
+    assert same(weights(one), weights(trainer(tmp_path / "all", folder)))  # the same network, from the same start
+
+
 def test_the_weight_of_high_qualities_is_a_setting(folder, tmp_path, monkeypatch):
     drawn = Trainer._batch
 

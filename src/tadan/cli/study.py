@@ -24,6 +24,12 @@ def study(
     qualities: Annotated[str, typer.Option(help="Of the model whose latents are frozen, by commas.")] = "10,34,56",
     general_steps: Annotated[int, typer.Option(help="Steps of the any-schedule network.", min=1)] = 2600,
     special_steps: Annotated[int, typer.Option(help="Steps of each specialised network.", min=1)] = 1200,
+    group_steps: Annotated[
+        int, typer.Option(help="Steps of each entropy model with other channel groups.", min=1)
+    ] = 1200,
+    groups: Annotated[
+        str, typer.Option(help="Numbers of channel groups to compare, by commas; empty: the model's, and one.")
+    ] = "",
     budget: Annotated[int, typer.Option(help="Visible subsets of the 4x4 patch to measure.", min=1200)] = 4000,
     jobs: Annotated[int, typer.Option(help="Specialised networks trained side by side.", min=1)] = 2,
     seeds: Annotated[int, typer.Option(help="Trainings of checkerboard, 2x2, best 4x4 and raster.", min=1, max=3)] = 3,
@@ -33,9 +39,10 @@ def study(
     """Train and compare context models for many decoding orders on frozen latents, and search the best orders.
 
     Freezes the transforms of a model, trains one any-schedule network, measures with it what every latent costs when a
-    given subset of its patch is visible, finds the best schedule for every number of stages, trains a specialised
-    network for each schedule, and times the real decoder. About two hours on two cores. Stop it at any time: the same
-    command goes on where it stopped, and only writes the report when everything stands.
+    given subset of its patch is visible, finds the best schedule for every number of stages, and trains that network
+    further under each schedule alone. It then trains entropy models with other channel groups on the same latents, and
+    times the real decoder. Hours on two cores. Stop it at any time: the same command goes on where it stopped, and only
+    writes the report when everything stands.
     """
     from importlib.util import find_spec
 
@@ -54,11 +61,21 @@ def study(
         recipe,
         general=replace(recipe.general, steps=general_steps),
         special=replace(recipe.special, steps=special_steps),
+        grouped=replace(recipe.grouped, steps=group_steps),
     )
     names = [name.strip() for name in only.split(",") if name.strip()]
-    Study(run, data, pictures, speed or (), recipe, jobs, seeds, names, model, typer.echo).run()
+    counts = _numbers(groups)
+    Study(run, data, pictures, speed or (), recipe, jobs, seeds, names, counts, model, typer.echo).run()
     if out is not None:
         from tadan.study.report import write_report
 
         for path in write_report(run, out):
             typer.echo(str(path))
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers by commas."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no list of whole numbers; write --groups 8,1") from error

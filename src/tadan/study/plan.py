@@ -73,12 +73,18 @@ def entries(schedules: Mapping[str, Schedule], seeds: int = len(SEEDS), only: Se
     ]
 
 
-def draw(rng: np.random.Generator) -> Schedule:
-    """Schedule of a batch for the any-schedule network of the study.
+def draw(rng: np.random.Generator, groups: Sequence[int] = (1, 4)) -> Schedule:
+    """Schedule of a batch for an any-schedule network; ``groups``: numbers of channel groups that it can follow.
 
     No order of a patch is preferred: half of the draws are full orders of 2x2, 3x3 or 4x4 patches, all equally
     likely; a quarter lets positions share stages; the rest are what no pattern of a patch covers.
     """
+    while (schedule := _drawn(rng)).groups not in groups:
+        pass
+    return schedule
+
+
+def _drawn(rng: np.random.Generator) -> Schedule:
     kinds = ("order", "stages", "raster", "checkerboard", "hyper", "2x2-rotated")
     kind = rng.choice(kinds, p=(0.5, 0.25, 0.09, 0.06, 0.04, 0.06))
     if kind not in ("order", "stages"):

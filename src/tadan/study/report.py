@@ -57,6 +57,8 @@ def tables(results: Results) -> dict[str, str]:
     }
     if {*RANDOM, "4x4-published"} <= {*results.names}:
         out["Orders of a 4x4 patch"] = _orders(results)
+    if results.groupings:
+        out["Channel groups inside every stage"] = _groups(results)
     out |= {f"Decode times, {name}": _speed(one) for name, one in results.content["speed"].items()}
     return out
 
@@ -166,6 +168,29 @@ def _costs(results: Results) -> str:
         for shape, one in results.content["orders"].items()
     ]
     return _table(["patch", "subsets measured", "error of the regression", "R² of the regression"], rows)
+
+
+def _groups(results: Results) -> str:
+    """Entropy models that differ in their channel groups alone, each under the same spatial schedules."""
+    fewest, rows = results.groupings[-1], []
+    for schedule in results.content["groups"][str(fewest)]["schedules"]:
+        for count in results.groupings:
+            row = results.grouped(count, schedule)
+            rows.append(
+                [
+                    schedule,
+                    str(count),
+                    str(row["stages"]),
+                    str(row["steps"]),
+                    *(f"{row['bpp'][quality]:.4f}" for quality in results.qualities),
+                    "" if count == fewest else f"{results.grouped_bd(count, schedule):+.2f} %",
+                    f"{row['kmac']:.2f}",
+                    f"{row['ms']:.1f}",
+                ]
+            )
+    header = ["schedule", "groups", "stages", "steps", *(f"bpp, q{quality}" for quality in results.qualities)]
+    few = "one group" if fewest == 1 else f"{fewest} groups"
+    return _table([*header, f"BD-rate against {few}", "entropy model, kMAC/pixel", "entropy decoding, ms"], rows)
 
 
 def _codec(results: Results) -> str:

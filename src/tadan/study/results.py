@@ -34,6 +34,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "any": {name: _rates(one) for name, one in general["schedules"].items()},
         "specialised": [{key: one[key] for key in ("name", "seed", "parameters")} | _rates(one) for one in special],
         "orders": _read(folder / "orders.json"),
+        "groups": {path.stem: _grouped(_read(path)) for path in sorted((folder / "groups").glob("*.json"))},
         "codec": _read(folder / "codec.json"),
         "speed": {path.stem.removeprefix("speed-"): _read(path) for path in sorted(folder.glob("speed-*.json"))},
     }
@@ -55,6 +56,18 @@ def _rates(one: dict[str, Any]) -> dict[str, Any]:
             for quality, part in rows.items()
         },
     }
+
+
+def _grouped(one: dict[str, Any]) -> dict[str, Any]:
+    """A model of other channel groups with mean rates by quality in place of those of every picture."""
+    schedules = {}
+    for name, row in one["schedules"].items():
+        rates: dict[str, list[float]] = {}
+        for rate in row["rows"]:
+            rates.setdefault(str(rate["quality"]), []).append(rate["bpp"])
+        means = {quality: round(fmean(values), 6) for quality, values in rates.items()}
+        schedules[name] = {"bpp": means, **{key: value for key, value in row.items() if key != "rows"}}
+    return {**one, "schedules": schedules}
 
 
 class Results:
@@ -148,6 +161,21 @@ class Results:
     def price_of_generality(self, name: str) -> float:
         """BD-rate of the any-schedule network against the specialised networks of the same schedule."""
         return self.bd_rate(self.general(name), self.special_mean(name))
+
+    @property
+    def groupings(self) -> list[int]:
+        """Numbers of channel groups of the entropy models that were compared, descending; none in older studies."""
+        return sorted(map(int, self.content.get("groups", {})), reverse=True)
+
+    def grouped(self, count: int, schedule: str) -> dict[str, Any]:
+        """What was measured of the entropy model of ``count`` channel groups under a schedule."""
+        row: dict[str, Any] = self.content["groups"][str(count)]["schedules"][schedule]
+        return row
+
+    def grouped_bd(self, count: int, schedule: str) -> float:
+        """BD-rate of an entropy model against that of the fewest groups, under the same schedule."""
+        ours, theirs = (self.grouped(one, schedule)["bpp"] for one in (count, self.groupings[-1]))
+        return self.bd_rate(*([one[quality] for quality in self.qualities] for one in (ours, theirs)))
 
     def coded_bd(self, name: str, anchor: str) -> float:
         """BD-rate in percent of whole files of the installed codec under one schedule against another."""

@@ -7,6 +7,7 @@
     RUN/orders.json                 measured costs, best schedules for every K       tadan.schedule.optimize
     RUN/any.json                    its rate under every schedule, no retraining
     RUN/special/KEY.json            rate of each specialised network
+    RUN/groups/N.json               entropy models of N channel groups, trained alike    tadan.study.groups
     RUN/codec.json, speed-*.json    bytes and decode times of the real codec         tadan.study.practice
 """
 
@@ -33,6 +34,7 @@ from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 from tadan.schedule.optimize import search, used_subsets
 from tadan.study import plan
 from tadan.study.costs import NetworkCosts
+from tadan.study.groups import CALIBRATION_SIZE, crops, fresh, measure, merged
 from tadan.study.latents import Picture, TrainingLatents, cache_pictures, cache_training, load_pictures, picture_facts
 from tadan.study.practice import LISTED, STAGES, coded_rates, found_patterns, timed
 from tadan.study.training import Fit, evaluate, parameter_count, save_weights, train
@@ -41,6 +43,7 @@ from tadan.train.data import HELD_OUT, SUFFIXES
 from tadan.train.restore import restore
 
 Say = Callable[[str], None]
+CALIBRATION = 4  # training pictures that integer networks are calibrated on
 STAGES_CONFIRMED = (2, 4, 8)  # best K-stage schedules of 4x4 that get a specialised network, beside the full order
 
 
@@ -55,6 +58,7 @@ class StudyRecipe:
             default leaves out those that the bundled model was not trained on either.
         general: training of the any-schedule network, both threads.
         special: training of each specialised network, one thread each.
+        grouped: training of each entropy model with other channel groups, from random weights.
         budget: subsets of the 4x4 patch to measure; smaller patches are measured in full.
         positions: latent positions that each subset is measured on, per quality.
         repeat: rounds of timing.
@@ -65,6 +69,7 @@ class StudyRecipe:
     held_out: int = HELD_OUT
     general: Fit = field(default_factory=lambda: Fit(steps=2600, lr=5e-4, draws=2, warmup=100))
     special: Fit = field(default_factory=lambda: Fit(steps=1200, lr=3e-4))
+    grouped: Fit = field(default_factory=lambda: Fit(steps=1200, lr=1e-3, warmup=100))
     budget: int = 4000
     positions: int = 1024
     repeat: int = 7
@@ -82,6 +87,7 @@ class Study:
         jobs: specialised networks trained side by side.
         seeds: how often the schedules of :data:`tadan.study.plan.REPEATED` are trained, 1 to 3.
         only: names of schedules to train specialised networks for; empty for all.
+        groups: numbers of channel groups to compare, joined from the model's; empty: the model's, and one.
         model: name or path; None for the bundled one.
         say: takes progress messages.
     """
@@ -96,6 +102,7 @@ class Study:
         jobs: int = 2,
         seeds: int = len(plan.SEEDS),
         only: Sequence[str] = (),
+        groups: Sequence[int] = (),
         model: str | None = None,
         say: Say = print,
     ) -> None:
@@ -103,6 +110,10 @@ class Study:
         self.seeds, self.only = seeds, tuple(only)
         self.speed, self.recipe = list(speed), recipe or StudyRecipe()
         self.jobs, self.model, self.say = jobs, model, say
+        self.config = load_model(model).config
+        self.groups = tuple(groups) or (self.config.groups, 1)
+        for count in self.groups:
+            merged(self.config, count)  # refuses what cannot be joined before anything is trained
 
     def run(self) -> None:
         """Do all pieces that are missing, in order.
@@ -117,6 +128,7 @@ class Study:
         self._orders()
         self._evaluate_general()
         self._specialised()
+        self._grouped()
         self._practice()
 
     def _settings(self) -> None:
@@ -131,7 +143,7 @@ class Study:
         evaluation = list_pictures(self.pictures)
         self.say(f"latents of {len(evaluation)} evaluation pictures")
         cache_pictures(model, evaluation, qualities, self.folder / "pictures")
-        training = sorted(path for path in self.data.rglob("*") if path.suffix.lower() in SUFFIXES)
+        training = training_pictures(self.data)
         self.say(f"latents of {len(training)} training pictures")
         recipe = self.recipe
         cache_training(model, training, qualities, recipe.crop, recipe.held_out, self.folder / "training")
@@ -144,9 +156,8 @@ class Study:
         network = _entropy_of(self.model)
         latents = TrainingLatents(self.folder / "training")
         state = self.folder / "any.state.safetensors"
-        train(
-            network, latents, plan.draw, self.recipe.general, plan.SEEDS[0], state, _logger(self.folder / "any.jsonl")
-        )
+        allowed, log = self.config.schedule_groups, _logger(self.folder / "any.jsonl")
+        train(network, latents, lambda rng: plan.draw(rng, allowed), self.recipe.general, plan.SEEDS[0], state, log)
         save_weights(path, dict(network.state_dict()))
 
     def _orders(self) -> None:
@@ -187,7 +198,8 @@ class Study:
 
     def schedules(self) -> dict[str, Schedule]:
         """All schedules that get a specialised network: the listed ones, then those that the search adds to them."""
-        schedules = plan.listed()
+        allowed = self.config.schedule_groups
+        schedules = {name: one for name, one in plan.listed().items() if one.groups in allowed}
         orders = json.loads((self.folder / "orders.json").read_text())
         for size in (2, 3, 4):
             best = orders[f"{size}x{size}"]["schedules"]
@@ -232,6 +244,22 @@ class Study:
                 pool.shutdown(wait=False, cancel_futures=True)  # or the error would wait for an hour of training
                 raise
 
+    def _grouped(self) -> None:
+        files, recipe = make_folder(self.folder / "groups"), self.recipe
+        for count in self.groups:
+            target = files / f"{count}.json"
+            if target.exists():
+                continue
+            self.say(f"entropy model of {count} channel groups")
+            model, latents = load_model(self.model), TrainingLatents(self.folder / "training")
+            network = fresh(merged(self.config, count), _entropy_of(self.model), latents)
+            state, log = files / f"{count}.state.safetensors", _logger(files / f"{count}.jsonl")
+            train(network, latents, lambda rng: plan.draw(rng, (1,)), recipe.grouped, plan.SEEDS[0], state, log)
+            usable = [path for path in training_pictures(self.data) if path.name in latents.names[:CALIBRATION]]
+            calibration = crops(usable, min(CALIBRATION_SIZE, recipe.crop))
+            pictures = evaluation_pictures(self.folder, recipe.qualities)
+            _write(target, measure(model, network, calibration, pictures, recipe.repeat))
+
     def _practice(self) -> None:
         orders = json.loads((self.folder / "orders.json").read_text())
         target = self.folder / "codec.json"
@@ -245,6 +273,11 @@ class Study:
             if not target.exists():
                 self.say(f"decode times on {path.name}")
                 _write(target, timed(self.model, path, frontier, self.recipe.repeat))
+
+
+def training_pictures(folder: Path) -> list[Path]:
+    """Pictures below a folder, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def general_network(folder: Path, model: str | None) -> EntropyModel:
@@ -264,7 +297,10 @@ def evaluation_pictures(folder: Path, qualities: Sequence[int]) -> list[Picture]
 
 
 def train_specialised(folder: Path, recipe: StudyRecipe, model: str | None, entry: plan.Entry) -> str:
-    """Train and evaluate one specialised network on one thread, in a process of its own; returns a line about it."""
+    """Train and evaluate one specialised network on one thread, in a process of its own; returns a line about it.
+
+    It is the any-schedule network, trained further under this schedule alone.
+    """
     torch.set_num_threads(1)
     network = general_network(folder, model)
     files = folder / "special"

@@ -26,9 +26,11 @@ from tadan.nn.shared_weights import share_weights
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
 from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
+from tadan.train.recipe import read_settings
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
+TABLE_SCHEDULES = ("2x2", "4x4", "checkerboard")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _graphs(model: TadanModel) -> dict[str, bytes]:
 def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | None = None) -> tuple[bytes, list[str]]:
     """Model file of a run's averaged weights, and a report of the overflow proof of every layer.
 
-    Tables are fitted to the residuals that the exported networks leave on training pictures.
+    Tables are fitted to the residuals that the exported networks leave on training pictures: under the one schedule
+    that the run was trained under if its recipe names one (``specialise``), else under several.
 
     Args:
         run: folder of the run.
@@ -136,7 +139,8 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
     maxima = calibrate(model, batches)
     tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian(), batches[0])
     draft = Model(config, tensors, {})
-    tables = fit_tables(draft, photographs, pictures, rng)
+    only = _specialised(run)
+    tables = fit_tables(draft, photographs, pictures, rng, [only] if only else TABLE_SCHEDULES)
     tensors |= {f"tables.{key}": value for key, value in tables.to_arrays().items()}
     proofs = draft.twin.proofs()
     report = [
@@ -147,15 +151,26 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
         "name": name,
         "proofs": json.dumps({layer: asdict(proof) for layer, proof in proofs.items()}),
     }
+    if only:
+        metadata["schedule"] = only
     if licence is not None:
         metadata["licence"] = licence
     return save_model(config, tensors, metadata), report
 
 
+def _specialised(run: Path) -> str:
+    """The schedule that a run is trained under alone; empty for all."""
+    return read_settings(run)[0].specialise if (run / "recipe.json").exists() else ""
+
+
 def fit_tables(
-    model: Model, photographs: Sequence[NDArray[np.uint8]], pictures: int, rng: np.random.Generator
+    model: Model,
+    photographs: Sequence[NDArray[np.uint8]],
+    pictures: int,
+    rng: np.random.Generator,
+    schedules: Sequence[str] = TABLE_SCHEDULES,
 ) -> ScaleTables:
-    """Frequency tables fitted to the symbols that a model leaves on crops of training pictures."""
+    """Frequency tables fitted to the symbols that a model leaves on crops of training pictures, schedules in turn."""
     from tadan.codec.codec import Codec
 
     reach = 1100
@@ -171,5 +186,5 @@ def fit_tables(
     for number in range(pictures):
         crop = (crops(list(photographs), 1, 256, rng)[0] * 255).round().byte().numpy()
         for quality in TABLE_QUALITIES:
-            codec.encode(crop, quality, ("2x2", "4x4", "checkerboard")[number % 3])
+            codec.encode(crop, quality, schedules[number % len(schedules)])
     return ScaleTables.from_counts(counts, beyond)

@@ -222,4 +222,7 @@ def _folded(model: TadanModel) -> EntropyModel:
     """A copy of the entropy model that reads plain latents, the spread of training moved into its weights."""
     entropy = copy.deepcopy(model.entropy)
     entropy.fold_spread()
+    if entropy.config.groups == 1:  # nobody reads them, and so no activation gives them a format
+        with torch.no_grad():
+            entropy.late_weights.zero_()
     return entropy

@@ -219,8 +219,9 @@ class Trainer:
         own = slice(world.rank * batch, (world.rank + 1) * batch)
         picture = expose(shrink(picture, size), gains[own])
         quality = torch.from_numpy(rng.uniform(1, 100, batch * world.size)).float()
-        schedule = get_schedule(recipe.specialise) if recipe.specialise else draw_schedule(rng)
-        return picture, quality[own], schedule
+        if recipe.specialise:
+            return picture, quality[own], get_schedule(recipe.specialise)
+        return picture, quality[own], draw_schedule(rng, self.config.schedule_groups)
 
     def _search(self) -> Search:
         draw = draw_crops(self.held_out.shapes, min(8, len(self.held_out)), self.recipe.size, np.random.default_rng(0))

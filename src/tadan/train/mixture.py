@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +23,17 @@ MIXTURE = {
 }
 
 
-def draw_schedule(rng: np.random.Generator) -> Schedule:
-    """A schedule of :data:`MIXTURE`, or a random pattern in which several positions may share a stage."""
+def draw_schedule(rng: np.random.Generator, groups: Sequence[int] = (1, 2, 4)) -> Schedule:
+    """A schedule of :data:`MIXTURE`, or a random pattern in which several positions may share a stage.
+
+    ``groups``: numbers of channel groups that the model can follow; what it cannot is drawn again.
+    """
+    while (schedule := _drawn(rng)).groups not in groups:
+        pass
+    return schedule
+
+
+def _drawn(rng: np.random.Generator) -> Schedule:
     names = list(MIXTURE)
     chances = np.array([*MIXTURE.values(), 1 - sum(MIXTURE.values())])
     choice = rng.choice(len(chances), p=chances / chances.sum())
