@@ -15,6 +15,7 @@ from conformance_examples import (
     save_changed,
     small_set,
 )
+from model_examples import exported_bytes
 from tadan.bitstream import read_header
 from tadan.codec.codec import Codec
 from tadan.conformance import check_dumps, check_sets, load_sets
@@ -23,7 +24,7 @@ from tadan.conformance.dumps import read_dump, write_reference
 from tadan.conformance.golden import LATENTS_SUFFIX, MANIFEST, PACKAGED
 from tadan.conformance.make import main, make_model_set, make_stored_set
 from tadan.errors import Corrupt, UnreadableInput
-from tadan.models import load_model
+from tadan.models import load_model, read_model
 
 SETS = load_sets(PACKAGED)
 STREAMS = [(golden, stream) for golden in SETS if golden.model for stream in golden.streams]
@@ -137,6 +138,21 @@ def test_sets_are_never_overwritten_silently(tmp_path, capsys, monkeypatch):
     assert path.read_bytes() == b"mine"
     assert main([str(tmp_path), "--force"]) == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_shipping_a_model_replaces_the_bundled_one_and_its_set(tmp_path, monkeypatch):
+    monkeypatch.setattr("tadan.conformance.cases.CASES", CASES[-1:])
+    monkeypatch.setattr("tadan.conformance.make.BUNDLED", tmp_path)
+    small_set(tmp_path / "sets", NAME)
+    path = tmp_path / "new.safetensors"
+    path.write_bytes(exported_bytes())
+    assert main([str(tmp_path / "sets"), "--ship", str(path)]) == 0
+    assert (tmp_path / "photo.safetensors").read_bytes() == path.read_bytes()
+    made = {folder.name for folder in (tmp_path / "sets").iterdir()}
+    assert made == {"v1-stored", f"v1-{read_model(path).id_hex}"}
+    path.write_bytes(b"damaged")
+    assert main([str(tmp_path / "sets"), "--ship", str(path)]) == 2
+    assert {folder.name for folder in (tmp_path / "sets").iterdir()} == made
 
 
 def test_a_folder_without_sets_is_refused(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -42,8 +43,11 @@ from tadan.conformance.run import schedule_text
 from tadan.conformance.trace import trace_tile
 from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.files import make_folder, write_atomically
-from tadan.models import Model, load_model
+from tadan.models import Model, load_model, read_model
+from tadan.models.store import BUNDLED, SUFFIX
 from tadan.schedule import get_schedule
+
+SHIPPED = "photo"  # the bundled model
 
 
 class Maker:
@@ -219,11 +223,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", type=Path, default=PACKAGED, help="default: %(default)s")
     parser.add_argument("--model", help="name or file; default: the bundled one")
     parser.add_argument("--force", action="store_true", help="replace sets that exist; only before their release")
+    parser.add_argument(
+        "--ship",
+        type=Path,
+        metavar="FILE",
+        help="bundle this model file and drop the sets of others; only before a release",
+    )
     given = parser.parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            made = _make(given.folder, load_model(given.model), given.force)
+            model = load_model(given.model) if given.ship is None else _ship(given.ship, given.folder)
+            made = _make(given.folder, model, given.force)
     except TadanError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -231,6 +242,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = sum(path.stat().st_size for path in golden.folder.iterdir())
         print(f"{golden.folder}: {len(golden.streams)} streams, {len(golden.damaged)} damaged, {size:,} bytes")
     return 0
+
+
+def _ship(path: Path, folder: Path) -> Model:
+    """Put a model file into the package in place of the bundled one, and remove the golden sets of other models."""
+    model = read_model(path)
+    _ = model.twin, model.tables  # what does not fit is refused before anything is replaced
+    write_atomically(BUNDLED / f"{SHIPPED}{SUFFIX}", path.read_bytes())
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        if manifest.parent.name not in (f"v{VERSION}-stored", f"v{VERSION}-{model.id_hex}"):
+            shutil.rmtree(manifest.parent)
+    return model
 
 
 def _make(folder: Path, model: Model, force: bool) -> list[GoldenSet]:
