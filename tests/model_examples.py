@@ -15,7 +15,8 @@ from tadan.nn.by_quality import gains_of
 from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
 from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
-from tadan.train.export import WeightBits, calibrate, export_tensors
+from tadan.train.export import WeightBits, export_tensors
+from tadan.train.export_entropy import calibrate
 
 CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),

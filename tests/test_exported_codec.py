@@ -19,7 +19,8 @@ from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.config import quality_lambda
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
-from tadan.train.export import WeightBits, calibrate, export_run, export_tensors
+from tadan.train.export import WeightBits, export_run, export_tensors
+from tadan.train.export_entropy import calibrate
 from tadan.train.recipe import Recipe, write_settings
 
 PICTURE = photo("chelsea", 100, 150)

@@ -285,6 +285,7 @@ def test_names_of_schedules_are_checked_before_anything_is_trained(study):
         (["--qualities", "0,200"], "Qualities"),
         (["--groups", "8;1"], "no list of whole numbers"),
         (["--groups", "3"], "cannot be joined"),
+        (["--crop", "200"], "multiple of 64"),
     ],
 )
 def test_bad_input_of_the_command(tmp_path, arguments, message):

@@ -12,7 +12,7 @@ from tadan.models.config import ModelConfig
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.train.export import WeightBits
-from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
+from tadan.train.export_entropy import calibrate, entropy_tensors
 
 CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),
@@ -78,7 +78,7 @@ def real_latents(quality=60):
 
 @cache
 def tensors(bits=16):
-    maxima = calibrate_entropy(float_model(), [picture("chelsea"), picture("coffee")])
+    maxima = calibrate(float_model(), [picture("chelsea"), picture("coffee")])
     return entropy_tensors(float_model(), maxima, WeightBits(bits, bits, bits, bits, bits, max(bits, 12)))
 
 

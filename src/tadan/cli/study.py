@@ -12,7 +12,7 @@ from tadan.errors import InvalidInput
 
 
 def study(
-    data: Annotated[Path, typer.Argument(help="Folder of training pictures of 512 pixels a side or more.")],
+    data: Annotated[Path, typer.Argument(help="Folder of training pictures of --crop pixels a side or more.")],
     pictures: Annotated[Path, typer.Argument(help="Folder of evaluation pictures; nothing is trained on them.")],
     run: Annotated[Path, typer.Option("--run", help="Folder of all files of this study (gigabytes).")] = Path(
         "runs/study"
@@ -31,6 +31,11 @@ def study(
         str, typer.Option(help="Numbers of channel groups to compare, by commas; empty: the model's, and one.")
     ] = "",
     budget: Annotated[int, typer.Option(help="Visible subsets of the 4x4 patch to measure.", min=1200)] = 4000,
+    crop: Annotated[int, typer.Option(help="Pixels a side of the centre of a training picture.", min=128)] = 512,
+    held_out: Annotated[
+        int,
+        typer.Option(help="Training pictures that orders are measured and checked on, and none is trained on.", min=2),
+    ] = 24,
     jobs: Annotated[int, typer.Option(help="Specialised networks trained side by side.", min=1)] = 2,
     seeds: Annotated[int, typer.Option(help="Trainings of checkerboard, 2x2, best 4x4 and raster.", min=1, max=3)] = 3,
     only: Annotated[str, typer.Option(help="Schedules to train specialised networks for, by commas; empty: all.")] = "",
@@ -56,7 +61,9 @@ def study(
     chosen = tuple(parse_qualities(qualities, range(1, 101)))
     if len(chosen) < 2:
         raise InvalidInput("a BD-rate needs at least two qualities; give them as --qualities 10,34,56")
-    recipe = StudyRecipe(qualities=chosen, budget=budget)
+    if crop % 64:
+        raise InvalidInput(f"--crop {crop} is no multiple of 64; give one, such as 512")
+    recipe = StudyRecipe(qualities=chosen, budget=budget, crop=crop, held_out=held_out)
     recipe = replace(
         recipe,
         general=replace(recipe.general, steps=general_steps),

@@ -31,7 +31,7 @@ from tadan.schedule.cost import decoder_cost, sequential_steps
 from tadan.study.latents import Picture, TrainingLatents
 from tadan.study.training import evaluate, parameter_count
 from tadan.train.export import WeightBits
-from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
+from tadan.train.export_entropy import calibrate, entropy_tensors
 from tadan.train.restore import restore
 
 SCHEDULES = ("hyper", "checkerboard", "4x4-opt-4", "4x4-opt-8")
@@ -90,7 +90,7 @@ def integer_model(model: Model, entropy: EntropyModel, calibration: Sequence[Ten
     """The integer networks of an entropy model as a model that codes latents, and nothing else."""
     network: TadanModel = restore(model)
     network.entropy = entropy
-    tensors = entropy_tensors(network, calibrate_entropy(network, calibration), WeightBits())
+    tensors = entropy_tensors(network, calibrate(network, calibration), WeightBits())
     tables = {f"tables.{name}": value for name, value in ScaleTables.gaussian().to_arrays().items()}
     return Model(entropy.config, {**tensors, **tables}, {"name": f"{entropy.config.groups} channel groups"})
 

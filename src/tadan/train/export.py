@@ -25,7 +25,7 @@ from tadan.nn.search import curvature
 from tadan.nn.shared_weights import share_weights
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
-from tadan.train.export_entropy import calibrate_entropy, entropy_tensors
+from tadan.train.export_entropy import calibrate, entropy_tensors
 from tadan.train.recipe import read_settings
 
 Arrays = dict[str, NDArray[Any]]
@@ -48,16 +48,6 @@ class WeightBits:
     mask: int = 16
 
 
-def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArray[np.float64]]:
-    """Largest activation of every channel that the integer twin stores, over qualities and schedules.
-
-    Args:
-        model: float model.
-        pictures: (B, H, W, 3) in 0..1, H and W multiples of 64; never evaluation pictures.
-    """
-    return calibrate_entropy(model, pictures)
-
-
 def export_tensors(
     model: TadanModel,
     maxima: Mapping[str, NDArray[np.float64]],
@@ -69,7 +59,7 @@ def export_tensors(
 
     Args:
         model: float model.
-        maxima: what :func:`calibrate` gave.
+        maxima: what :func:`~tadan.train.export_entropy.calibrate` gave.
         bits: widths of the integer weights.
         tables: frequency tables.
         pictures: as for :func:`~tadan.nn.search.curvature`.

@@ -42,7 +42,7 @@ LOG_STEP = math.log(float(scale_values()[1]) / float(scale_values()[0]))
 
 
 @torch.no_grad()
-def calibrate_entropy(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArray[np.float64]]:
+def calibrate(model: TadanModel, pictures: Sequence[Tensor]) -> dict[str, NDArray[np.float64]]:
     """Largest activation of every channel that the integer twin stores, over qualities and schedules.
 
     Args:
@@ -95,7 +95,7 @@ def entropy_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]]
 
     Args:
         model: float model.
-        maxima: what :func:`calibrate_entropy` gave.
+        maxima: what :func:`calibrate` gave.
         bits: widths of the integer weights; those of ``late_in`` are ``embed``, those of ``late_out`` ``hidden``.
 
     Raises:
