@@ -12,6 +12,7 @@ from model_examples import CONFIG, batch, exported, exported_bytes, float_model
 from photo_examples import photo, psnr
 from tadan.codec import encoder
 from tadan.codec.codec import Codec
+from tadan.codec.error_metric import error_weights
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
@@ -122,9 +123,10 @@ def test_the_margin_of_the_analysis_follows_from_the_sizes():
 def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):
     transforms, picture = Transforms(model, 1), photo("coffee", 16 * 11, 48)
     y_hat = np.round(transforms.latents_of(picture, 60) * 64).astype(np.int32)
-    error, gradient = transforms.error_gradient(y_hat, 60, picture)
+    weights = error_weights(picture, "eye")
+    error, gradient = transforms.error_gradient(y_hat, 60, picture, weights)
     monkeypatch.setattr("tadan.codec.transforms.STRIP_PIXELS", 1)
-    again, parts = transforms.error_gradient(y_hat, 60, picture)
+    again, parts = transforms.error_gradient(y_hat, 60, picture, weights)
     assert again == pytest.approx(error, rel=1e-5)
     np.testing.assert_allclose(parts, gradient, rtol=1e-3, atol=1e-4 * np.abs(gradient).max())
 

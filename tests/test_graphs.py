@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from model_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
 from tadan.cli.settings import parse_settings
+from tadan.codec.error_metric import AXES
 from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.model import content_id
@@ -151,19 +152,23 @@ def test_the_gradient_graph_is_the_derivative_of_the_squared_error(model, shape)
     y_hat.requires_grad_()
     shown = (255 * model.g_s(y_hat, QUALITY)).clamp(0, 255)
     assert ((shown == 0) | (shown == 255)).any()
-    errors = (shown - torch.from_numpy(pixels).float()).square()
+    weights = np.random.default_rng(4).uniform(0.1, 3, (*pixels.shape[:1], 4 * shape[1], 4 * shape[2], 3)).astype("f4")
+    by_pixel = torch.from_numpy(weights).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    errors = by_pixel * ((shown - torch.from_numpy(pixels).float()) @ torch.from_numpy(AXES).float().T).square()
     errors.sum().backward()
     gradient, error = run(
         gradient_graph(model.g_s),
         y_hat=y_hat.detach().permute(0, 3, 1, 2).contiguous().numpy(),
         gains=gains(model.g_s),
         picture=pixels,
+        weights=weights,
     )
     expected = y_hat.grad.permute(0, 3, 1, 2).numpy()
     wrong = np.abs(gradient - expected) > 1e-5 * np.abs(expected).max()
     assert wrong.mean() < 0.1  # those of a sample that rounding moves across a kink of ReLU or of the clip
     assert np.linalg.norm(gradient - expected) < 1e-3 * np.linalg.norm(expected)
-    np.testing.assert_allclose(error, errors.sum((2, 3)).detach().numpy(), rtol=1e-4)
+    by_row = errors.sum((2, 3)).unflatten(1, (-1, 4)).sum(2)
+    np.testing.assert_allclose(error, by_row.detach().numpy(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(5, 64), (3, 20), (2, 32, 1, 1), (4, 1)], ids=str)
@@ -192,14 +197,14 @@ def test_graphs_that_share_their_weights_are_those_written_in_one_piece(model):
     """Every node and every stored tensor, and what they compute, to the last bit."""
     whole = {"g_s": synthesis_graph(model.g_s), "g_s_gradient": gradient_graph(model.g_s)}
     rest, weights = share_weights(whole)
-    pixels = random_pixels(1, 2, 3)
+    compared = {"picture": random_pixels(1, 2, 3), "weights": np.full((1, 8, 12, 3), 0.5, np.float32)}
     y_hat = 40 * np.random.default_rng(1).standard_normal((1, model.config.latent, 2, 3), np.float32)
     for name, data in whole.items():
         joined, one = (onnx.load_from_string(each) for each in (rest[name] + weights, data))
         for graph in (joined.graph, one.graph):
             graph.initializer.sort(key=lambda tensor: tensor.name)
         assert joined == one
-        inputs = {"y_hat": y_hat, "gains": gains(model.g_s)} | ({"picture": pixels} if "gradient" in name else {})
+        inputs = {"y_hat": y_hat, "gains": gains(model.g_s)} | (compared if "gradient" in name else {})
         for mine, other in zip(run(rest[name] + weights, **inputs), run(data, **inputs), strict=True):
             np.testing.assert_array_equal(mine, other)
         kept = {one.name.rpartition("_")[0] for one in onnx.load_from_string(rest[name]).graph.initializer}

@@ -46,6 +46,13 @@ def encode(
             help=f"{EFFORT_MIN} (fastest) to {EFFORT_MAX}: how long to search for a smaller file.",
         ),
     ] = DEFAULT_EFFORT,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            help="What the search lowers: eye (error that is seen) or psnr (squared error).",
+            show_default="as the model was trained",
+        ),
+    ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare its latents.")] = False,
     fallback: Annotated[
         bool,
@@ -86,7 +93,7 @@ def encode(
         def work(job: files.Job) -> None:
             start = time.perf_counter()
             image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
-            data = codec.encode(image, quality, chosen, verify, effort, tile, strip)
+            data = codec.encode(image, quality, chosen, verify, effort, tile, strip, tune)
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
             facts = tadan.inspect(data)

@@ -42,6 +42,9 @@ def evaluate(
     effort: Annotated[
         int | None, typer.Option(help="How long Tadan's encoder may search, 0 to 9; default: its own choice.")
     ] = None,
+    tune: Annotated[
+        str | None, typer.Option(help="What Tadan's search lowers: eye or psnr; default: as its model was trained.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Tadan's model, name or path; default: the bundled one.")] = None,
     against: Annotated[
         str,
@@ -108,7 +111,7 @@ def evaluate(
     elif folder is None:
         raise InvalidInput("Nothing to evaluate: give a folder with pictures, or saved curves with --from CURVE.json.")
     else:
-        ours = TadanCodec(schedule=schedule, model=model, threads=threads, effort=effort)
+        ours = TadanCodec(schedule=schedule, model=model, threads=threads, effort=effort, tune=tune)
         rivals, skipped = choose_rivals(against, threads)
         chosen, unmeasured = choose_metrics(metrics, display)
         for line in [*skipped, *unmeasured]:

@@ -28,6 +28,7 @@ from tadan.bitstream import (
 from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
 from tadan.codec.encoder import Coded, Job, encode_tiles
+from tadan.codec.error_metric import check_tune
 from tadan.codec.fallback import better_form
 from tadan.codec.latents import Latents, Observer
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
@@ -129,6 +130,7 @@ class Codec:
         effort: int = DEFAULT_EFFORT,
         tile: int | None = None,
         strip: bool = False,
+        tune: str | None = None,
     ) -> bytes:
         """Encode a picture.
 
@@ -142,6 +144,8 @@ class Codec:
                 the same time.
             tile: pixels a side of the tiles, a multiple of 64; 0: one tile; None: chosen by size (docs/tiles.md).
             strip: leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.
+            tune: error that the search lowers, "eye" for what is seen, "psnr" for squares; None: as the model was
+                trained. Without effort there is no search.
 
         Raises:
             InvalidInput: an argument out of range, or a picture that cannot be converted.
@@ -149,7 +153,7 @@ class Codec:
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist.
         """
-        return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip).data
+        return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip, tune).data
 
     def encode_with_estimate(
         self,
@@ -160,12 +164,14 @@ class Codec:
         effort: int = DEFAULT_EFFORT,
         tile: int | None = None,
         strip: bool = False,
+        tune: str | None = None,
     ) -> Encoded:
         """As :meth:`encode`, with the estimated bits."""
         quality = _whole("quality", quality, QUALITY_MIN, QUALITY_MAX)
         steps = STEPS[_whole("effort", effort, EFFORT_MIN, EFFORT_MAX)]
         plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
         model = self.model
+        tune = model.tune if tune is None else check_tune(tune)
         planes = read_picture(image, self.limits.max_pixels, strip)
         metadata = sum(map(len, planes.metadata.values()))
         if metadata > self.limits.max_metadata_bytes:
@@ -182,9 +188,8 @@ class Codec:
             raise LimitExceeded(f"a tile of {header.tile_pixels} pixels is too large for readers; choose smaller ones")
         boxes = list(header.tile_boxes())
         with self._workers(boxes, SEARCH_BYTES if steps else ENCODE_BYTES).open() as workers:
-            job = Job(
-                model, self._transforms_of(model, workers.inner), quality, plan, steps, self._matmul, self._observe
-            )
+            transforms = self._transforms_of(model, workers.inner)
+            job = Job(model, transforms, quality, plan, steps, tune, self._matmul, self._observe)
             coded = encode_tiles(job, planes, boxes, workers, keep=len(boxes) == 1)
         stream = Stream(header, dict(planes.metadata), tuple(one.tile for one in coded))
         stored = self._stored_instead(planes, stream, coded)
@@ -370,9 +375,10 @@ def encode(
     effort: int = DEFAULT_EFFORT,
     tile: int | None = None,
     strip: bool = False,
+    tune: str | None = None,
 ) -> bytes:
     """Encode with the bundled model; see :meth:`Codec.encode`."""
-    return _default().encode(image, quality, schedule, verify, effort, tile, strip)
+    return _default().encode(image, quality, schedule, verify, effort, tile, strip, tune)
 
 
 def decode(data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:

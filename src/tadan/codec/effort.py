@@ -1,4 +1,4 @@
-"""Encoder effort: search for latents that cost less, J = lambda * 255² * MSE + bpp, for the same decoder.
+"""Encoder effort: search for latents that cost less, J = lambda * error + bits, for the same decoder.
 
 g_a answers in one pass; for a given picture better latents exist. The search keeps real-valued latents ``y`` whose
 rounding ``y_hat`` is what would be coded, and lets them drift against the gradient of a model of J around y_hat::
@@ -19,10 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.codec.error_metric import error_weights
 from tadan.codec.latents import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
 from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
@@ -49,20 +51,27 @@ class Scene:
         around: float32 (h, w, latent), y of g_a there; None if there is no margin. It stands for what the decoder will
             have of the neighbours.
         window: where the tile is in ``around``.
+        tune: whose error is lowered (:mod:`tadan.codec.error_metric`).
     """
 
     rgb: NDArray[np.uint8]
     around: Floats | None = None
     window: Window | None = None
+    tune: str = "psnr"
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Of the error in the cells of ``rgb``, as :func:`~tadan.codec.error_metric.error_weights` gives them."""
+        return error_weights(self.rgb, self.tune)
 
     def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:
         """As :meth:`Transforms.error_gradient`, of the picture with its margin by the latents of the tile."""
         if self.around is None or self.window is None or self.around.shape == y_hat.shape:
-            return transforms.error_gradient(y_hat, quality, self.rgb)
+            return transforms.error_gradient(y_hat, quality, self.rgb, self.weights)
         inside = self.window.inside
         filled = np.rint(self.around * np.float32(UNIT)).astype(np.int32)
         filled[inside] = y_hat
-        error, gradient = transforms.error_gradient(filled, quality, self.rgb)
+        error, gradient = transforms.error_gradient(filled, quality, self.rgb, self.weights)
         return error, gradient[inside]
 
 

@@ -30,6 +30,7 @@ class Job:
     quality: int
     schedule: Schedule
     steps: int
+    tune: str
     matmul: MatMul
     observe: Observer | None
 
@@ -64,7 +65,7 @@ def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
     near = window(own, job.model.config.reach, cols, rows)
     y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
     z = job.transforms.hyper_of(y)
-    scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near)
+    scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near, job.tune)
     trial = refine(job.model, job.transforms, scene, (y, z), job.quality, job.schedule, job.steps, job.matmul)
     payload, latents, bits = code_latents(job.model, trial, z, job.quality, job.schedule, job.observe)
     alpha = None

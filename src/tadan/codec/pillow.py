@@ -16,7 +16,7 @@ from tadan.bitstream.constants import MAX_SIDE
 from tadan.codec.levels import DEFAULT_EFFORT
 from tadan.errors import InvalidInput, TadanError, Truncated
 
-SAVE_OPTIONS = ("quality", "effort", "schedule", "verify", "tile", "strip", "icc_profile", "exif", "xmp")
+SAVE_OPTIONS = ("quality", "effort", "schedule", "verify", "tile", "strip", "tune", "icc_profile", "exif", "xmp")
 _INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 _DEFAULT = Limits()
 
@@ -162,6 +162,7 @@ def save_image(image: Image.Image, file: IO[bytes], filename: str | bytes) -> No
             effort=options.get("effort", DEFAULT_EFFORT),
             tile=options.get("tile"),
             strip=options.get("strip", False),
+            tune=options.get("tune"),
         )
     )
 

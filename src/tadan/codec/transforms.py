@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.codec.error_metric import CELL, plain_weights
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.models import Model
 
@@ -74,7 +75,11 @@ class Transforms:
         return picture
 
     def error_gradient(
-        self, y_hat: NDArray[np.int32], quality: int, rgb: NDArray[np.uint8]
+        self,
+        y_hat: NDArray[np.int32],
+        quality: int,
+        rgb: NDArray[np.uint8],
+        weights: NDArray[np.float32] | None = None,
     ) -> tuple[float, NDArray[np.float32]]:
         """Squared error of the picture that y_hat shows, and its gradient.
 
@@ -82,14 +87,21 @@ class Transforms:
             y_hat: int32 (h, w, latent), Q6.
             quality: 1..100.
             rgb: uint8 (H, W, 3), the picture to reach; continued as for :meth:`latents_of`.
+            weights: of the cells of ``rgb`` (:func:`~tadan.codec.error_metric.error_weights`), None for plain squares.
 
         Returns:
-            sum over all samples of the squared difference, in squared levels; its derivative by y_hat in quantisation
-            steps, float32 (h, w, latent). Large pictures are done in strips of rows, with the same result.
+            sum over all samples of the squared difference times its weight, in squared levels; its derivative by y_hat
+            in quantisation steps, float32 (h, w, latent). Large pictures are done in strips of rows, with the same
+            result.
         """
         stride = self._stride
         gains, picture = self.model.block_gains("g_s", quality), _padded(rgb, stride)
         rows = y_hat.shape[0]
+        cells = stride // CELL
+        if weights is None:
+            weights = plain_weights(*picture.shape[:2])
+        missing = [(0, picture.shape[axis] // CELL - weights.shape[axis]) for axis in (0, 1)]
+        weights = np.pad(weights, [*missing, (0, 0)], mode="edge")
         # A latent changes pixels within its reach, and their values depend on latents as far again.
         margin = 2 * self.model.config.reach + 1
         strip = max(margin, STRIP_PIXELS // (stride**2 * y_hat.shape[1]))
@@ -98,8 +110,9 @@ class Transforms:
             last = min(first + strip, rows)
             top, bottom = max(0, first - margin), min(rows, last + margin)
             scaled = self._scaled(y_hat[top:bottom], quality)
-            gradient, error = self._run("g_s_gradient", scaled, gains, picture[None, stride * top : stride * bottom])
-            total += float(error[0, stride * (first - top) : stride * (last - top)].sum(dtype=np.float64))
+            under = picture[None, stride * top : stride * bottom], weights[None, cells * top : cells * bottom]
+            gradient, error = self._run("g_s_gradient", scaled, gains, *under)
+            total += float(error[0, cells * (first - top) : cells * (last - top)].sum(dtype=np.float64))
             parts.append(gradient[0, :, first - top : last - top])
         return total, np.concatenate(parts, axis=1).transpose(1, 2, 0) * self.model.inverse_gain(quality)
 

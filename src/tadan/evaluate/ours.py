@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from tadan.codec.error_metric import check_tune
 from tadan.codec.levels import EFFORT_MAX, EFFORT_MIN
 from tadan.errors import InvalidInput
 
@@ -22,9 +23,10 @@ class TadanCodec:
         model: as in :class:`tadan.Codec`.
         threads: as in :class:`tadan.Codec`.
         effort: 0..9, how long the encoder may search, part of the name; None leaves it to the encoder.
+        tune: what the encoder's search lowers, "eye" or "psnr", part of the name; None leaves it to the model.
 
     Raises:
-        InvalidInput: ``effort`` is out of range.
+        InvalidInput: ``effort`` is out of range, or there is no such ``tune``.
     """
 
     extension = ".tdn"
@@ -37,6 +39,7 @@ class TadanCodec:
         model: str | None = None,
         threads: int | None = None,
         effort: int | None = None,
+        tune: str | None = None,
     ) -> None:
         """Remember the choices; nothing is loaded yet."""
         if effort is not None and effort not in EFFORTS:
@@ -47,6 +50,9 @@ class TadanCodec:
         if effort is not None:
             self.name += f"-effort-{effort}"
             self._options["effort"] = effort
+        if tune is not None:
+            self.name += f"-{check_tune(tune)}"
+            self._options["tune"] = tune
         self._model = model
         self._threads = threads
         self._codec: Codec | None = None

@@ -10,6 +10,7 @@ from tadan.errors import Corrupt
 
 QUALITY_MIN, QUALITY_MAX = 1, 100
 MOST_GROUPS = 16  # channel groups; a visibility pattern has a bit for each at every position of the window
+TUNES = ("eye", "psnr")  # what a model is trained for, and what an encoder lowers: error that is seen, squared error
 _MOST_CHANNELS = 2**16
 
 

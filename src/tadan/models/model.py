@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.models.config import QUALITY_MAX, ModelConfig
+from tadan.models.config import QUALITY_MAX, TUNES, ModelConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
@@ -50,6 +50,11 @@ class Model:
     def name(self) -> str:
         """Human-readable name; streams use :attr:`id`."""
         return self.metadata.get("name", "unnamed")
+
+    @property
+    def tune(self) -> str:
+        """What it was trained for, "eye" or "psnr"; encoders search for the same unless told otherwise."""
+        return self.metadata.get("tune", "psnr")
 
     @cached_property
     def id(self) -> bytes:
@@ -173,6 +178,8 @@ def read_model(path: Path) -> Model:
     except (ValueError, TypeError, RecursionError) as error:
         raise Corrupt(f"the configuration in model file {path} cannot be read ({error}); fetch it again") from error
     stated = header.pop("id", "")
+    if header.get("tune", "psnr") not in TUNES:
+        raise Corrupt(f"model file {path} is made for {header['tune']!r}, which no tadan model is; fetch it again")
     for value in tensors.values():
         value.setflags(write=False)
     model = Model(config, tensors, header)

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
+from tadan.codec.error_metric import AXES
 from tadan.nn.block_gradient import block_back, block_kept
 from tadan.nn.graphs import (
     PARTS,
@@ -29,11 +30,12 @@ from tadan.nn.transforms import CELL, CELL_SAMPLES, SIDE, GridBlock, Synthesis
 
 
 def gradient_graph(g_s: Synthesis) -> bytes:
-    """Inputs y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3).
+    """Inputs y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3); weights.
 
-    Output ``gradient`` float32 (B, latent, h, w) is that of the sum over samples of (shown - picture)², in squared
-    levels per unit of y_hat, where shown is clipped to 0..255 and not rounded; ``error`` float32 (B, 16 h) is
-    that sum for every row of pixels.
+    ``weights`` float32 (B, 4 h, 4 w, 3) are those of :func:`tadan.codec.error_metric.error_weights`: the error is the
+    sum of squared differences (shown - picture) along :data:`~tadan.codec.error_metric.AXES`, times the weight of
+    the cell and axis; shown is clipped to 0..255 and not rounded. Output ``gradient`` float32 (B, latent, h, w) is its
+    gradient, in squared levels per unit of y_hat; ``error`` float32 (B, 4 h) is the sum for every row of cells.
     """
     graph = PartGraph("g_s_gradient", "y_hat", g_s)
     graph.measure("y_hat")
@@ -62,33 +64,43 @@ def gradient_graph(g_s: Synthesis) -> bytes:
             ("y_hat", TensorProto.FLOAT, ["B", latent, "h", "w"]),
             gains_port(g_s),
             ("picture", TensorProto.UINT8, ["B", "H", "W", 3]),
+            ("weights", TensorProto.FLOAT, ["B", "4h", "4w", 3]),
         ],
         [
             (graph.tip, "gradient", TensorProto.FLOAT, ["B", latent, "h", "w"]),
-            (error, "error", TensorProto.FLOAT, ["B", "H"]),
+            (error, "error", TensorProto.FLOAT, ["B", "4h"]),
         ],
     )
 
 
 def _compare(graph: PartGraph, outlet: nn.Linear, parts: Sequence[str]) -> tuple[list[str], str]:
-    """Show every part and compare with the picture: gradients by the parts, and the error of each row of pixels."""
+    """Show every part and compare with the picture: gradients by the parts, and the error of each row of cells."""
     picture = graph.reshape("picture", "b", "h", SIDE, CELL, "w", SIDE, CELL, 3)
     cells = graph.reshape(graph.transpose(picture, 2, 5, 0, 1, 4, 3, 6, 7), -1, CELL_SAMPLES)
+    weights = graph.reshape("weights", "b", "h", SIDE, "w", SIDE, 3)
+    weights = graph.reshape(graph.transpose(weights, 2, 4, 0, 1, 3, 5), -1, 3)
     weight, bias = levels(graph, outlet, 127.5)
     low, high, two = graph.scalar(0.0), graph.scalar(255.0), graph.scalar(2.0)
-    across = graph.constant(np.array([2, 4], np.int64))
+    pixels = CELL_SAMPLES // 3
+    turn = graph.constant(np.kron(np.eye(pixels), AXES.T).astype(np.float32))  # samples -> differences along the axes
+    by_axis = graph.constant(np.tile(np.eye(3), pixels).astype(np.float32))  # a cell's weights, once for each pixel
+    across = graph.constant(np.array([2, 3], np.int64))
     slopes, errors = [], []
-    for part, cell in zip(parts, graph.split(cells, 0, PARTS), strict=True):
+    pairs = zip(graph.split(cells, 0, PARTS), graph.split(weights, 0, PARTS), strict=True)
+    for part, (cell, seen) in zip(parts, pairs, strict=True):
         unclipped = graph.node("Gemm", part, weight, bias, transB=1)
         shown = graph.node("Clip", unclipped, low, high)
         difference = graph.node("Sub", shown, graph.node("Cast", cell, to=TensorProto.FLOAT))
-        squares = graph.reshape(graph.node("Mul", difference, difference), "b", "h", "w", CELL, 3 * CELL)
-        errors.append(graph.reshape(graph.node("ReduceSum", squares, across, keepdims=0), "b", "h", 1, CELL))
+        turned = graph.node("Gemm", difference, turn)
+        weighed = graph.node("Mul", turned, graph.node("Gemm", seen, by_axis))
+        squares = graph.reshape(graph.node("Mul", turned, weighed), "b", "h", "w", CELL_SAMPLES)
+        errors.append(graph.reshape(graph.node("ReduceSum", squares, across, keepdims=0), "b", "h", 1))
         inside = graph.node("Cast", graph.node("Equal", unclipped, shown), to=TensorProto.FLOAT)
-        by_sample = graph.node("Mul", graph.node("Mul", difference, inside), two)
+        slope = graph.node("Gemm", weighed, turn, transB=1)
+        by_sample = graph.node("Mul", graph.node("Mul", slope, inside), two)
         slopes.append(graph.node("Gemm", by_sample, weight))
     lines = [graph.node("Sum", *errors[SIDE * line : SIDE * (line + 1)]) for line in range(SIDE)]
-    return slopes, graph.reshape(graph.node("Concat", *lines, axis=2), "b", "16h")
+    return slopes, graph.reshape(graph.node("Concat", *lines, axis=2), "b", "4h")
 
 
 def _grid_block_back(

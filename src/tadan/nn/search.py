@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.codec.effort import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
+from tadan.codec.error_metric import AXES, CELL, error_weights
 from tadan.nn.gaussian import gaussian_bits
 from tadan.nn.model import TadanModel, lambdas
 from tadan.schedule import Schedule
@@ -50,10 +51,11 @@ def curvature(model: TadanModel, pictures: Tensor) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Search:
-    """Settings of a search: number of steps, and what :func:`curvature` gave."""
+    """Settings of a search: number of steps, what :func:`curvature` gave, and whose error is lowered."""
 
     steps: int
     curvature: Tensor
+    tune: str = "psnr"
 
     @torch.no_grad()
     def __call__(
@@ -63,6 +65,7 @@ class Search:
         weight = (lambdas(model.config, quality) * 255**2 / 3)[:, None, None, None]
         per_unit = self.curvature.to(y.device) / 255**2
         curved = (weight * per_unit * torch.exp(2 * model.log_inverse_gain(quality))).clamp_min(CURVATURE_FLOOR)
+        weights, axes = self._weights(picture), torch.from_numpy(AXES).to(picture)
         best, lowest, seen = y, torch.full((len(y),), math.inf, device=y.device), torch.round(y)
         for step in range(self.steps + 1):
             predicted = model.entropy.parameters_for(seen, z_hat, schedule, quality)
@@ -70,7 +73,7 @@ class Search:
             with torch.enable_grad():
                 y_hat = (torch.round(offset) + predicted.mean).requires_grad_()
                 shown = model.synthesise(y_hat, quality).clamp(0, 1)
-                error = (weight * (shown - picture).square()).sum((1, 2, 3))
+                error = (weight * weights * ((shown - picture) @ axes.T).square()).sum((1, 2, 3))
                 (gradient,) = torch.autograd.grad(error.sum(), y_hat)
             bits = gaussian_bits(torch.round(offset), predicted.log_scale).sum((1, 2, 3))
             cost = error.detach() + bits
@@ -84,3 +87,10 @@ class Search:
             seen = y_hat.detach()
             y = y - FIRST_SIZE * (pull / (2 * curved) + (y - seen))
         return best
+
+    def _weights(self, picture: Tensor) -> Tensor:
+        """Of the error of every pixel along the axes, as the encoder has them: float32 (B, H, W, 3)."""
+        levels = (picture * 255).round().clamp(0, 255).byte().cpu().numpy()
+        cells = torch.from_numpy(np.stack([error_weights(one, self.tune) for one in levels])).to(picture)
+        whole = cells.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
+        return whole[:, : picture.shape[1], : picture.shape[2]]

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from tadan.models import ModelConfig
-from tadan.models.config import quality_lambda
 from tadan.nn.model import TadanModel
 from tadan.nn.search import Search
 from tadan.schedule import get_schedule
 from tadan.train.data import HELD_OUT, Pictures, draw_crops
 from tadan.train.device import autocast
+from tadan.train.objective import distortion
 from tadan.train.recipe import CROP_MULTIPLE, Recipe
 
 QUALITIES = (10, 30, 50, 70, 90)
@@ -33,7 +33,7 @@ def evaluate(
     device: torch.device,
     search: Search | None = None,
 ) -> dict[str, Any]:
-    """Rate, distortion and ``J = lambda * 255² * MSE + bpp`` on crops of held-out pictures, the same ones every time.
+    """Rate, distortion and J (:mod:`tadan.train.objective`) on crops of held-out pictures, the same ones every time.
 
     ``search`` as in :meth:`TadanModel.forward`.
 
@@ -55,7 +55,7 @@ def evaluate(
             at = torch.full((HELD_OUT,), float(quality), device=device)
             losses = model(picture, at, schedule, hard=True, search=search, eye=recipe.eye > 0)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
-        score = float((quality_lambda(config, quality) * 255**2 * mse + rate).mean())
+        score = float((distortion(losses, config, recipe, at) + rate).mean())
         total += math.log(score) if score > 0 else math.nan
         rows[str(quality)] = [
             round(float(rate.mean()), 4),

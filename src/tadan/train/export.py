@@ -120,7 +120,8 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
     if not weights.exists():
         raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan train PICTURES --run {run}")
     with safe_open(weights, "np") as file:
-        config = ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+        facts = file.metadata() or {}
+        config, tune = ModelConfig.from_dict(json.loads(facts["config"])), facts.get("tune", "psnr")
     model = TadanModel(config)
     model.load_state_dict(load_weights(weights))
     rng = np.random.default_rng(0)
@@ -128,7 +129,7 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
     batches = [crops(photographs, 4, 256, rng) for _ in range(max(1, pictures // 4))]
     maxima = calibrate(model, batches)
     tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian(), batches[0])
-    draft = Model(config, tensors, {})
+    draft = Model(config, tensors, {"tune": tune})
     only = _specialised(run)
     tables = fit_tables(draft, photographs, pictures, rng, [only] if only else TABLE_SCHEDULES)
     tensors |= {f"tables.{key}": value for key, value in tables.to_arrays().items()}
@@ -139,6 +140,7 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
     ]
     metadata = {
         "name": name,
+        "tune": tune,
         "proofs": json.dumps({layer: asdict(proof) for layer, proof in proofs.items()}),
     }
     if only:

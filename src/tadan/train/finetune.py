@@ -90,8 +90,8 @@ class Comparison:
         """A line per quality, and the mean."""
         lines = []
         rows = self._after["bpp_zbpp_psnr_J"]
-        for quality, (bpp, _, psnr, score) in rows.items():
-            old_bpp, _, old_psnr, old = self._before["bpp_zbpp_psnr_J"][quality]
+        for quality, (bpp, _, psnr, score, *_) in rows.items():
+            old_bpp, _, old_psnr, old, *_ = self._before["bpp_zbpp_psnr_J"][quality]
             lines.append(
                 f"quality {quality:>3}: J {old:.4f} -> {score:.4f} ({100 * (score / old - 1):+.2f} %), "
                 f"{old_bpp:.3f} -> {bpp:.3f} bpp, {old_psnr:.2f} -> {psnr:.2f} dB"

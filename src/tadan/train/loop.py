@@ -19,7 +19,6 @@ from tadan.files import make_folder
 from tadan.models import ModelConfig
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel, lambdas
 from tadan.nn.search import Search, curvature
-from tadan.nn.visual import price_of_a_point
 from tadan.schedule import Schedule, get_schedule
 from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
@@ -30,6 +29,7 @@ from tadan.train.health import RECOVERIES, Health
 from tadan.train.linear_start import start_linear
 from tadan.train.log import RunLog, StepFacts
 from tadan.train.mixture import draw_schedule
+from tadan.train.objective import distortion
 from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
@@ -168,18 +168,13 @@ class Trainer:
         """
         recipe, world = self.recipe, self.world
         picture, quality, schedule = self._batch()
-        point = price_of_a_point(quality).to(self.device)
-        quality = quality.to(self.device)
-        lam = lambdas(self.config, quality)
+        on_cpu, quality = quality, quality.to(self.device)
         with autocast(self.device, recipe):
             losses = self.model(picture, quality, schedule, recipe.finetune, self.search, recipe.eye > 0)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
-        weight = (lam / LAMBDA_REFERENCE) ** -recipe.quality_power
-        distortion = lam * 255**2 * losses.mse
-        if losses.unseen is not None:
-            distortion = (1 - recipe.eye) * distortion + recipe.eye * point * losses.unseen
-        loss = (weight * (distortion + rate)).mean()
+        weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power
+        loss = (weight * (distortion(losses, self.config, recipe, on_cpu) + rate)).mean()
         set_learning_rate(self.optimizers, self.learning_rate())
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -225,7 +220,10 @@ class Trainer:
 
     def _search(self) -> Search:
         draw = draw_crops(self.held_out.shapes, min(8, len(self.held_out)), self.recipe.size, np.random.default_rng(0))
-        return Search(self.recipe.search, torch.from_numpy(curvature(self.model, self.held_out.cut(draw, self.device))))
+        return self._search_with(torch.from_numpy(curvature(self.model, self.held_out.cut(draw, self.device))))
+
+    def _search_with(self, curved: Tensor) -> Search:
+        return Search(self.recipe.search, curved, self.recipe.tune)
 
     def learning_rate(self) -> float:
         """Of the next step: the recipe's, lowered by what went wrong."""
@@ -274,7 +272,7 @@ class Trainer:
             facts["curvature"] = self.search.curvature.tolist()
         state = State(dict(self.model.state_dict()), self.average, facts)
         save_state(self.folder / "state.safetensors", state, self.trained, self.optimizers)
-        metadata = {"config": json.dumps(self.config.to_dict())}
+        metadata = {"config": json.dumps(self.config.to_dict()), "tune": self.recipe.tune}
         save_tensors(self.folder / "ema.safetensors", self.average, metadata)
 
     def _load(self, path: Path) -> None:
@@ -284,4 +282,4 @@ class Trainer:
         self.step = int(state.facts["step"])
         self.health = Health(**state.facts.get("health", {}))
         if self.recipe.search and "curvature" in state.facts:
-            self.search = Search(self.recipe.search, torch.tensor(state.facts["curvature"]))
+            self.search = self._search_with(torch.tensor(state.facts["curvature"]))

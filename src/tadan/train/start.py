@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
 from tadan.models import ModelConfig, load_model
-from tadan.train.recipe import Recipe, read_settings
+from tadan.train.recipe import EYE, Recipe, read_settings
 from tadan.train.restore import initial_weights
 
 
@@ -31,7 +31,7 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
     """Settle how a run starts.
 
     A run that goes on keeps the settings that it had, but for those that ``settings`` name; the sizes of its model are
-    fixed, and so are those of a model that ``init`` names.
+    fixed, and so are those of a model that ``init`` names. One that starts from a model for the eye trains for the eye.
 
     Args:
         folder: of the run.
@@ -48,19 +48,21 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
         return Start(replace(recipe, **settings), config, None, True)
     if init is None:
         return Start(Recipe(**settings), _fresh(sizes), None, False)
-    config = _config_of(init)
+    config, eye = _facts_of(init)
     _same(config, sizes, f"the model {init}")
-    return Start(Recipe(**settings), config, initial_weights(init), False)
+    return Start(Recipe(**{"eye": eye, **settings}), config, initial_weights(init), False)
 
 
-def _config_of(init: str) -> ModelConfig:
-    """Sizes of what :func:`~tadan.train.restore.initial_weights` loads."""
+def _facts_of(init: str) -> tuple[ModelConfig, float]:
+    """Sizes of what :func:`~tadan.train.restore.initial_weights` loads, and the ``eye`` of a recipe that suits it."""
     path = Path(init)
     if path.name != "ema.safetensors":
-        return load_model(init).config
+        model = load_model(init)
+        return model.config, EYE[model.tune]
     try:
         with safe_open(path, "np") as file:
-            return ModelConfig.from_dict(json.loads((file.metadata() or {})["config"]))
+            facts = file.metadata() or {}
+            return ModelConfig.from_dict(json.loads(facts["config"])), EYE[facts.get("tune", "psnr")]
     except (OSError, SafetensorError, KeyError) as error:
         raise UnreadableInput(f"cannot read averaged weights from {path}: {error}; check the path") from error
 
