@@ -5,10 +5,10 @@ import itertools
 
 import numpy as np
 import pytest
-from renderer_examples import exported
 from typer.testing import CliRunner
 
 import tadan
+from model_examples import exported
 from photo_examples import photo
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
