@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.codec.pictures import pack_alpha
 from tadan.entropy import ScaleTables, StageEncoder
-from tadan.models import ModelConfig, save_model
+from tadan.exact.packing import pack_exact, weight_shapes
+from tadan.models import Model, ModelConfig
 from tadan.models.model import GRAPHS
 
 FOLDER = Path(__file__).parent / "corpus"
@@ -147,26 +148,41 @@ def _pictures() -> dict[str, bytes]:
     return inputs
 
 
-def tiny_model() -> tuple[ModelConfig, dict[str, NDArray[Any]]]:
-    """The smallest parts that a model file is made of; they do not fit together beyond what reading checks."""
-    widths = {"analysis_width": 1, "analysis_blocks": 1, "body_width": 1, "body_blocks": 1, "grid": 1, "grid_blocks": 1}
-    config = replace(ModelConfig(), group_sizes=(1, 3), embed_sizes=(1, 1), z_channels=1, **widths)
-    tensors: dict[str, NDArray[Any]] = {
-        f"quality.{name}": np.ones((100, width), np.float16)
-        for name, width in (("gain", 4), ("inverse_gain", 4), *config.gain_lengths.items())
-    }
-    tensors["search.curvature"] = np.ones(4, np.float32)
+def tiny_model() -> Model:
+    """A model of the smallest sizes whose integer networks work; its graphs are none."""
+    config = ModelConfig(
+        group_sizes=(1, 2), embed_sizes=(1, 1), z_channels=1, hyper_widths=(1, 1, 1), hidden=1, late=1, mask_hidden=1,
+        bases=1, knots=2, radius=1, analysis_width=1, analysis_blocks=1, body_width=1, body_blocks=1, grid=1,
+        grid_blocks=1,
+    )  # fmt: skip
+    weights = {name: np.full(shape, 3, np.int16) for name, shape in weight_shapes(config).items()}
+    arrays: dict[str, NDArray[Any]] = {**weights, "magnitude": np.arange(2**16) // 9}
+    for name, weight in weights.items():
+        layer, outputs = name.removesuffix(".weight"), weight.shape[-1:]
+        arrays[f"{layer}.shift"] = np.zeros((2, *outputs) if layer == "late_out" else outputs, np.int32)
+        if layer not in ("bases", "late_out", "outlet"):
+            arrays[f"{layer}.bias"] = np.zeros((2, *outputs) if layer == "late_in" else outputs, np.int64)
+    for name, width in (("hidden", 1), ("outlet", 6), ("z_mean", 1)):
+        arrays[f"quality.{name}"] = np.ones((2, width), np.int32)
+    arrays["quality.z_index"] = np.ones((100, 1), np.uint8)
+    tensors = {f"exact.{name}": value for name, value in pack_exact(arrays).items()}
+    tensors["tables.half_widths"] = np.ones(64, np.int32)
+    tensors["tables.freqs"] = np.tile(np.array([1, 2**16 - 3, 1, 1], np.uint32), 64)
+    for name, width in (("gain", 3), ("inverse_gain", 3), *config.gain_lengths.items()):
+        tensors[f"quality.log_{name}"] = np.zeros((2, width), np.float16)
+    tensors["search.curvature"] = np.ones(3, np.float32)
     tensors |= {part: np.zeros(3, np.uint8) for parts in GRAPHS.values() for part in parts}
-    tensors["tables.freqs"], tensors["tables.half_widths"] = TABLES.freqs[:200], TABLES.half_widths
-    tensors["exact.conv1.weight"] = np.ones((9, 2), np.int16)
-    return config, tensors
+    return Model(config, tensors, {"name": "tiny"})
 
 
 def _models() -> dict[str, bytes]:
-    config, tensors = tiny_model()
-    whole = save_model(config, tensors, {"name": "tiny"})
+    tiny = tiny_model()
     bare = json.dumps({"t": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
-    return {"tiny": whole, "bfloat": struct.pack("<Q", len(bare)) + bare + b"\0\0"}
+    return {
+        "tiny": tiny.to_bytes(),
+        "decoder": tiny.decoder_only().to_bytes(),
+        "bfloat": struct.pack("<Q", len(bare)) + bare + b"\0\0",
+    }
 
 
 @cache

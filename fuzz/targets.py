@@ -57,7 +57,7 @@ from tadan.errors import (
     UnsupportedVersion,
 )
 from tadan.models import ModelConfig, find_model
-from tadan.models.model import content_id, read_model
+from tadan.models.model import identity, read_model
 
 Result = TypeVar("Result")
 CONTAINER = (NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded)
@@ -413,7 +413,7 @@ def _sample_crc(payload: bytes, form: str) -> int:
 
 
 def model(data: bytes) -> None:
-    """A model file, as it is and with its content id put right."""
+    """A model file, as it is and with its ids put right."""
     forged = _with_right_id(data)
     for one in (data, forged or data):
         with tempfile.NamedTemporaryFile(suffix=".safetensors", dir="/dev/shm") as file:
@@ -430,7 +430,7 @@ def model(data: bytes) -> None:
 
 
 def _with_right_id(data: bytes) -> bytes | None:
-    """The file with the content id that a forger would write; None if it has no tensors to hash."""
+    """The file with the ids that a forger would write; None if it has no tensors to hash."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -438,7 +438,8 @@ def _with_right_id(data: bytes) -> bytes | None:
         (length,) = struct.unpack("<Q", data[:8])
         table = json.loads(data[8 : 8 + length])
         config = ModelConfig.from_dict(json.loads(table["__metadata__"]["config"]))
-        table["__metadata__"]["id"] = content_id(config, load(data)).hex()
+        table["__metadata__"].pop("encoder", None)
+        table["__metadata__"] |= identity(config, load(data))
         head = json.dumps(table).encode()
     except (SafetensorError, TadanError, ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error):
         return None

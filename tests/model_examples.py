@@ -73,7 +73,7 @@ def rounded_as_stored(model):
     out = copy.deepcopy(model)
     with torch.no_grad():
         for part in (out.g_a, out.g_s, out.entropy.h_a):
-            elsewhere = {id(by.values) for by in gains_of(part)}  # these become rows of the model file
+            elsewhere = {id(by.values) for by in gains_of(part)}  # these are stored by themselves
             for name, value in part.named_parameters():
                 if id(value) in elsewhere:
                     continue
@@ -86,7 +86,11 @@ def rounded_as_stored(model):
 
 @cache
 def exported_bytes(**sizes):
-    model = random_model(**sizes) if sizes else float_model()
+    return file_of(random_model(**sizes) if sizes else float_model())
+
+
+def file_of(model):
+    """Model file of a float model, as a run's is made."""
     maxima = calibrate(model, [batch("chelsea", "coffee")])
     tensors = export_tensors(model, maxima, WeightBits(), ScaleTables.gaussian(), batch("chelsea"))
     return save_model(model.config, tensors, {"name": "small"})

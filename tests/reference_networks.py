@@ -8,7 +8,10 @@ import numpy as np
 from safetensors.numpy import load
 
 from reference_format import check
+from reference_packing import unpack
 
+# 12: tensors that decoders do not read
+OTHERS = ("graph.g_a", "graph.h_a", "graph.g_s_gradient", "quality.log_g_a", "quality.log_gain", "search.curvature")
 LATENT, PRE, ACTIVATION, EMBEDDING = 524287, 8388607, 8191, 8191
 
 
@@ -21,13 +24,10 @@ class Model:
         check(header["format"] == "tadan-model" and header["format_version"] == "1", "not a model file")
         self.config = json.loads(header["config"])
         self.tensors = load(data)
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode("ascii"))
-        for name in sorted(self.tensors):
-            value = self.tensors[name]
-            digest.update(f"\0{name}\0{value.dtype.newbyteorder('<').str}\0{value.shape}\0".encode())
-            digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
-        self.id = digest.digest()[:8]
+        others = {name for name in self.tensors if name in OTHERS or name.startswith("format.")}
+        self.id = self.content_id(self.tensors.keys() - others)
         check(self.id.hex() == header["id"], "content id")
+        check(header.get("encoder") == (self.content_id(others).hex() if others else None), "id of the encoder")
         check(self.config["design"] == "renderer", "unknown design")
         self.sizes, self.embeds = self.config["group_sizes"], self.config["embed_sizes"]  # n and e of 9.1
         check(len(self.sizes) == len(self.embeds), "one embedding for each group")
@@ -38,8 +38,18 @@ class Model:
         self.tables = [freqs[end - 2 * half - 2 : end] for end, half in zip(ends, half_widths, strict=True)]
         check(len(self.tables) == 64 and len(freqs) == ends[-1], "tables")
 
+        self.unpacked = unpack(self.tensors, self.config)
+
+    def content_id(self, names):
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode("ascii"))
+        for name in sorted(names):
+            value = self.tensors[name]
+            digest.update(f"\0{name}\0{value.dtype.newbyteorder('<').str}\0{value.shape}\0".encode())
+            digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
+        return digest.digest()[:8]
+
     def exact(self, name):
-        return self.tensors[f"exact.{name}"].astype(np.int64)
+        return self.unpacked[name].astype(np.int64)
 
 
 # --- integer networks, 9 --------------------------------------------------------------------------------------------

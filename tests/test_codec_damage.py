@@ -183,7 +183,8 @@ def test_a_model_put_into_the_store_is_found(empty_store, monkeypatch):
     """Another model: the bundled one with other gains. Streams of both decode, whichever the codec was made with."""
     bundled = load_model()
     tensors = dict(bundled.tensors)
-    tensors["quality.gain"] = tensors["quality.gain"] * np.float32(0.5)
+    for name, sign in (("gain", -1), ("inverse_gain", 1)):
+        tensors[f"quality.log_{name}"] = tensors[f"quality.log_{name}"] + np.float32(sign * np.log(2))
     path = empty_store / "half.safetensors"
     path.write_bytes(save_model(bundled.config, tensors, {"name": "half"}))
     half = read_model(path)

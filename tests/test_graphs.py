@@ -249,7 +249,7 @@ def test_a_model_file_gives_its_float_network_back(tmp_path):
 @pytest.mark.parametrize("name", ["gain", "inverse_gain", "g_a", "g_s"])
 def test_a_file_whose_gains_have_another_length_is_refused(tmp_path, name):
     tensors = load(exported_bytes())
-    tensors[f"quality.{name}"] = tensors[f"quality.{name}"][:, 1:].copy()
+    tensors[f"quality.log_{name}"] = tensors[f"quality.log_{name}"][:, 1:].copy()
     path = tmp_path / "short.safetensors"
     path.write_bytes(save_model(CONFIG, tensors, {}))
     with pytest.raises(Corrupt, match="lacks parts"):

@@ -198,7 +198,10 @@ def test_metadata_that_does_not_fit(tmp_path, metadata):
         read(tmp_path, with_metadata(GOOD, **metadata))
 
 
-@pytest.mark.parametrize("name", ["graph.g_a", "graph.g_s", "quality.gain", "quality.inverse_gain", "tables.freqs"])
+PARTS = ["graph.g_a", "graph.g_s", "weights.g_s", "quality.log_gain", "quality.log_inverse_gain", "tables.freqs"]
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_a_file_without_a_part(tmp_path, name):
     """Its id is right: somebody made it so."""
     model = read(tmp_path, GOOD)

@@ -12,13 +12,25 @@ from tadan.entropy import N_SCALES, SCALE_MIN
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.network import EntropyTwin, TwinSizes
 from tadan.exact.plane import LatentPlane
-from tadan.models.config import ModelConfig
+from tadan.models import Model, ModelConfig
 from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule
 from tadan.train.export_entropy import LOG_STEP
 from tadan.train.restore_entropy import fill_entropy
-from twin_examples import CONFIG, FOUR, GROUPS, PAIR, SCHEDULES, exact_arrays, float_model, real_latents, tensors, twin
+from twin_examples import (
+    CONFIG,
+    FOUR,
+    GROUPS,
+    PAIR,
+    SCHEDULES,
+    exact_arrays,
+    float_model,
+    real_latents,
+    stored,
+    tensors,
+    twin,
+)
 
 SIZES = TwinSizes.of(CONFIG)
 
@@ -102,7 +114,7 @@ def test_a_model_file_gives_its_float_network_back():
     network, (y_hat, z_hat) = TadanModel(CONFIG), real_latents()
     with torch.no_grad():
         network.entropy.context.spread.fill_(7.0)
-    fill_entropy(SimpleNamespace(name="small", tensors=tensors()), network)
+    fill_entropy(Model(CONFIG, stored(), {"name": "small"}), network)
     y, z = torch.from_numpy(y_hat) / 64, torch.from_numpy(z_hat) / 64
     for schedule in (SCHEDULES["checkerboard"], FOUR):
         for quality in (1.0, 70.0, 100.0):
@@ -114,7 +126,7 @@ def test_a_model_file_gives_its_float_network_back():
         mine, other = (getattr(one.entropy, name).values.detach() for one in (network, float_model()))
         assert float((mine - other).abs().max()) < 0.1
     with pytest.raises(InvalidInput, match="export it again"):
-        fill_entropy(SimpleNamespace(name="old", tensors={}), network)
+        fill_entropy(Model(CONFIG, {}, {"name": "old"}), network)
 
 
 # --- fast path == naive path ------------------------------------------------------------------------------------------

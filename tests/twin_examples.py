@@ -8,7 +8,7 @@ import torch
 from photo_examples import photo
 from tadan.entropy import ScaleTables
 from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.models.config import ModelConfig
+from tadan.models import Model, ModelConfig
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.train.export import WeightBits
@@ -77,14 +77,21 @@ def real_latents(quality=60):
 
 
 @cache
-def tensors(bits=16):
+def stored(bits=16):
+    """Tensors of a model file."""
     maxima = calibrate(float_model(), [picture("chelsea"), picture("coffee")])
     return entropy_tensors(float_model(), maxima, WeightBits(bits, bits, bits, bits, bits, max(bits, 12)))
 
 
+@cache
+def tensors(bits=16):
+    """The integer networks of a model file, unpacked, under the names of the tensors."""
+    return {f"exact.{name}": value for name, value in Model(CONFIG, stored(bits), {}).exact_arrays().items()}
+
+
 def exact_arrays(bits=16, **changed):
     """Arrays as the twin takes them; a changed one that is None is left out."""
-    arrays = {name[6:]: value for name, value in tensors(bits).items() if name.startswith("exact.")} | changed
+    arrays = {name[6:]: value for name, value in tensors(bits).items()} | changed
     return {name: value for name, value in arrays.items() if value is not None}
 
 

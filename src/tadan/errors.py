@@ -27,7 +27,7 @@ class UnsupportedVersion(TadanError):
 
 
 class ModelMissing(TadanError):
-    """The stream names a model that is neither bundled nor in the model store."""
+    """The model that is needed is neither bundled nor in the model store, or its file holds the decoder alone."""
 
 
 class LimitExceeded(TadanError):

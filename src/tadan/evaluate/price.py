@@ -66,7 +66,7 @@ def measure_price(
         schedule: name or pattern, see :func:`tadan.schedule.parse_schedule`.
         model_name: exported model; None for the bundled one.
         weights: ``ema.safetensors`` of the run that was exported; without it the float network is restored from the
-            model file, whose weights are those of the run rounded to 16 bits.
+            model file, whose weights are those of the run in fewer bits.
     """
     codec = Codec(model_name)
     model = codec.model

@@ -19,6 +19,8 @@ Two more pre-activations are kept until a group's turn comes: the output of the 
 the late sums, which are not shifted before they are activations (exact below 2**53).
 """
 
+QUALITIES = 100  # rows of what depends on the quality, which is 1 for the first
+
 LATENT_FRACTION = 6  # with 4 the coarse means cost 2 % at 0.035 bpp, where scales are near 0.1
 Y_LIMIT = 2**19 - 1
 Z_LIMIT = 2**14 - 1

@@ -31,6 +31,7 @@ from tadan.exact.constants import (
     MASK_LIMIT,
     PRE_EXTRA,
     PRE_LIMIT,
+    QUALITIES,
     Y_LIMIT,
     Z_LIMIT,
 )
@@ -42,7 +43,6 @@ from tadan.exact.steps import Predicted, Step, group_steps
 from tadan.schedule import Schedule
 
 Arrays = Mapping[str, NDArray[Any]]
-QUALITIES = 100
 
 __all__ = ["TwinSizes", "EntropyTwin"]
 
@@ -51,7 +51,7 @@ class EntropyTwin:
     """Integer networks of one model; immutable apart from a cache of mixed kernels, safe to share between threads.
 
     Args:
-        arrays: tensors of the model file whose names begin with ``exact.``, that prefix removed.
+        arrays: what :func:`tadan.exact.packing.unpack_exact` makes of the model file.
         sizes: sizes of the networks.
 
     Raises:

@@ -14,14 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy import N_SCALES, ScaleTables
-from tadan.errors import Corrupt, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
+from tadan.errors import Corrupt, ModelMissing, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.models.config import QUALITY_MAX, TUNES, ModelConfig
+from tadan.exact.packing import SPAN, between, check_exact, unpack_exact
+from tadan.models.config import TUNES, ModelConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
 DTYPES = frozenset({"|u1", "|i1", "<i2", "<i4", "<i8", "<u4", "<f2", "<f4"})  # of tensors (docs/SPEC.md, section 12)
 ID_BYTES = 8
+MOST_LOG_GAIN = 64  # of a factor of a latent or of a block; beyond, products leave the range of float32
 #: Tensors whose bytes, one after the other, are each ONNX graph. Protobuf messages are joined by concatenation: a graph
 #: without weights, then the weights that two graphs share.
 GRAPHS = {
@@ -30,6 +32,10 @@ GRAPHS = {
     "g_s": ("graph.g_s", "weights.g_s"),
     "g_s_gradient": ("graph.g_s_gradient", "weights.g_s"),
 }
+#: Tensors that only encoders read, present or missing together.
+ENCODER_TENSORS = frozenset(
+    {"graph.g_a", "graph.h_a", "graph.g_s_gradient", "quality.log_g_a", "quality.log_gain", "search.curvature"}
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Model:
 
     @cached_property
     def id(self) -> bytes:
-        """First 8 bytes of the SHA-256 over configuration, and name, type, shape and bytes of every tensor."""
+        """Identity of what decodes, :func:`content_id`; streams name it."""
         return content_id(self.config, self.tensors)
 
     @property
@@ -69,7 +75,7 @@ class Model:
     @cached_property
     def tables(self) -> ScaleTables:
         """Integer frequency tables of the scale indices."""
-        tables = ScaleTables.from_arrays(self._below("tables."))
+        tables = ScaleTables.from_arrays(_below(self.tensors, "tables."))
         if tables.n_scales != N_SCALES:
             raise Corrupt(f"the model file holds {tables.n_scales} tables, not {N_SCALES}; fetch or export it again")
         return tables
@@ -77,48 +83,118 @@ class Model:
     @cached_property
     def twin(self) -> EntropyTwin:
         """Integer networks."""
-        return EntropyTwin(self._below("exact."), TwinSizes.of(self.config))
+        return EntropyTwin(self.exact_arrays(), TwinSizes.of(self.config))
+
+    def exact_arrays(self) -> Mapping[str, NDArray[Any]]:
+        """Weights, biases, shifts, tables and rows of the integer networks, unpacked; names without ``exact.``."""
+        return unpack_exact(_below(self.tensors, "exact."), self.config)
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the file holds what encoding needs, not only what decoding needs."""
+        return "graph.g_a" in self.tensors
+
+    def check_encoder(self) -> None:
+        """Make sure that the model can encode.
+
+        Raises:
+            ModelMissing: the file holds the decoder alone.
+        """
+        if not self.has_encoder:
+            raise ModelMissing(
+                f"the file of model {self.name} ({self.id_hex}) holds its decoder alone and cannot encode; "
+                "name the whole model file with --model"
+            )
+
+    def decoder_only(self) -> Model:
+        """The same model, same id, without what only encoders and training tools read."""
+        return Model(self.config, _decoding(self.tensors), self.metadata)
+
+    def to_bytes(self) -> bytes:
+        """The model file."""
+        return save_model(self.config, self.tensors, self.metadata)
 
     def graph(self, name: str) -> bytes:
         """ONNX graph ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``."""
-        return b"".join(self.tensors[part].tobytes() for part in GRAPHS[name])
+        return b"".join(self._tensor(part).tobytes() for part in GRAPHS[name])
 
     def gain(self, quality: int) -> NDArray[np.float32]:
         """Factor of each latent before rounding, float32 (latent,)."""
-        row: NDArray[np.float32] = self.tensors["quality.gain"][quality - 1]
-        return row
+        return self._gains("gain", quality)
 
     def inverse_gain(self, quality: int) -> NDArray[np.float32]:
         """Factor of each latent before g_s, float32 (latent,)."""
-        row: NDArray[np.float32] = self.tensors["quality.inverse_gain"][quality - 1]
-        return row
+        return self._gains("inverse_gain", quality)
 
     def block_gains(self, graph: str, quality: int) -> NDArray[np.float32]:
         """Input ``gains`` of graph ``g_a`` or ``g_s`` at a quality, float32 (1, n, 1, 1)."""
-        row: NDArray[np.float32] = self.tensors[f"quality.{graph}"][quality - 1].astype(np.float32)
-        return row[None, :, None, None]
+        return self._gains(graph, quality)[None, :, None, None]
+
+    def _gains(self, name: str, quality: int) -> NDArray[np.float32]:
+        knots = self._tensor(f"quality.log_{name}")
+        low, high, part = between(quality, len(knots))
+        logs = knots[[low, high]].astype(np.float64)
+        return np.exp((logs[0] * (SPAN - part) + logs[1] * part) / SPAN).astype(np.float32)
 
     @property
     def curvature(self) -> NDArray[np.float32]:
         """Squared levels that a unit of each latent before g_s is worth, float32 (latent,); encoders search with it."""
-        values: NDArray[np.float32] = self.tensors["search.curvature"]
-        return values
+        return self._tensor("search.curvature")
 
     def describe(self) -> dict[str, Any]:
         """Facts for people and for ``tadan info --model``."""
         size = sum(tensor.nbytes for tensor in self.tensors.values())
+        encoder = sum(tensor.nbytes for name, tensor in self.tensors.items() if is_encoders(name))
         facts = {key: value for key, value in self.metadata.items() if key != "proofs"}
         proofs = self.twin.proofs()
         largest = max(proof.total for proof in proofs.values())
         exact = f"{len(proofs)} layers proven, largest sum below 2^{largest.bit_length()} of 2^53"
-        return {"id": self.id_hex, "bytes": size, "config": self.config.to_dict(), "integer networks": exact, **facts}
+        return {
+            "id": self.id_hex,
+            "bytes": size,
+            "decoder bytes": size - encoder,
+            "encoder bytes": encoder,
+            "config": self.config.to_dict(),
+            "integer networks": exact,
+            **facts,
+        }
 
-    def _below(self, prefix: str) -> dict[str, NDArray[Any]]:
-        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+    def _tensor(self, name: str) -> NDArray[Any]:
+        if is_encoders(name):
+            self.check_encoder()
+        return self.tensors[name]
+
+
+def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def is_encoders(name: str) -> bool:
+    """Whether only encoders or training tools read a tensor, so that a file for decoding can do without it."""
+    return name in ENCODER_TENSORS or name.startswith("format.")
 
 
 def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """Identity of a model: what it computes, not what it is called."""
+    """Identity of a model: what its decoder computes, not what it is called, nor how latents are found.
+
+    First 8 bytes of the SHA-256 over configuration, and name, type, shape and bytes of every tensor that decoders read.
+    """
+    return _digest(config, _decoding(tensors))
+
+
+def identity(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Entries of the metadata that name the content: ``id``, and ``encoder`` if the file holds more than a decoder."""
+    decoding = _decoding(tensors)
+    rest = {name: value for name, value in tensors.items() if name not in decoding}
+    ids = {"id": _digest(config, decoding).hex()}
+    return {**ids, "encoder": _digest(config, rest).hex()} if rest else ids
+
+
+def _decoding(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: value for name, value in tensors.items() if not is_encoders(name)}
+
+
+def _digest(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
@@ -136,7 +212,7 @@ def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadat
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(config.to_dict()),
-        "id": content_id(config, tensors).hex(),
+        **identity(config, tensors),
         **metadata,
     }
     return bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header))
@@ -177,19 +253,34 @@ def read_model(path: Path) -> Model:
         raise
     except (ValueError, TypeError, RecursionError) as error:
         raise Corrupt(f"the configuration in model file {path} cannot be read ({error}); fetch it again") from error
-    stated = header.pop("id", "")
     if header.get("tune", "psnr") not in TUNES:
         raise Corrupt(f"model file {path} is made for {header['tune']!r}, which no tadan model is; fetch it again")
     for value in tensors.values():
         value.setflags(write=False)
-    model = Model(config, tensors, header)
-    if model.id_hex != stated:
-        raise Corrupt(f"model file {path} does not match its own id {stated}; fetch or export it again")
-    widths = {"gain": config.latent, "inverse_gain": config.latent, **config.gain_lengths}
-    gains = {name: tensors.get(f"quality.{name}") for name in widths}
-    whole = all(gain is not None and gain.shape == (QUALITY_MAX, widths[name]) for name, gain in gains.items())
-    curvature = tensors.get("search.curvature")
-    whole &= curvature is not None and curvature.shape == (config.latent,)
-    if not whole or any(part not in tensors for parts in GRAPHS.values() for part in parts):
+    stated = {key: header.pop(key) for key in ("id", "encoder") if key in header}
+    if stated != identity(config, tensors):
+        raise Corrupt(f"model file {path} does not match its own id {stated.get('id', '')}; fetch or export it again")
+    if not _is_whole(config, tensors):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
-    return model
+    check_exact(_below(tensors, "exact."), config)
+    return Model(config, tensors, header)
+
+
+def _is_whole(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether all that decoding needs is there, and all or nothing of what encoding needs."""
+    encodes = not ENCODER_TENSORS.isdisjoint(tensors)
+    needed = {part for parts in GRAPHS.values() for part in parts if encodes or not is_encoders(part)}
+    if not needed <= tensors.keys():
+        return False
+    lengths = {"gain": config.latent, "inverse_gain": config.latent, **config.gain_lengths}
+    for name, length in lengths.items():
+        stored = f"quality.log_{name}"
+        if is_encoders(stored) and not encodes:
+            continue
+        knots = tensors.get(stored)
+        if knots is None or knots.shape != (config.knots, length) or knots.dtype.kind != "f":
+            return False
+        if not (np.abs(knots) <= MOST_LOG_GAIN).all():
+            return False
+    curvature = tensors.get("search.curvature")
+    return not encodes or (curvature is not None and curvature.shape == (config.latent,))

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import InvalidInput
-from tadan.exact.convert import by_quality
-from tadan.models import Model, ModelConfig, save_model
-from tadan.models.config import QUALITY_MAX
+from tadan.models import Model, ModelConfig
+from tadan.models.model import MOST_LOG_GAIN
 from tadan.nn import gradient_graph, graphs
 from tadan.nn.by_quality import gains_of
 from tadan.nn.model import TadanModel
@@ -37,15 +36,15 @@ TABLE_SCHEDULES = ("2x2", "4x4", "checkerboard")
 class WeightBits:
     """Width of the integer weights, sign included, by layer.
 
-    With 8 bits the large products stay in float32 (split into pieces); with 16 they run in float64.
+    With 12 bits files hold a quarter less of them than with 16, and pictures take no more bytes (docs/experiments.md).
     """
 
-    hyper: int = 16
-    embed: int = 16
-    bases: int = 16
-    hidden: int = 16
-    outlet: int = 16
-    mask: int = 16
+    hyper: int = 12
+    embed: int = 12
+    bases: int = 12
+    hidden: int = 12
+    outlet: int = 12
+    mask: int = 12
 
 
 def export_tensors(
@@ -76,11 +75,10 @@ def export_tensors(
         ("g_a", gains_of(model.g_a), np.float16),
         ("g_s", gains_of(model.g_s), np.float16),
     ):
-        rows = [by_quality(by.values.detach().double().numpy(), QUALITY_MAX) for by in parts]
-        gains = np.exp(np.concatenate(rows, axis=1)).astype(kind)
-        if not np.isfinite(gains).all():
-            raise InvalidInput(f"the {name} of the network to export is not finite; train it again")
-        out[f"quality.{name}"] = gains
+        knots = np.concatenate([by.values.detach().numpy() for by in parts], axis=1).astype(kind)
+        if not np.isfinite(knots).all() or np.abs(knots).max() > MOST_LOG_GAIN:
+            raise InvalidInput(f"the {name} of the network to export is not finite or far too large; train it again")
+        out[f"quality.log_{name}"] = knots
     out["search.curvature"] = curvature(model, pictures)
     return out
 
@@ -100,7 +98,9 @@ def _graphs(model: TadanModel) -> dict[str, bytes]:
     }
 
 
-def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | None = None) -> tuple[bytes, list[str]]:
+def export_run(
+    run: Path, data: Path, name: str, pictures: int, licence: str | None = None, decoder_only: bool = False
+) -> tuple[bytes, list[str]]:
     """Model file of a run's averaged weights, and a report of the overflow proof of every layer.
 
     Tables are fitted to the residuals that the exported networks leave on training pictures: under the one schedule
@@ -112,6 +112,7 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
         name: of the model.
         pictures: crops of 256x256 to calibrate on.
         licence: of the weights, as their owner grants it; None: the file states none.
+        decoder_only: leave out what only encoding and training tools need.
 
     Raises:
         InvalidInput: the run holds no weights, or the networks do not fit the integer formats.
@@ -147,7 +148,8 @@ def export_run(run: Path, data: Path, name: str, pictures: int, licence: str | N
         metadata["schedule"] = only
     if licence is not None:
         metadata["licence"] = licence
-    return save_model(config, tensors, metadata), report
+    model_file = Model(config, tensors, metadata)
+    return (model_file.decoder_only() if decoder_only else model_file).to_bytes(), report
 
 
 def _specialised(run: Path) -> str:

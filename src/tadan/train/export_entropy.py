@@ -24,6 +24,7 @@ from tadan.exact.constants import (
     PRE_EXTRA,
 )
 from tadan.exact.convert import INT32_MAX, by_quality, fractions_for, to_integer
+from tadan.exact.packing import pack_exact
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.layers import depth_to_space
@@ -89,7 +90,7 @@ def _note_stages(entropy: EntropyModel, y: Tensor, hyper: Tensor, note: Note) ->
 
 
 def entropy_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]], bits: WeightBits) -> Arrays:
-    """``exact.*``, the tensors that :class:`tadan.exact.network.EntropyTwin` reads, and ``format.*``.
+    """``exact.*``, the integer networks as a file stores them (:mod:`tadan.exact.packing`), and ``format.*``.
 
     The latter are the fraction bits of the activations: not needed to decode, but to get the float weights back.
 
@@ -113,7 +114,7 @@ def entropy_tensors(model: TadanModel, maxima: Mapping[str, NDArray[np.float64]]
     out |= to_integer(as_array(layer.weight).T, as_array(layer.bias), k["pre"], k_hidden, bits.hidden).arrays("hidden")
     out |= _outlet(entropy, k["hidden"], bits) | _by_quality(entropy, k["pre"] + PRE_EXTRA)
     formats = {f"format.{name}": value.astype(np.int8) for name, value in k.items()}
-    return {f"exact.{name}": value for name, value in out.items()} | formats
+    return {f"exact.{name}": value for name, value in pack_exact(out).items()} | formats
 
 
 def _hyper(entropy: EntropyModel, k: Formats, bits: WeightBits) -> Arrays:
@@ -179,14 +180,14 @@ def _outlet(entropy: EntropyModel, k_hidden: NDArray[np.int64], bits: WeightBits
     unit = np.where(is_mean, 1.0, 1 / LOG_STEP)  # log scale -> steps of the scale table
     start, k_out = np.where(is_mean, 0.0, math.log(SCALE_MIN)), np.where(is_mean, LATENT_FRACTION, 0)
     outlet = entropy.outlet
-    rows = (by_quality(as_array(entropy.outlet_bias.values), QUALITY_MAX) + as_array(outlet.bias) - start) * unit
-    layer = to_integer(as_array(outlet.weight).T * unit, rows, k_hidden, k_out, bits.outlet, INT32_MAX)
+    knots = (as_array(entropy.outlet_bias.values) + as_array(outlet.bias) - start) * unit
+    layer = to_integer(as_array(outlet.weight).T * unit, knots, k_hidden, k_out, bits.outlet, INT32_MAX)
     return {"outlet.weight": layer.weight, "outlet.shift": layer.shift, "quality.outlet": layer.bias.astype(np.int32)}
 
 
 def _by_quality(entropy: EntropyModel, k_pre: NDArray[np.int64]) -> Arrays:
-    hidden = by_quality(as_array(entropy.hidden_bias.values), QUALITY_MAX) * np.ldexp(1.0, k_pre)
-    z_mean = by_quality(as_array(entropy.z_mean.values), QUALITY_MAX) * 2**LATENT_FRACTION
+    hidden = as_array(entropy.hidden_bias.values) * np.ldexp(1.0, k_pre)
+    z_mean = as_array(entropy.z_mean.values) * 2**LATENT_FRACTION
     z_log_scale = by_quality(as_array(entropy.z_log_scale.values), QUALITY_MAX)
     z_index = np.clip(np.rint((z_log_scale - math.log(SCALE_MIN)) / LOG_STEP), 0, N_SCALES - 1)
     return {

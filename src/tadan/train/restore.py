@@ -1,12 +1,13 @@
 """From a model file back to a trainable float network, so that anyone can fine-tune or study a shipped model.
 
 Transforms come from the weights of the ONNX graphs (half precision, in part 8 bits), the entropy networks from the
-integer weights (16 bits a weight: closer to the trained value than half precision).
+integer weights (12 bits a weight, unless the export chose others).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from tadan.nn.by_quality import ByQuality, gains_of
 from tadan.nn.eight_bits import from_eight_bits
 from tadan.nn.model import TadanModel
 from tadan.train.checkpoint import load_weights
-from tadan.train.restore_entropy import fill_entropy, set_knots
+from tadan.train.restore_entropy import fill_entropy
 
 
 @torch.no_grad()
@@ -29,9 +30,11 @@ def restore(model: Model) -> TadanModel:
     """Float network of a model file; computes the same up to the rounding of the stored weights.
 
     Raises:
+        ModelMissing: the file holds the decoder alone.
         InvalidInput: the file was exported without the formats of its activations.
         Corrupt: a graph lacks a weight.
     """
+    model.check_encoder()
     network = TadanModel(model.config)
     for part, graph in ((network.g_a, "g_a"), (network.entropy.h_a, "h_a"), (network.g_s, "g_s")):
         _fill_by_name(part, graph, model.graph(graph))
@@ -42,7 +45,7 @@ def restore(model: Model) -> TadanModel:
         (gains_of(network.g_a), "g_a"),
         (gains_of(network.g_s), "g_s"),
     ):
-        _fill_gains(vectors, np.log(model.tensors[f"quality.{name}"].astype(np.float64)))
+        _set_gains(vectors, model.tensors[f"quality.log_{name}"])
     return network
 
 
@@ -74,8 +77,8 @@ def initial_weights(name: str) -> dict[str, Tensor]:
     return restore(load_model(name)).state_dict()
 
 
-def _fill_gains(vectors: list[ByQuality], rows: NDArray[np.float64]) -> None:
-    """``rows`` (qualities, gains): logarithms, one vector after the other."""
-    ends = np.cumsum([by.values.shape[1] for by in vectors])
-    for by, part in zip(vectors, np.split(rows, ends[:-1], axis=1), strict=True):
-        set_knots(by, part)
+def _set_gains(vectors: list[ByQuality], knots: NDArray[np.floating[Any]]) -> None:
+    """``knots`` (knots, gains): logarithms, one vector after the other."""
+    whole = torch.from_numpy(knots.astype(np.float32))
+    for by, part in zip(vectors, whole.split([by.values.shape[1] for by in vectors], 1), strict=True):
+        by.values.copy_(part)

@@ -44,7 +44,8 @@ class _Groups:
     """Integer tensors back to float layers."""
 
     def __init__(self, model: Model, entropy: EntropyModel) -> None:
-        self._arrays = {name[6:]: value for name, value in model.tensors.items() if name.startswith("exact.")}
+        self._arrays = model.exact_arrays()
+        self._knots = {name: model.tensors[f"exact.quality.{name}"] for name in ("hidden", "outlet", "z_mean")}
         self._k = {n[7:]: v.astype(np.int64) for n, v in model.tensors.items() if n.startswith("format.")}
         self._entropy, self._config = entropy, entropy.config
 
@@ -63,8 +64,8 @@ class _Groups:
         self._context(k_pre)
         self._late()
         self._outlet()
-        set_knots(entropy.hidden_bias, self._arrays["quality.hidden"] * np.ldexp(1.0, -k_pre))
-        set_knots(entropy.z_mean, self._arrays["quality.z_mean"] * 2.0**-LATENT_FRACTION)
+        _copy(entropy.hidden_bias.values, self._knots["hidden"] * np.ldexp(1.0, -k_pre))
+        _copy(entropy.z_mean.values, self._knots["z_mean"] * 2.0**-LATENT_FRACTION)
         set_knots(entropy.z_log_scale, self._arrays["quality.z_index"] * LOG_STEP + math.log(SCALE_MIN))
 
     def _weight(self, name: str, k_in: Any, k_out: Any) -> tuple[Floats, Floats]:
@@ -116,8 +117,8 @@ class _Groups:
         step = np.where(is_mean, 1.0, LOG_STEP)
         _copy(entropy.outlet.weight, (weight * step).T)
         entropy.outlet.bias.zero_()
-        rows = self._arrays["quality.outlet"] * unit * step
-        set_knots(entropy.outlet_bias, rows + np.where(is_mean, 0.0, math.log(SCALE_MIN)))
+        knots = self._knots["outlet"] * unit * step
+        _copy(entropy.outlet_bias.values, knots + np.where(is_mean, 0.0, math.log(SCALE_MIN)))
 
 
 def set_knots(by: ByQuality, rows: Floats) -> None:
