@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -225,7 +226,7 @@ def test_files_that_are_not_good_streams(change, message, stream, tmp_path):
 
 def test_options_reach_the_codec(photo, fake, monkeypatch):
     fails("encode", photo, "--model", "no-such-model", message="^error: there is no model 'no-such-model'")
-    monkeypatch.setattr("tadan.models.load_model", lambda name: None)
+    monkeypatch.setattr("tadan.models.load_model", lambda name: SimpleNamespace(check_encoder=lambda: None))
     options = ["-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--tile", 64, "--strip"]
     run("encode", photo, *options, "--threads", 3, "--model", "m", "-Q")
     encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5, "tile": 64, "strip": True}

@@ -88,7 +88,7 @@ def encode(
         from tadan.schedule import parse_schedule
 
         chosen = parse_schedule(schedule)
-        codec = files.open_codec(model, threads, fallback)
+        codec = files.open_codec(model, threads, fallback, encodes=True)
 
         def work(job: files.Job) -> None:
             start = time.perf_counter()

@@ -195,14 +195,16 @@ def _check_protected(target: Path, destination: Destination) -> None:
         )
 
 
-def open_codec(model: str | None, threads: int | None, fallback: bool = True) -> Codec:
+def open_codec(model: str | None, threads: int | None, fallback: bool = True, encodes: bool = False) -> Codec:
     """Make the codec that the options ask for; a wrong ``--model`` is one error here, not one per file later."""
     import tadan
 
     if model is not None:
         from tadan.models import load_model
 
-        load_model(model)
+        loaded = load_model(model)
+        if encodes:
+            loaded.check_encoder()
     return tadan.Codec(model=model, threads=threads, fallback=fallback)
 
 

@@ -91,21 +91,38 @@ def _bench(data: Path, start: Start, device: str) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a training run; with --decoder-only also a model, by name or file.")
+    ],
     out: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
-    data: Annotated[Path, typer.Option(help="Training pictures for calibration (never evaluation pictures).")],
+    data: Annotated[
+        Path | None, typer.Option(help="Training pictures for calibration (never evaluation pictures).")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name in the metadata of the model.")] = "photo",
     pictures: Annotated[int, typer.Option(help="Crops of 256x256 to calibrate on.", min=4)] = 16,
     licence: Annotated[
         str | None, typer.Option(help="Licence that you grant for the weights, as the file shall state it.")
     ] = None,
+    decoder_only: Annotated[
+        bool,
+        typer.Option("--decoder-only", help="Leave out what only encoding and training need; the id stays."),
+    ] = False,
 ) -> None:
     """Turn a trained run into a model file: integer networks with overflow proof, tables, ONNX graphs."""
-    need_torch()
     from tadan.files import write_atomically
-    from tadan.train.export import export_run
 
-    data_bytes, report = export_run(run, data, name, pictures, licence)
+    report: list[str] = []
+    if decoder_only and not run.is_dir():
+        from tadan.models import load_model
+
+        data_bytes = load_model(str(run)).decoder_only().to_bytes()
+    elif data is None:
+        raise typer.BadParameter("name the training pictures to calibrate a run with.", param_hint="--data")
+    else:
+        need_torch()
+        from tadan.train.export import export_run
+
+        data_bytes, report = export_run(run, data, name, pictures, licence, decoder_only)
     write_atomically(out, data_bytes)
     for line in report:
         typer.echo(line)

@@ -151,7 +151,7 @@ class Codec:
             InvalidInput: an argument out of range, or a picture that cannot be converted.
             UnreadableInput: a path that is not a readable picture.
             LimitExceeded: the picture has more pixels than ``limits`` allow.
-            ModelMissing: the model named does not exist.
+            ModelMissing: the model named does not exist, or its file holds the decoder alone.
         """
         return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip, tune).data
 
@@ -172,6 +172,7 @@ class Codec:
         plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
         model = self.model
         tune = model.tune if tune is None else check_tune(tune)
+        model.check_encoder()
         planes = read_picture(image, self.limits.max_pixels, strip)
         metadata = sum(map(len, planes.metadata.values()))
         if metadata > self.limits.max_metadata_bytes:
