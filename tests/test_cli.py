@@ -57,7 +57,9 @@ class FakeCodec:
     def __init__(self, model=None, threads=None, fallback=True):
         self.calls.append({"model": model, "threads": threads})
 
-    def encode(self, image, quality=75, schedule="balanced", verify=False, effort=None, tile=None, strip=False):
+    def encode(
+        self, image, quality=75, schedule="balanced", verify=False, effort=None, tile=None, strip=False, tune=None
+    ):
         name = getattr(schedule, "name", schedule)
         options = {
             "quality": quality,
@@ -66,6 +68,7 @@ class FakeCodec:
             "effort": effort,
             "tile": tile,
             "strip": strip,
+            "tune": tune,
         }
         self.calls.append(options)
         buffer = io.BytesIO()
@@ -227,10 +230,10 @@ def test_files_that_are_not_good_streams(change, message, stream, tmp_path):
 def test_options_reach_the_codec(photo, fake, monkeypatch):
     fails("encode", photo, "--model", "no-such-model", message="^error: there is no model 'no-such-model'")
     monkeypatch.setattr("tadan.models.load_model", lambda name: SimpleNamespace(check_encoder=lambda: None))
-    options = ["-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--tile", 64, "--strip"]
+    options = ["-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--tile", 64, "--strip", "--tune", "eye"]
     run("encode", photo, *options, "--threads", 3, "--model", "m", "-Q")
     encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5, "tile": 64, "strip": True}
-    assert fake.calls == [{"model": "m", "threads": 3}, encoded]
+    assert fake.calls == [{"model": "m", "threads": 3}, encoded | {"tune": "eye"}]
     assert photo.with_suffix(".tdn").exists()
 
 
