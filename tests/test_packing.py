@@ -21,7 +21,8 @@ from tadan.models import Model, read_model, save_model
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.by_quality import gains_of
 from tadan.train import export_entropy
-from tadan.train.export import WeightBits, calibrate
+from tadan.train.export import WeightBits
+from tadan.train.export_entropy import calibrate
 from tadan.train.restore import restore
 
 SPEC = Path(__file__).parents[1] / "docs" / "SPEC.md"

@@ -247,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _ship(path: Path, folder: Path) -> Model:
     """Put a model file into the package in place of the bundled one, and remove the golden sets of other models."""
     model = read_model(path)
+    model.check_encoder()
     _ = model.twin, model.tables  # what does not fit is refused before anything is replaced
     write_atomically(BUNDLED / f"{SHIPPED}{SUFFIX}", path.read_bytes())
     for manifest in folder.glob(f"*/{MANIFEST}"):
