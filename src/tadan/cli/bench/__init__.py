@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from tadan.cli.bench.crops import crops
 from tadan.cli.bench.damage import damage
 from tadan.cli.bench.effort import effort
 from tadan.cli.bench.exactness import exactness
@@ -15,7 +16,7 @@ from tadan.cli.bench.speed import speed
 from tadan.cli.bench.tiles import tiles
 
 app = typer.Typer(
-    help="Measure speed, memory, exactness, tiles, damage and the price of integers on your machine.",
+    help="Measure speed, memory, exactness, tiles, damage and the price of integers on your machine; look at crops.",
     no_args_is_help=True,
 )
 
@@ -23,6 +24,7 @@ app.command()(speed)
 app.command()(scale)
 app.command()(effort)
 app.command()(tiles)
+app.command()(crops)
 app.command()(damage)
 app.command()(exactness)
 app.command()(monotone)
