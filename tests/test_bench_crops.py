@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from photo_examples import photo
 from tadan.cli.main import app
-from tadan.evaluate.crops import SIDE, telling_boxes
+from tadan.evaluate.crops import telling_boxes
+from tadan.evaluate.panels import CROP
 
 
 def mean_gradient(image, box):
@@ -23,7 +24,7 @@ def test_boxes_go_from_detail_to_quiet_and_do_not_overlap():
     gradients = [mean_gradient(image, box) for box in boxes]
     assert gradients == sorted(gradients, reverse=True)
     for index, (left, top, right, bottom) in enumerate(boxes):
-        assert (right - left, bottom - top) == (SIDE, SIDE)
+        assert (right - left, bottom - top) == (CROP, CROP)
         for other in boxes[index + 1 :]:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
@@ -48,6 +49,6 @@ def test_a_sheet_for_every_picture_with_rivals_at_our_size(tmp_path):
     assert rates[1] == pytest.approx(rates[0], rel=0.3)
     assert rates[3] == pytest.approx(rates[2], rel=0.3)
     sheet = Image.open(tmp_path / "sheets" / "rocket-q70.webp")
-    assert sheet.height > 3 * 2 * SIDE  # the original, ours, a rival
+    assert sheet.height > 3 * 2 * CROP  # the original, ours, a rival
     wrong = CliRunner().invoke(app, [*arguments, "--against", "gif"])
     assert wrong.exit_code == 2

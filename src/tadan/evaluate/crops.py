@@ -11,26 +11,23 @@ from PIL import Image, ImageDraw, ImageFont
 from tadan.evaluate.codecs import PictureCodec
 from tadan.evaluate.curve import Trial, run_trial
 from tadan.evaluate.matching import match_size
+from tadan.evaluate.panels import CROP, ZOOM, gradient_energy
 from tadan.evaluate.yardsticks import Metric
 
-SIDE, ZOOM = 160, 2  # pixels of the picture a side of a crop, and how much they are magnified
 FLAT = 1.0  # mean gradient in levels, below which an area shows nothing of interest
 _GAP, _LABEL, _FONT = 6, 22, 15
 
 Box = tuple[int, int, int, int]
 
 
-def telling_boxes(image: Image.Image, side: int = SIDE) -> list[Box]:
+def telling_boxes(image: Image.Image, side: int = CROP) -> list[Box]:
     """Three squares that do not overlap if there is room: most detail, middling, and the quietest that is not flat.
 
     Boxes as Pillow takes them, of at most ``side`` pixels; fewer for a picture that has no room for three.
     """
-    grey = np.asarray(image.convert("L"), np.float64)
-    energy = np.zeros_like(grey)
-    energy[:, 1:] += np.abs(np.diff(grey, axis=1))
-    energy[1:, :] += np.abs(np.diff(grey, axis=0))
-    height, width = min(side, grey.shape[0]), min(side, grey.shape[1])
-    rows, cols = (max(1, full // part) for full, part in zip(grey.shape, (height, width), strict=True))
+    energy = gradient_energy(image)
+    height, width = (min(side, full) for full in energy.shape)
+    rows, cols = energy.shape[0] // height, energy.shape[1] // width
     cells = energy[: rows * height, : cols * width].reshape(rows, height, cols, width).mean((1, 3))
     order = [int(one) for one in np.argsort(cells, axis=None) if cells.flat[one] >= FLAT] or [int(cells.argmax())]
     chosen = dict.fromkeys((order[-1], order[len(order) // 2], order[0]))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 CROP = 160  # pixels of the picture shown in each panel
@@ -38,12 +39,18 @@ def detailed_box(image: Image.Image, side: int = CROP, height: int | None = None
 
     It is ``side`` pixels wide and ``height`` (None: as many) high, or less where the picture is smaller.
     """
-    grey = np.asarray(image.convert("L"), dtype=np.float64)
-    energy = np.zeros_like(grey)
-    energy[:, 1:] += np.abs(np.diff(grey, axis=1))
-    energy[1:, :] += np.abs(np.diff(grey, axis=0))
-    height, width = min(height or side, grey.shape[0]), min(side, grey.shape[1])
+    energy = gradient_energy(image)
+    height, width = min(height or side, energy.shape[0]), min(side, energy.shape[1])
     sums = np.pad(energy.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = np.unravel_index(int(np.argmax(boxes)), boxes.shape)
     return int(left), int(top), int(left) + width, int(top) + height
+
+
+def gradient_energy(image: Image.Image) -> NDArray[np.float64]:
+    """How much the grey value of every pixel differs from its left and upper neighbours, in levels: (H, W)."""
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    energy = np.zeros_like(grey)
+    energy[:, 1:] += np.abs(np.diff(grey, axis=1))
+    energy[1:, :] += np.abs(np.diff(grey, axis=0))
+    return energy

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.constants import MAGNITUDE_ENTRIES, MAGNITUDE_LIMIT, QUALITIES
+from tadan.exact.sizes import NetworkConfig
 
 Arrays = Mapping[str, NDArray[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -30,36 +31,7 @@ INTERPOLATED = ("quality.hidden", "quality.outlet", "quality.z_mean")
 _AGAIN = "fetch or export it again"
 
 
-class _Config(Protocol):
-    """What shapes depend on; :class:`tadan.models.config.ModelConfig` documents it."""
-
-    @property
-    def group_sizes(self) -> tuple[int, ...]: ...
-    @property
-    def embed_sizes(self) -> tuple[int, ...]: ...
-    @property
-    def z_channels(self) -> int: ...
-    @property
-    def hyper_widths(self) -> tuple[int, ...]: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def late(self) -> int: ...
-    @property
-    def mask_hidden(self) -> int: ...
-    @property
-    def bases(self) -> int: ...
-    @property
-    def knots(self) -> int: ...
-    @property
-    def latent(self) -> int: ...
-    @property
-    def window(self) -> int: ...
-    @property
-    def visibility_bits(self) -> int: ...
-
-
-def weight_shapes(config: _Config) -> dict[str, tuple[int, ...]]:
+def weight_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every weight, by its name without ``exact.``."""
     first, second, third = config.hyper_widths
     hidden, state, bits, groups = config.hidden, config.mask_hidden, config.visibility_bits, len(config.group_sizes)
@@ -96,7 +68,7 @@ def pack_exact(arrays: Arrays) -> dict[str, NDArray[Any]]:
     return {**arrays, **packed, "magnitude": pack_table(arrays["magnitude"])}
 
 
-def unpack_exact(stored: Arrays, config: _Config) -> dict[str, NDArray[Any]]:
+def unpack_exact(stored: Arrays, config: NetworkConfig) -> dict[str, NDArray[Any]]:
     """Arrays as :class:`tadan.exact.network.EntropyTwin` takes them.
 
     Args:
@@ -115,7 +87,7 @@ def unpack_exact(stored: Arrays, config: _Config) -> dict[str, NDArray[Any]]:
     return out
 
 
-def check_exact(stored: Arrays, config: _Config) -> None:
+def check_exact(stored: Arrays, config: NetworkConfig) -> None:
     """Compare what is packed with the configuration; allocates no more than the file holds.
 
     Raises:

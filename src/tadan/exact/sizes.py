@@ -8,23 +8,76 @@ from typing import Protocol
 from tadan.errors import Corrupt
 
 
-class _Config(Protocol):
-    """What :meth:`TwinSizes.of` reads; :class:`tadan.models.config.ModelConfig` documents it."""
+class NetworkConfig(Protocol):
+    """What the integer networks read of :class:`tadan.models.config.ModelConfig`, which documents it.
+
+    A protocol, because :mod:`tadan.models` is built on this package.
+    """
 
     @property
-    def group_sizes(self) -> tuple[int, ...]: ...
+    def group_sizes(self) -> tuple[int, ...]:
+        """Channels of y of each model group."""
+        ...
+
     @property
-    def embed_sizes(self) -> tuple[int, ...]: ...
+    def embed_sizes(self) -> tuple[int, ...]:
+        """Embedded values of each model group."""
+        ...
+
     @property
-    def z_channels(self) -> int: ...
+    def z_channels(self) -> int:
+        """Channels of z."""
+        ...
+
     @property
-    def radius(self) -> int: ...
+    def hyper_widths(self) -> tuple[int, ...]:
+        """Inner channels of h_s, three of them."""
+        ...
+
     @property
-    def hidden(self) -> int: ...
+    def radius(self) -> int:
+        """Of the context window."""
+        ...
+
     @property
-    def late(self) -> int: ...
+    def hidden(self) -> int:
+        """Channels of the parameter network."""
+        ...
+
     @property
-    def bases(self) -> int: ...
+    def late(self) -> int:
+        """Channels of what groups of a position tell each other."""
+        ...
+
+    @property
+    def mask_hidden(self) -> int:
+        """Channels of the network that reads visibility patterns."""
+        ...
+
+    @property
+    def bases(self) -> int:
+        """Base kernels that a visibility pattern mixes."""
+        ...
+
+    @property
+    def knots(self) -> int:
+        """Supporting points of what depends on quality."""
+        ...
+
+    @property
+    def latent(self) -> int:
+        """Channels of y."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Positions in the context window."""
+        ...
+
+    @property
+    def visibility_bits(self) -> int:
+        """Bits of a visibility pattern."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +93,7 @@ class TwinSizes:
     bases: int
 
     @classmethod
-    def of(cls, config: _Config) -> TwinSizes:
+    def of(cls, config: NetworkConfig) -> TwinSizes:
         """Sizes of a :class:`~tadan.models.config.ModelConfig`.
 
         Raises:
