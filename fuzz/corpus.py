@@ -20,11 +20,11 @@ from PIL import Image
 from tadan.bitstream import STORED_MODEL_ID, Header, Limits, ScheduleField, Stream, read_stream, write_stream
 from tadan.codec import stored
 from tadan.codec.codec import Codec
-from tadan.codec.pictures import pack_alpha
 from tadan.entropy import ScaleTables, StageEncoder
 from tadan.exact.packing import pack_exact, weight_shapes
 from tadan.models import Model, ModelConfig
 from tadan.models.model import GRAPHS
+from tadan.pictures.reading import pack_alpha
 
 FOLDER = Path(__file__).parent / "corpus"
 LIMITS = Limits(max_pixels=2**14, max_metadata_bytes=2**16, max_tiles=64, max_tile_bytes=2**20)

@@ -40,10 +40,7 @@ from tadan.bitstream import (
 )
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.info import inspect
-from tadan.codec.latents import decode_first_stages
-from tadan.codec.pictures import unpack_alpha
 from tadan.codec.salvage import Salvaged
-from tadan.codec.schedule_field import schedule_of
 from tadan.codec.stored import read_tile
 from tadan.entropy import MAX_MAGNITUDE, StageDecoder, StageEncoder
 from tadan.errors import (
@@ -56,8 +53,11 @@ from tadan.errors import (
     UnreadableInput,
     UnsupportedVersion,
 )
+from tadan.latents.coder import decode_first_stages
+from tadan.latents.schedule_field import schedule_of
 from tadan.models import ModelConfig, find_model
 from tadan.models.model import identity, read_model
+from tadan.pictures.reading import unpack_alpha
 
 Result = TypeVar("Result")
 CONTAINER = (NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded)

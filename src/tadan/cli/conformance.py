@@ -114,6 +114,6 @@ def _write(sets: list[GoldenSet], out: Path, threads: int | None, report: Report
 def _facts() -> dict[str, str]:
     import platform
 
-    from tadan.evaluate.facts import machine_facts
+    from tadan.machine import machine_facts
 
     return {**machine_facts(), "platform": platform.platform()}

@@ -75,8 +75,8 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
 
 def _show_model(name: str | None, as_json: bool) -> None:
     from tadan.models import load_model
+    from tadan.models.macs import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, encoder_cost
     from tadan.schedule import get_schedule
-    from tadan.schedule.cost import EXAMPLE_HEIGHT, EXAMPLE_WIDTH, encoder_cost
 
     model = load_model(name)
     costs = _decoder_costs(model)
@@ -121,8 +121,8 @@ class _Costs:
 
 def _decoder_costs(model: Model) -> dict[str, _Costs]:
     """Costs of decoding for every named schedule that the model can run."""
+    from tadan.models.macs import EXAMPLE_PLANE, decoder_cost, sequential_steps
     from tadan.schedule import get_schedule, schedule_names
-    from tadan.schedule.cost import EXAMPLE_PLANE, decoder_cost, sequential_steps
 
     costs, config = {}, model.config
     for name in schedule_names():

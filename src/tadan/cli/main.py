@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import entry_points
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import tadan
-from tadan.cli import bench, schedule
-from tadan.cli.animate import animate
+from tadan.cli import schedule
 from tadan.cli.conformance import conformance
 from tadan.cli.decode import decode
-from tadan.cli.demo import demo
 from tadan.cli.encode import encode
-from tadan.cli.eval import evaluate
 from tadan.cli.finetune import finetune
 from tadan.cli.info import info
 from tadan.cli.report import EXIT_FAILURE, print_error
-from tadan.cli.study import study
 from tadan.cli.train import export, train
 from tadan.cli.verify import verify
 from tadan.errors import TadanError
@@ -72,15 +69,12 @@ app.command()(decode)
 app.command()(info)
 app.command()(verify)
 app.command()(conformance)
-app.command()(demo)
-app.command("eval")(evaluate)
-app.add_typer(bench.app, name="bench")
-schedule.app.command("animate")(animate)
 app.add_typer(schedule.app, name="schedule")
 app.command()(train)
 app.command()(finetune)
 app.command()(export)
-app.command()(study)
+for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody
+    app.add_typer(verb.load(), name=verb.name)
 
 
 def run() -> None:

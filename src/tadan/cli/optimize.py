@@ -15,7 +15,7 @@ from tadan.errors import InvalidInput, UnwritableOutput
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tadan.evaluate.report import Step
+    from tadan.cli.progress import Step
     from tadan.tune import Candidate
 
 BUDGET = 1500  # of the 32,768 subsets of a 4x4 patch; smaller patches are measured completely
@@ -47,11 +47,11 @@ def optimize(
     """
     from rich.console import Console
 
-    from tadan.evaluate.extras import parse_qualities
-    from tadan.evaluate.pictures import list_pictures
-    from tadan.evaluate.report import progress_bar
+    from tadan.cli.progress import progress_bar
     from tadan.files import write_atomically
     from tadan.models import load_model
+    from tadan.optional import parse_qualities
+    from tadan.pictures.folder import list_pictures
     from tadan.schedule.optimize import search
     from tadan.tune import TwinCosts, found_orders, listed_orders, tiling
 

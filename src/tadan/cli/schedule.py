@@ -1,4 +1,4 @@
-"""``tadan schedule``: look at decoding orders, their context and their cost."""
+"""``tadan schedule``: look at decoding orders, their context and their macs."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ def show(
     from rich.panel import Panel
     from rich.table import Table
 
-    from tadan.schedule import ScanSchedule, cost, parse_schedule
+    from tadan.models import macs
+    from tadan.schedule import ScanSchedule, parse_schedule
 
     schedule, config = parse_schedule(name), _config(model)
     if radius is not None:
         config = replace(config, radius=radius)
-    decoder, plane = cost.decoder_cost(schedule, config), cost.EXAMPLE_PLANE
+    decoder, plane = macs.decoder_cost(schedule, config), macs.EXAMPLE_PLANE
     stages = schedule.stage_map(size, size)
-    naive = cost.naive_context_macs_per_pixel(schedule, config, *plane) / 1000
-    count, steps = schedule.stage_count(*plane), cost.sequential_steps(schedule, config, *plane)
+    naive = macs.naive_context_macs_per_pixel(schedule, config, *plane) / 1000
+    count, steps = schedule.stage_count(*plane), macs.sequential_steps(schedule, config, *plane)
     window = 2 * config.radius + 1
 
     console = Console()
@@ -56,11 +57,11 @@ def show(
     panels = [Panel(grid, title=title, expand=False) for grid, title in zip(grids, titles, strict=True)]
     console.print(Columns(panels))
 
-    console.print(f"stages for {cost.EXAMPLE_WIDTH}x{cost.EXAMPLE_HEIGHT} pixels  {count}")
+    console.print(f"stages for {macs.EXAMPLE_WIDTH}x{macs.EXAMPLE_HEIGHT} pixels  {count}")
     if steps != count:
         console.print(f"steps that wait in turn     {steps}, one a stage and channel group in it")
-    console.print(f"anchors (see no neighbour)  {cost.anchor_share(schedule):.2%}")
-    visible = cost.mean_visible(schedule, config.radius)
+    console.print(f"anchors (see no neighbour)  {macs.anchor_share(schedule):.2%}")
+    visible = macs.mean_visible(schedule, config.radius)
     console.print(f"mean visible neighbours     {visible:.1f} in a window of {window}x{window}")
     parts = ", ".join(f"{part} {value:.2f}" for part, value in asdict(decoder).items())
     console.print(f"decoder, kMAC/pixel         {decoder.total:.2f}")
@@ -71,7 +72,7 @@ def show(
     for heading in ("stage", "latents", "visible neighbours", "kMAC/pixel"):
         table.add_column(heading, justify="right")
     alike = isinstance(schedule, ScanSchedule)
-    for stage in cost.stage_costs(schedule, config):
+    for stage in macs.stage_costs(schedule, config):
         share = "" if alike else f"{stage.share:.2%}"
         number = "all" if alike else str(stage.stage)
         table.add_row(number, share, f"{stage.visible:.1f}", f"{stage.kmacs_per_pixel:.3f}")
@@ -111,7 +112,7 @@ def _config(model: str | None) -> ModelConfig:
 def _costs_table() -> Table:
     from rich.table import Table
 
-    from tadan.schedule.cost import EXAMPLE_HEIGHT, EXAMPLE_WIDTH
+    from tadan.models.macs import EXAMPLE_HEIGHT, EXAMPLE_WIDTH
 
     caption = (
         f"stages, and steps that wait for each other, for {EXAMPLE_WIDTH}x{EXAMPLE_HEIGHT} pixels; sees: visible "
@@ -126,19 +127,19 @@ def _costs_table() -> Table:
 
 
 def _add_costs(table: Table, name: str, note: str, schedule: Schedule, config: ModelConfig) -> None:
-    from tadan.schedule import cost
+    from tadan.models import macs
 
-    plane = cost.EXAMPLE_PLANE
+    plane = macs.EXAMPLE_PLANE
     follows = schedule.groups in config.schedule_groups
     table.add_row(
         name,
         note,
         str(schedule.stage_count(*plane)),
-        str(cost.sequential_steps(schedule, config, *plane)) if follows else "-",
+        str(macs.sequential_steps(schedule, config, *plane)) if follows else "-",
         str(schedule.groups),
-        f"{cost.anchor_share(schedule):.2%}",
-        f"{cost.mean_visible(schedule, config.radius):.1f}",
-        f"{cost.decoder_cost(schedule, config).total:.2f}" if follows else "-",
+        f"{macs.anchor_share(schedule):.2%}",
+        f"{macs.mean_visible(schedule, config.radius):.1f}",
+        f"{macs.decoder_cost(schedule, config).total:.2f}" if follows else "-",
     )
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Header
-from tadan.codec.pictures import Planes, to_image, unpack_alpha
 from tadan.codec.tiling import Box, overlap
+from tadan.pictures.reading import Planes, to_image, unpack_alpha
 
 LOST = 128  # every sample of what nothing is known of
 

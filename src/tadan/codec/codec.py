@@ -30,19 +30,19 @@ from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
 from tadan.codec.encoder import Coded, Job, encode_tiles
 from tadan.codec.error_metric import check_tune
 from tadan.codec.fallback import better_form
-from tadan.codec.latents import Latents, Observer
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
 from tadan.codec.parallel import MEMORY, Workers
-from tadan.codec.pictures import Picture, Planes, pack_alpha, read_picture, unpack_alpha
 from tadan.codec.salvage import Rescue, Salvaged
-from tadan.codec.schedule_field import schedule_field
 from tadan.codec.stored import form_of, stored_pixels, tile_of
 from tadan.codec.tiling import Box, check_region, tile_size
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, LimitExceeded
 from tadan.exact.linear import MatMul
+from tadan.latents.coder import Latents, Observer
+from tadan.latents.schedule_field import schedule_field
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
+from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture, unpack_alpha
 from tadan.schedule import Schedule, parse_schedule
 
 # Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.

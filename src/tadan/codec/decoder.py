@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.bitstream import Header, Tile
-from tadan.codec.latents import Y_STRIDE, Latents, decode_first_stages, decode_latents, plane_shape
 from tadan.codec.parallel import Workers
-from tadan.codec.schedule_field import schedule_of
 from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, window
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
+from tadan.latents.coder import Y_STRIDE, Latents, decode_first_stages, decode_latents, plane_shape
+from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model
 from tadan.schedule import Schedule
 
@@ -65,7 +65,7 @@ class TileDecoder:
     def first_stages(self, tile: Tile, box: Box, stages: int | None) -> tuple[Latents, int]:
         """Latents of the first ``stages`` stages (None: all that arrived), the others predicted; how many there were.
 
-        See :func:`~tadan.codec.latents.decode_first_stages`.
+        See :func:`~tadan.latents.coder.decode_first_stages`.
         """
         return decode_first_stages(
             self.model, tile.payload, self.shape(box), self.header.quality, self.schedule, stages, self.matmul

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.codec.error_metric import error_weights
-from tadan.codec.latents import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
 from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
+from tadan.latents.coder import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
 from tadan.models import Model
 from tadan.models.config import quality_lambda
 from tadan.schedule import Schedule
@@ -100,7 +100,7 @@ def refine(
         observe: called with J * pixels (bits) of every trial, plain rounding first; not at all without steps.
 
     Returns:
-        the best trial, for :func:`~tadan.codec.latents.code_latents`.
+        the best trial, for :func:`~tadan.latents.coder.code_latents`.
     """
     y, z = latents
     _, z_hat = round_z(model, z, quality)

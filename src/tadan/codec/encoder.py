@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tadan.bitstream import Tile
 from tadan.bitstream.constants import TILE_MULTIPLE
 from tadan.codec.effort import Scene, refine
-from tadan.codec.latents import Y_STRIDE, Latents, Observer, code_latents
 from tadan.codec.parallel import Workers
-from tadan.codec.pictures import Planes, pack_alpha
 from tadan.codec.tiling import Box, on_latents, window
 from tadan.codec.transforms import Transforms
 from tadan.exact.linear import MatMul
+from tadan.latents.coder import Y_STRIDE, Latents, Observer, code_latents
 from tadan.models import Model, ModelConfig
+from tadan.pictures.reading import Planes, pack_alpha
 from tadan.schedule import Schedule
 
 

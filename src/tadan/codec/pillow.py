@@ -142,7 +142,7 @@ def save_image(image: Image.Image, file: IO[bytes], filename: str | bytes) -> No
     Raises:
         InvalidInput: an option that does not exist or is out of range, or a mode that cannot be coded.
     """
-    from tadan.codec.metadata import with_overrides
+    from tadan.pictures.metadata import with_overrides
 
     options = dict(image.encoderinfo)
     unknown = sorted(set(options) - set(SAVE_OPTIONS))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from tadan.bitstream import Header
 from tadan.bitstream.constants import TILE_MULTIPLE
-from tadan.codec.latents import Y_STRIDE
 from tadan.errors import InvalidInput
+from tadan.latents.coder import Y_STRIDE
 
 WHOLE = 0  # tile size of a picture that is one tile
 TILE_SIDE = 960  # smaller ones cost bits at their borders, larger ones memory (docs/tiles.md)

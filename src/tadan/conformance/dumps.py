@@ -15,12 +15,12 @@ import numpy as np
 
 from tadan.bitstream import Header
 from tadan.codec.codec import Codec
-from tadan.codec.latents import Y_STRIDE, Latents, plane_shape
-from tadan.codec.schedule_field import schedule_of
 from tadan.conformance.golden import LATENTS_SUFFIX, MANIFEST, PIXELS_SUFFIX, STREAM_SUFFIX, GoldenSet
 from tadan.conformance.trace import Trace, trace_latents
 from tadan.errors import Corrupt
 from tadan.files import make_folder, write_atomically
+from tadan.latents.coder import Y_STRIDE, Latents, plane_shape
+from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model, find_model
 from tadan.schedule import Schedule
 

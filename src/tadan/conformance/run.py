@@ -15,8 +15,6 @@ from PIL import Image
 
 from tadan.bitstream import Header, Stream, read_stream
 from tadan.codec.codec import Codec
-from tadan.codec.latents import Y_STRIDE, plane_shape
-from tadan.codec.schedule_field import schedule_of
 from tadan.conformance.dumps import read_dump
 from tadan.conformance.golden import (
     LATENTS_SUFFIX,
@@ -31,6 +29,8 @@ from tadan.conformance.trace import Trace, trace_tile
 from tadan.errors import TadanError, UnreadableInput
 from tadan.exact.linear import MatMul
 from tadan.files import read_bytes
+from tadan.latents.coder import Y_STRIDE, plane_shape
+from tadan.latents.schedule_field import schedule_of
 from tadan.models import find_model
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.codec.latents import UNIT, Latents
 from tadan.conformance.golden import TileRecord, crc
 from tadan.entropy import StageDecoder
 from tadan.errors import TadanError
 from tadan.exact.linear import MatMul
-from tadan.exact.plane import LatentPlane
 from tadan.exact.steps import Step
+from tadan.latents.coder import UNIT, Latents
+from tadan.latents.plane import LatentPlane
 from tadan.models import Model
 from tadan.schedule import Schedule
 
@@ -62,7 +62,7 @@ class Trace:
 def trace_tile(
     model: Model, words: bytes, shape: tuple[int, int], quality: int, schedule: Schedule, matmul: MatMul = np.matmul
 ) -> Trace:
-    """Decode like :func:`tadan.codec.latents.decode_latents`, noting every step; errors end up in the trace.
+    """Decode like :func:`tadan.latents.coder.decode_latents`, noting every step; errors end up in the trace.
 
     Args:
         model: networks and tables.

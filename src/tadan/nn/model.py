@@ -17,7 +17,7 @@ from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
 
 if TYPE_CHECKING:
-    from tadan.nn.search import Search
+    from tadan.train.search import Search
 
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from tadan.models import ModelConfig
 from tadan.nn.model import TadanModel
-from tadan.nn.search import Search
 from tadan.schedule import get_schedule
 from tadan.train.data import HELD_OUT, Pictures, draw_crops
 from tadan.train.device import autocast
 from tadan.train.objective import distortion
 from tadan.train.recipe import CROP_MULTIPLE, Recipe
+from tadan.train.search import Search
 
 QUALITIES = (10, 30, 50, 70, 90)
 SCHEDULE = "balanced"

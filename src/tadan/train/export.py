@@ -20,12 +20,12 @@ from tadan.models.model import MOST_LOG_GAIN
 from tadan.nn import gradient_graph, graphs
 from tadan.nn.by_quality import gains_of
 from tadan.nn.model import TadanModel
-from tadan.nn.search import curvature
 from tadan.nn.shared_weights import share_weights
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
 from tadan.train.export_entropy import calibrate, entropy_tensors
 from tadan.train.recipe import read_settings
+from tadan.train.search import curvature
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
@@ -61,7 +61,7 @@ def export_tensors(
         maxima: what :func:`~tadan.train.export_entropy.calibrate` gave.
         bits: widths of the integer weights.
         tables: frequency tables.
-        pictures: as for :func:`~tadan.nn.search.curvature`.
+        pictures: as for :func:`~tadan.train.search.curvature`.
 
     Raises:
         InvalidInput: a weight is not finite or does not fit its format.

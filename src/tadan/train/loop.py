@@ -18,7 +18,6 @@ from tadan.errors import InvalidInput, TadanError
 from tadan.files import make_folder
 from tadan.models import ModelConfig
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel, lambdas
-from tadan.nn.search import Search, curvature
 from tadan.schedule import Schedule, get_schedule
 from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
@@ -33,6 +32,7 @@ from tadan.train.objective import distortion
 from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
+from tadan.train.search import Search, curvature
 from tadan.train.stopping import StopRequest, TimeLimit
 from tadan.train.world import World, local_rank
 

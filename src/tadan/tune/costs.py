@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from tadan.bitstream import Limits
-from tadan.codec.latents import Y_STRIDE, Latents, encode_latents, plane_shape, residual_symbols
-from tadan.codec.pictures import Picture, read_picture
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.exact.network import EntropyTwin
+from tadan.latents.coder import Y_STRIDE, Latents, encode_latents, plane_shape, residual_symbols
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
+from tadan.pictures.reading import Picture, read_picture
 from tadan.schedule import Schedule, get_schedule
 from tadan.schedule.optimize import Floats, subset_visible
 
@@ -53,7 +53,7 @@ class Samples:
     def predict(self, twin: EntropyTwin, visible: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """Mean (Q6) and scale index, both (n, latent), where ``visible``, bool (1, k, k), can be seen.
 
-        The same integers as :meth:`tadan.exact.plane.LatentPlane.predict`.
+        The same integers as :meth:`tadan.latents.plane.LatentPlane.predict`.
         """
         kernel = twin.kernel(visible)
         context = None
@@ -88,7 +88,7 @@ class TwinCosts:
     Raises:
         InvalidInput: no picture or quality, one that is out of range or too small, or fewer samples than two for every
             picture and quality.
-        UnreadableInput, LimitExceeded: see :func:`tadan.codec.pictures.read_picture`.
+        UnreadableInput, LimitExceeded: see :func:`tadan.pictures.reading.read_picture`.
     """
 
     def __init__(

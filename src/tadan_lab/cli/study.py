@@ -1,0 +1,88 @@
+"""``tadan lab study``: which order, how many stages, at what price. Needs the extras ``train`` and ``eval``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadan.errors import InvalidInput
+
+
+def study(
+    data: Annotated[Path, typer.Argument(help="Folder of training pictures of --crop pixels a side or more.")],
+    pictures: Annotated[Path, typer.Argument(help="Folder of evaluation pictures; nothing is trained on them.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of all files of this study (gigabytes).")] = Path(
+        "runs/study"
+    ),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write study.json, tables.md and plots here.")] = None,
+    speed: Annotated[
+        list[Path] | None, typer.Option(help="Picture to time decoding on, repeatable; do it on an idle machine.")
+    ] = None,
+    qualities: Annotated[str, typer.Option(help="Of the model whose latents are frozen, by commas.")] = "10,34,56",
+    general_steps: Annotated[int, typer.Option(help="Steps of the any-schedule network.", min=1)] = 2600,
+    special_steps: Annotated[int, typer.Option(help="Steps of each specialised network.", min=1)] = 1200,
+    group_steps: Annotated[
+        int, typer.Option(help="Steps of each entropy model with other channel groups.", min=1)
+    ] = 1200,
+    groups: Annotated[
+        str, typer.Option(help="Numbers of channel groups to compare, by commas; empty: the model's, and one.")
+    ] = "",
+    budget: Annotated[int, typer.Option(help="Visible subsets of the 4x4 patch to measure.", min=1200)] = 4000,
+    crop: Annotated[int, typer.Option(help="Pixels a side of the centre of a training picture.", min=128)] = 512,
+    held_out: Annotated[
+        int,
+        typer.Option(help="Training pictures that orders are measured and checked on, and none is trained on.", min=2),
+    ] = 24,
+    jobs: Annotated[int, typer.Option(help="Specialised networks trained side by side.", min=1)] = 2,
+    seeds: Annotated[int, typer.Option(help="Trainings of checkerboard, 2x2, best 4x4 and raster.", min=1, max=3)] = 3,
+    only: Annotated[str, typer.Option(help="Schedules to train specialised networks for, by commas; empty: all.")] = "",
+    model: Annotated[str | None, typer.Option(help="Model, name or path; default: the bundled one.")] = None,
+) -> None:
+    """Train and compare context models for many decoding orders on frozen latents, and search the best orders.
+
+    Freezes the transforms of a model, trains one any-schedule network, measures with it what every latent costs when a
+    given subset of its patch is visible, finds the best schedule for every number of stages, and trains that network
+    further under each schedule alone. It then trains entropy models with other channel groups on the same latents, and
+    times the real decoder. Hours on two cores. Stop it at any time: the same command goes on where it stopped, and only
+    writes the report when everything stands.
+    """
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in ("torch", "onnx")):
+        raise InvalidInput('the study needs torch and onnx; run: pip install "tadan[train,eval]"')
+    if out is not None and any(find_spec(name) is None for name in ("matplotlib", "bjontegaard")):
+        raise InvalidInput('the report needs matplotlib and bjontegaard; run: pip install "tadan[train,eval]"')
+    from tadan.optional import parse_qualities
+    from tadan_lab.study.run import Study, StudyRecipe
+
+    chosen = tuple(parse_qualities(qualities, range(1, 101)))
+    if len(chosen) < 2:
+        raise InvalidInput("a BD-rate needs at least two qualities; give them as --qualities 10,34,56")
+    if crop % 64:
+        raise InvalidInput(f"--crop {crop} is no multiple of 64; give one, such as 512")
+    recipe = StudyRecipe(qualities=chosen, budget=budget, crop=crop, held_out=held_out)
+    recipe = replace(
+        recipe,
+        general=replace(recipe.general, steps=general_steps),
+        special=replace(recipe.special, steps=special_steps),
+        grouped=replace(recipe.grouped, steps=group_steps),
+    )
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    counts = _numbers(groups)
+    Study(run, data, pictures, speed or (), recipe, jobs, seeds, names, counts, model, typer.echo).run()
+    if out is not None:
+        from tadan_lab.study.report import write_report
+
+        for path in write_report(run, out):
+            typer.echo(str(path))
+
+
+def _numbers(text: str) -> list[int]:
+    """Whole numbers by commas."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no list of whole numbers; write --groups 8,1") from error

@@ -1,0 +1,1 @@
+"""Makers of golden sets: what `tadan selftest` and other decoders are checked against."""
