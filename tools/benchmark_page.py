@@ -1,0 +1,370 @@
+"""Writes docs/benchmarks.md and the table of README.md from the JSON files in docs/results.
+
+``python tools/benchmark_page.py`` after a new measurement. No figure of these is typed by hand: tests/docs
+compare the committed text with what this script gives. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+TABLE_BEGIN = "<!-- table of tools/benchmark_page.py -->"
+TABLE_END = "<!-- end of table -->"
+
+NAMES = {
+    "jpeg": "JPEG",
+    "webp": "WebP",
+    "jxl": "JPEG XL",
+    "avif": "AVIF 4:2:0",
+    "avif-444": "AVIF 4:4:4",
+    "avif-psnr": "AVIF 4:2:0, tune=psnr",
+    "avif-444-psnr": "AVIF 4:4:4, tune=psnr",
+    "tadan-first": "Tadan's first generation",
+}
+METRICS = {
+    "ssimulacra2": ("SSIMULACRA2", 1),
+    "butteraugli-3-norm": ("Butteraugli, 3-norm", 2),
+    "psnr-rgb": ("PSNR, dB", 2),
+    "ms-ssim-rgb": ("MS-SSIM", 4),
+}
+Row = Sequence[object]
+
+
+def load(name: str) -> Any:
+    """The parsed JSON file ``docs/results/name``."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def table(head: Sequence[str], rows: Iterable[Row]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """With its sign: ``+1.2 %``."""
+    return f"{value:+.{digits}f} %"
+
+
+def kodak_curve() -> str:
+    """Tadan's own points: one column a quality."""
+    curve = load("seen/kodak/tadan.json")
+    results = curve["results"]
+    rows: list[Row] = [["bits per pixel", *(f"{bpp:.3f}" for bpp in results["bpp"])]]
+    for key, (name, digits) in METRICS.items():
+        rows.append([name, *(f"{value:.{digits}f}" for value in results[key])])
+    return table(["quality", *(str(quality) for quality in curve["meta"]["quality"])], rows)
+
+
+def rates(name: str, anchors: Sequence[str], metrics: Sequence[str]) -> list[list[str]]:
+    """BD-rates of Tadan against each anchor, one row an anchor, one cell a metric."""
+    found: Mapping[tuple[str, str], dict[str, Any]] = {
+        (entry["anchor"].partition(" (given")[0], entry["metric"]): entry for entry in load(name)["bd_rates"]
+    }
+    rows = []
+    for anchor in anchors:
+        cells = [found[anchor, metric] for metric in metrics]
+        least = min(cell["coverage"] for cell in cells)
+        rows.append([NAMES[anchor], *(percent(cell["percent"]) for cell in cells), f"{100 * least:.0f} %"])
+    return rows
+
+
+def seconds(name: str) -> tuple[str, str]:
+    """Median seconds to encode and to decode over the points of a Kodak curve."""
+    results = load(f"seen/kodak/{name}.json")["results"]
+    times = (statistics.median(results[key]) for key in ("encoding_time", "decoding_time"))
+    encode, decode = (f"{time:.3f}" if time < 0.1 else f"{time:.2f}" for time in times)
+    return encode, decode
+
+
+def readme_table() -> str:
+    """What a reader of the README needs: size for equal quality, and seconds."""
+    rivals = ("jpeg", "webp", "jxl", "avif", "avif-444")
+    metrics = ("ssimulacra2", "butteraugli-3-norm", "psnr-rgb")
+    found = rates("seen/kodak/bd-rates.json", rivals, metrics)
+    rows: list[Row] = [["**Tadan**", "", "", "", *seconds("tadan")]]
+    rows += [[*row[:-1], *seconds(rival)] for rival, row in zip(rivals, found, strict=True)]
+    head = ["", "bytes by SSIMULACRA2", "by Butteraugli", "by PSNR", "encode, s", "decode, s"]
+    return table(head, rows)
+
+
+def speed() -> str:
+    """Decode time by schedule."""
+    rows = load("speed-768x512.json")["rows"]
+    base = next(row["decode"] for row in rows if row["schedule"] == "checkerboard")
+    return table(
+        ["schedule", "stages", "bytes", "encode, s", "decode, s", "against checkerboard", "rANS share of decode"],
+        (
+            [
+                row["schedule"],
+                row["stages"],
+                f"{row['bytes']:,}",
+                f"{row['encode']:.3f}",
+                f"{row['decode']:.3f}",
+                f"{row['decode'] / base:.2f}",
+                f"{100 * row['entropy'] / row['decode']:.1f} %",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def price() -> str:
+    """Bits of the integer networks against the float networks."""
+    rows = load("price-kodak.json")["rows"]
+    return table(
+        ["quality", "integers against float"], ([r["quality"], percent(r["integer_percent"], 2)] for r in rows)
+    )
+
+
+def monotone() -> str:
+    """One sentence: do bytes and PSNR rise?"""
+    found = load("monotone-kodak.json")["summary"]
+    return (
+        f"{found['pictures']} pictures of Kodak at {found['qualities']} qualities from 1 to 100, effort 0.\n"
+        f"Steps at which bytes do not rise: {found['steps_with_bytes_not_rising']}; "
+        f"PSNR: {found['steps_with_psnr_not_rising']}."
+    )
+
+
+def exactness() -> str:
+    """Decoding the same files in other ways."""
+    found = load("exactness-kodak.json")
+    rows: list[Row] = [[row["way"], row["pictures"], row["mismatches"]] for row in found["rows"]]
+    pixels: list[Row] = [[row["way"], row["pictures"], row["levels"]] for row in found["pixels"]]
+    return (
+        table(["latents decoded by", "pictures", "differing latents"], rows)
+        + "\n\n"
+        + table(["pixels painted by", "pictures", "levels of 255 apart, at most"], pixels)
+    )
+
+
+def effort() -> str:
+    """BD-rate by PSNR and J against effort 0."""
+    rows = load("effort-kodak.json")["rows"]
+    return table(
+        ["effort", "encode, s", "decode, s", "BD-rate by PSNR", "J"],
+        (
+            [
+                row["effort"],
+                f"{row['encode_s']:.2f}",
+                f"{row['decode_s']:.2f}",
+                percent(row["bd_rate"]["percent"]),
+                percent(row["cost_percent"], 2),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def scale() -> str:
+    """Seconds and peak memory over sizes."""
+
+    def cells(part: Mapping[str, float], pixels: float) -> list[str]:
+        took = part["seconds"]
+        return [f"{took:.2f}", f"{took / pixels:.2f}", f"{part['peak_bytes'] / 2**20:.0f}"]
+
+    rows = load("scale.json")["rows"]
+    head = [
+        "megapixels",
+        "tiles",
+        "encode, s",
+        "s per MP",
+        "peak, MB",
+        "decode, s",
+        "s per MP",
+        "peak, MB",
+        "region, s",
+    ]
+    return table(
+        head,
+        (
+            [
+                f"{row['megapixels']:.3g}",
+                row["tiles"],
+                *cells(row["encode"], row["megapixels"]),
+                *cells(row["decode"], row["megapixels"]),
+                f"{row['region']['seconds']:.2f}",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def tiles() -> str:
+    """Cost of tiles in bytes and at their borders."""
+    rows = load("tiles.json")["summary"]
+    return table(
+        ["tile", "quality", "bytes", "PSNR, dB", "seam, dB", "step, tiles", "step, one tile", "step, original"],
+        (
+            [
+                row["tile"],
+                row["quality"],
+                percent(row["bytes_percent"], 2),
+                f"{row['psnr_change_db']:+.3f}",
+                f"{row['seam_db']:+.3f}",
+                *(f"{row[key]:+.2f}" for key in ("step", "step_one_tile", "step_original")),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def damage() -> str:
+    """What damaged files give back."""
+    rows = load("damage.json")["summary"]
+    return table(
+        ["damage", "bytes hit", "tiles intact", "partial", "files with anything", "refused", "wrong tiles"],
+        (
+            [
+                row["harm"],
+                f"{row['damaged_percent']:.2g} %",
+                f"{row['tiles_intact_percent']:.1f} %",
+                f"{row['tiles_partial_percent']:.1f} %",
+                f"{row['files_percent']:.0f} %",
+                f"{row['refused_percent']:.0f} %",
+                row["wrong"],
+            ]
+            for row in rows
+        ),
+    )
+
+
+def first_generation() -> str:
+    """BD-rates of the first generation's model by PSNR and MS-SSIM on both sets of pictures."""
+    metrics = ("psnr-rgb", "ms-ssim-rgb")
+    rows: list[Row] = []
+    rivals = {"kodak": ("jpeg", "webp", "avif-psnr", "avif-444-psnr")}
+    rivals["photos_2k"] = (*rivals["kodak"], "jxl")
+    for pictures, anchors in rivals.items():
+        rows += [[pictures, *row] for row in rates(f"{pictures}/bd-rates.json", anchors, metrics)]
+    return table(["pictures", "against", "PSNR", "MS-SSIM", "least overlap"], rows)
+
+
+def page() -> str:
+    """The whole of docs/benchmarks.md."""
+    anchors = [name for name in NAMES if (RESULTS / "seen" / "kodak" / f"{name}.json").exists()]
+    measured = load("seen/kodak/tadan.json")
+    at = load("speed-768x512.json")
+    machine = measured["meta"]["measured"]
+    model = measured["description"].partition("bundled (")[2].partition(")")[0]
+    shown = table(
+        ["against", *(name for name, _ in METRICS.values()), "least overlap"],
+        rates("seen/kodak/bd-rates.json", anchors, list(METRICS)),
+    )
+    harm = load("damage.json")
+    sizes = load("scale.json")
+    return f"""\
+# Benchmarks
+
+<!-- Written by tools/benchmark_page.py from the files in docs/results. Change those, or the script, not this page. -->
+
+Every table here is made from a file in [results](results/README.md), which also names the command.
+Seconds are wall clock on {machine["cores"]} cores of one {machine["system"]} machine without a GPU.
+Compare seconds within one table only.
+A BD-rate says how many more (+) or fewer (-) bytes Tadan takes for equal quality.
+"Least overlap" is the share of both curves on which it rests; below one half it says little.
+
+## The bundled model
+
+Model `photo`, id `{model}`: an early branch of a long training, trained for what the eye sees.
+
+### Quality and size
+
+Kodak, {measured["meta"]["dataset"].partition("(")[2].rstrip(")")}, whole files, schedule `balanced`, default effort.
+
+{kodak_curve()}
+
+{shown}
+
+AVIF as Pillow writes it tunes for the eye.
+A form of SSIMULACRA2 is in the training loss, Butteraugli is not.
+The first generation was trained for squared error.
+
+![Quality over bits per pixel](results/seen/kodak/rate-distortion.png)
+
+### Speed by schedule
+
+`{at["picture"]}`, quality {at["quality"]}, effort 0, one thread.
+Medians of {at["repeat"]} rounds, file bytes to pixels.
+
+{speed()}
+
+### Price of integers
+
+Bits of the integer networks against the float networks with the same tables.
+Six pictures of Kodak, schedule `balanced`.
+
+{price()}
+
+### Does a higher quality always give more?
+
+{monotone()}
+
+## The first generation
+
+What follows was measured with the model of commit 7647695 and has not been repeated.
+
+### Quality and size of its files
+
+{first_generation()}
+
+### Exactness
+
+Kodak, quality {load("exactness-kodak.json")["quality"]}, the same files decoded in different ways on one machine.
+
+{exactness()}
+
+### Effort
+
+First four pictures of Kodak, qualities {", ".join(map(str, load("effort-kodak.json")["qualities"]))}, one thread.
+
+{effort()}
+
+### Large pictures
+
+Mosaics of {len(sizes["photographs"])} photographs, quality {sizes["quality"]}, {sizes["threads"]} threads.
+Start-up is included.
+MB are 2^20 bytes of the largest resident set.
+
+{scale()}
+
+![Seconds and peak memory over megapixels](results/scale.png)
+
+### Cost of tiles
+
+{load("tiles.json")["summary"][0]["pictures"]} photographs of about two megapixels, effort 0.
+All is against the same picture in one tile.
+"Seam": change of PSNR within {load("tiles.json")["near_pixels"]} pixels of borders minus the change elsewhere.
+"Step": mean absolute step across borders minus that of the columns and rows beside them, in levels of 255.
+
+{tiles()}
+
+### Damaged files
+
+Quality {harm["quality"]}, tiles of {harm["tile"]} pixels, damage anywhere, header included.
+"Wrong tiles" are called intact although they are not; there must be none.
+
+{damage()}
+"""
+
+
+def readme() -> str:
+    """README.md with its table made anew."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(TABLE_BEGIN)
+    _, _, after = rest.partition(TABLE_END)
+    return f"{before}{TABLE_BEGIN}\n{readme_table()}\n{TABLE_END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
