@@ -242,7 +242,7 @@ def first_generation() -> str:
     """BD-rates of the first generation's model by PSNR and MS-SSIM on both sets of pictures."""
     metrics = ("psnr-rgb", "ms-ssim-rgb")
     rows: list[Row] = []
-    rivals = {"kodak": ("jpeg", "webp", "avif-psnr", "avif-444-psnr")}
+    rivals: dict[str, tuple[str, ...]] = {"kodak": ("jpeg", "webp", "avif-psnr", "avif-444-psnr")}
     rivals["photos_2k"] = (*rivals["kodak"], "jxl")
     for pictures, anchors in rivals.items():
         rows += [[pictures, *row] for row in rates(f"{pictures}/bd-rates.json", anchors, metrics)]
