@@ -11,7 +11,7 @@ from skimage import data as pictures
 import reference_decoder as reference
 import tadan
 from tadan.bitstream import Header, ScheduleField, Stream, Tile, write_stream
-from tadan.latents.coder import encode_latents
+from tadan.latents.coder import LatentCoder
 from tadan.models import load_model
 from tadan.models.store import BUNDLED, bundled_models
 from tadan.schedule import PatternSchedule, get_schedule, schedule_names
@@ -81,7 +81,7 @@ def test_wild_latents_of_two_tiles(codec, model, schedule):
             (rng.normal(size=(*shape, channels)) * 10 ** rng.uniform(-1, 5, (*shape, 1))).astype(np.float32)
             for shape, channels in (((4, cols), product.config.latent), ((1, 1), product.config.z_channels))
         )
-        words, latents, _ = encode_latents(product, y, z, 40, schedule)
+        words, latents, _ = LatentCoder(product, 40, schedule).encode(y, z)
         tiles.append(Tile(latents.checksum(), words))
     named = schedule.name is not None
     pattern = None if named else tuple(tuple(map(tuple, group)) for group in schedule.pattern.tolist())
