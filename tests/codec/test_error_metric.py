@@ -13,12 +13,12 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
 from tadan.codec.effort import Scene, refine
-from tadan.codec.error_metric import AXES, AXIS_WEIGHTS, error_weights, plain_weights
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt, InvalidInput
 from tadan.latents.coder import LatentCoder
 from tadan.models import read_model, save_model
 from tadan.models.config import quality_lambda
+from tadan.models.error_metric import AXES, AXIS_WEIGHTS, error_weights, plain_weights
 from tadan.schedule import get_schedule
 from tadan_lab.measure.perceptual import ssimulacra2
 

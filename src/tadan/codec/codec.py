@@ -28,7 +28,6 @@ from tadan.bitstream import (
 from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
 from tadan.codec.encoder import Coded, TileEncoder
-from tadan.codec.error_metric import check_tune
 from tadan.codec.fallback import better_form
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
 from tadan.codec.parallel import MEMORY, Workers
@@ -41,6 +40,7 @@ from tadan.latents.coder import CodedStep, LatentCoder, Latents
 from tadan.latents.schedule_field import schedule_field
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
+from tadan.models.error_metric import check_tune
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture, unpack_alpha
 from tadan.schedule import Schedule, parse_schedule
 

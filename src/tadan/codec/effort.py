@@ -24,18 +24,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.codec.error_metric import error_weights
 from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
 from tadan.latents.coder import SYMBOL_LIMIT, UNIT, LatentCoder, Trial
 from tadan.models import Model
 from tadan.models.config import quality_lambda
+from tadan.models.error_metric import error_weights
+from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
 
-CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
-FIRST_SIZE = 0.11  # of a Newton step of the diagonal model; at 0.2 the first trial of every other picture overshoots
 BACKTRACK = 0.5  # of the step after a trial that is not better
-RATE_FORCE = 1.2  # above 1, as a latent that costs less also makes its neighbours cheaper
-FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent across several symbols
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +46,7 @@ class Scene:
         around: float32 (h, w, latent), y of g_a there; None if there is no margin. It stands for what the decoder will
             have of the neighbours.
         window: where the tile is in ``around``.
-        tune: whose error is lowered (:mod:`tadan.codec.error_metric`).
+        tune: whose error is lowered (:mod:`tadan.models.error_metric`).
     """
 
     rgb: NDArray[np.uint8]
@@ -59,7 +56,7 @@ class Scene:
 
     @cached_property
     def weights(self) -> Floats:
-        """Of the error in the cells of ``rgb``, as :func:`~tadan.codec.error_metric.error_weights` gives them."""
+        """Of the error in the cells of ``rgb``, as :func:`~tadan.models.error_metric.error_weights` gives them."""
         return error_weights(self.rgb, self.tune)
 
     def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:

@@ -1,8 +1,8 @@
 """Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[demo].
 
 Streams that are released never change: a set that exists is left alone unless --force is given, and that is for
-models that nobody has yet. What a stream decodes to is taken from the product; tests/test_conformance.py checks all of
-it with the independent decoder.
+models that nobody has yet. What a stream decodes to is taken from the product;
+tests/conformance/test_conformance.py checks all of it with the independent decoder.
 """
 
 from __future__ import annotations
