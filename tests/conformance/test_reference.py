@@ -10,6 +10,7 @@ from skimage import data as pictures
 
 import reference_decoder as reference
 import tadan
+from reference_examples import check_agreement
 from tadan.bitstream import Header, ScheduleField, Stream, Tile, write_stream
 from tadan.latents.coder import LatentCoder
 from tadan.models import load_model
@@ -42,16 +43,6 @@ def photographs():
         "17x33": pictures.rocket()[60:93, 310:327],
         "112x83": pictures.chelsea()[80:163, 120:232],
     }
-
-
-def check_agreement(codec, model, data):
-    ours = codec.decode_latents(data)
-    theirs = reference.decode(data, model)
-    assert len(ours) == len(theirs)
-    for one, (z_hat, y_hat) in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one.z_hat, z_hat)
-        np.testing.assert_array_equal(one.y_hat, y_hat)
-    return ours
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)

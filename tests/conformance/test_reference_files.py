@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from test_reference import check_agreement
 
 import reference_decoder as reference
 from model_examples import exported, exported_bytes
 from photo_examples import photo
+from reference_examples import check_agreement
 from tadan.bitstream import Header, Stream, Tile, read_header, read_stream, write_stream
 from tadan.codec.codec import Codec
 from tadan.errors import Corrupt, UnsupportedVersion

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load
-from test_cli import fails, run
 
 import reference_decoder as reference
+from cli_examples import fails, run
 from model_examples import CONFIG, exported, exported_bytes
 from photo_examples import photo
 from tadan.codec.codec import Codec
