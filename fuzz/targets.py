@@ -53,7 +53,7 @@ from tadan.errors import (
     UnreadableInput,
     UnsupportedVersion,
 )
-from tadan.latents.coder import decode_first_stages
+from tadan.latents.coder import LatentCoder
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import ModelConfig, find_model
 from tadan.models.model import identity, read_model
@@ -347,7 +347,7 @@ def _check_arrived(data: bytes, cut: int, stages: int) -> None:
     [whole], model = CODEC.decode_latents(data), find_model(header.model_id)
     shape, schedule = whole.y_hat.shape[:2], schedule_of(header.schedule, model)
     words = found.cut[1].payload if found.cut is not None else b""
-    begun, count = decode_first_stages(model, words, (shape[0], shape[1]), header.quality, schedule)
+    begun, count = LatentCoder(model, header.quality, schedule).decode_prefix(words, (shape[0], shape[1]))
     check(count == stages, "another number of stages arrived")
     for step in model.twin.steps(schedule, (shape[0], shape[1])):
         if step.stage < count:

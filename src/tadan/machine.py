@@ -7,14 +7,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tadan import __version__
-
-_PACKAGES = ("numpy", "onnxruntime", "constriction", "Pillow", "bjontegaard", "matplotlib", "ssimulacra2", "cvvdp")
+_PACKAGES = (
+    "tadan",
+    "numpy",
+    "onnxruntime",
+    "constriction",
+    "Pillow",
+    "bjontegaard",
+    "matplotlib",
+    "ssimulacra2",
+    "cvvdp",
+)
 
 
 def machine_facts() -> dict[str, str]:
     """Return what runs here, by name in reading order: date, versions, BLAS, system, processor, cores."""
-    facts = {"date": time.strftime("%Y-%m-%d"), "tadan": __version__}
+    facts = {"date": time.strftime("%Y-%m-%d")}
     facts["python"] = f"{platform.python_implementation()} {platform.python_version()}"
     for package in _PACKAGES:
         try:

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from skimage import data as pictures
-from typer.testing import CliRunner
 
 import icc_examples
 import tadan
+from cli_examples import command, fails, run
 from tadan.bitstream import MAGIC, Header, ScheduleField, Stream, Tile, read_stream, write_stream
-from tadan.cli.main import app
 from tadan.errors import TadanError, UnreadableInput
 
 WIDTH, HEIGHT = 96, 80
@@ -89,27 +88,6 @@ def fake(monkeypatch):
     FakeCodec.calls = []
     monkeypatch.setattr(tadan, "Codec", FakeCodec, raising=False)
     return FakeCodec
-
-
-def run(*arguments, code=0, stdin=None):
-    """Invoke the command in this process; the result's ``output`` is what both streams show."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-    assert result.exit_code == code, (result.output, result.exception)
-    assert "Traceback" not in result.output
-    return result
-
-
-def fails(*arguments, message):
-    """Invoke a command that must fail with ``message`` (a regular expression) on standard error and nothing more."""
-    result = run(*arguments, code=2)
-    assert re.search(message, result.stderr), result.stderr
-    return result
-
-
-def command(*arguments, **options):
-    """Start the command as users do, in its own process."""
-    line = [sys.executable, "-m", "tadan", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, timeout=60, check=False, **options)
 
 
 # --- the main job, with the real codec ---

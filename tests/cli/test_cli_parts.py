@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import command, fails, run
 
+from cli_examples import command, fails, run
 from codec_examples import CODEC
 from photo_examples import photo
 

@@ -10,7 +10,7 @@ import tadan
 from codec_examples import CODEC
 from photo_examples import CORNERS, photo, psnr
 from tadan.bitstream import Limits, read_stream
-from tadan.codec.codec import Codec
+from tadan.codec.codec import Codec, file_symbols
 from tadan.errors import InvalidInput, LimitExceeded, ModelMissing
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule, ScanSchedule, schedule_names
@@ -161,11 +161,12 @@ def test_threads_are_checked(threads):
         Codec(threads=threads)
 
 
-def test_observers_see_every_symbol():
-    seen = []
-    coded = Codec(threads=1, observe=lambda symbols, index: seen.append((symbols, index))).encode_with_estimate(photo())
+def test_the_symbols_of_a_file_have_the_estimated_bits():
+    coded = CODEC.encode_with_estimate(photo("coffee", 96, 160), tile=64)
     tables = CODEC.model.tables
-    assert sum(tables.bits(*pair).sum() for pair in seen) == pytest.approx(coded.estimated_bits)
+    assert sum(tables.bits(*pair).sum() for pair in file_symbols(coded.data, CODEC.model)) == pytest.approx(
+        coded.estimated_bits
+    )
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ def test_pixel_limits_hold_before_any_work(monkeypatch, tmp_path):
     assert exactly.decode(data).size == (96, 80)
     for work in ("latents_of", "synthesise"):
         monkeypatch.setattr(f"tadan.codec.transforms.Transforms.{work}", lambda *_: pytest.fail("work was done"))
-    monkeypatch.setattr("tadan.codec.decoder.decode_latents", lambda *_: pytest.fail("work was done"))
+    monkeypatch.setattr("tadan.latents.coder.LatentCoder.decode", lambda *_: pytest.fail("work was done"))
     for call in (lambda: less.encode(picture), lambda: less.decode(data), lambda: less.verify(data)):
         with pytest.raises(LimitExceeded, match="max_pixels"):
             call()

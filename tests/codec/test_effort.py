@@ -18,11 +18,11 @@ from tadan.codec.effort import Scene, rate_slope, refine
 from tadan.codec.levels import EFFORT_MAX, STEPS
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
-from tadan.latents.coder import UNIT, Trial, encode_latents, residual_symbols, round_z, try_latents
+from tadan.latents.coder import UNIT, LatentCoder, Trial, residual_symbols
 from tadan.models import load_model
 from tadan.models.config import quality_lambda
 from tadan.schedule import get_schedule
-from tadan.train.search import Search, curvature
+from tadan.train.search import Search, curvature, moved
 
 MODEL = load_model()
 TRANSFORMS = Transforms(MODEL, 1)
@@ -98,9 +98,10 @@ def test_curvature_is_the_mean_square_of_what_a_latent_does():
 def test_a_trial_is_what_would_be_coded(name):
     picture, quality, schedule = photo("rocket", 70, 90), 55, get_schedule(name)
     y, z = TRANSFORMS.analyse(picture, quality)
-    symbols, z_hat = round_z(MODEL, z, quality)
-    trial = try_latents(MODEL, y, z_hat, quality, schedule)
-    _, latents, bits = encode_latents(MODEL, y, z, quality, schedule)
+    coder = LatentCoder(MODEL, quality, schedule)
+    symbols, z_hat = coder.round_z(z)
+    trial = coder.price(y, z_hat)
+    _, latents, bits = LatentCoder(MODEL, quality, schedule).encode(y, z)
     np.testing.assert_array_equal(trial.y_hat, latents.y_hat)
     np.testing.assert_array_equal(trial.y_hat, residual_symbols(y, trial.mean) * UNIT + trial.mean)
     index = np.broadcast_to(MODEL.twin.z_index[quality - 1], z.shape)
@@ -127,12 +128,12 @@ def test_more_effort_never_costs_more(name, quality):
     picture = photo(name, 96, 128)
     costs = []
     y, z = TRANSFORMS.analyse(picture, quality)
-    refine(MODEL, TRANSFORMS, Scene(picture), (y, z), quality, BALANCED, 6, observe=costs.append)
+    refine(LatentCoder(MODEL, quality, BALANCED), TRANSFORMS, Scene(picture), (y, z), 6, observe=costs.append)
     best = np.minimum.accumulate(costs)
     assert best[-1] < 0.995 * costs[0]
     weight = quality_lambda(MODEL.config, quality)
     for steps in (0, 2, 6):
-        trial = refine(MODEL, TRANSFORMS, Scene(picture), (y, z), quality, BALANCED, steps)
+        trial = refine(LatentCoder(MODEL, quality, BALANCED), TRANSFORMS, Scene(picture), (y, z), steps)
         error, _ = TRANSFORMS.error_gradient(trial.y_hat, quality, picture)
         assert weight * error / 3 + trial.bits == pytest.approx(best[steps], rel=1e-6)
 
@@ -177,7 +178,9 @@ def test_the_search_of_the_training_lowers_the_loss_and_teaches_nothing_to_the_e
     costs = []
     for steps in (0, 1, 3):
         search = Search(steps, torch.from_numpy(curvature(model, pictures)))
-        losses = model(pictures, quality, get_schedule("2x2"), hard=True, search=search)
+        plan = get_schedule("2x2")
+        latents = moved(search, model, pictures, quality, plan)
+        losses = model.losses(pictures, quality, plan, latents, hard=True)
         costs.append((lam * 255**2 * losses.mse + losses.y_bpp + losses.z_bpp).detach())
     assert costs[2].log().mean() < costs[0].log().mean() - 0.01
     assert (costs[2] <= costs[0] * 1.01).all()

@@ -13,11 +13,12 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
 from tadan.codec.effort import Scene, refine
-from tadan.codec.error_metric import AXES, AXIS_WEIGHTS, error_weights, plain_weights
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt, InvalidInput
+from tadan.latents.coder import LatentCoder
 from tadan.models import read_model, save_model
 from tadan.models.config import quality_lambda
+from tadan.models.error_metric import AXES, AXIS_WEIGHTS, error_weights, plain_weights
 from tadan.schedule import get_schedule
 from tadan_lab.measure.perceptual import ssimulacra2
 
@@ -82,7 +83,12 @@ def test_a_search_for_the_eye_never_costs_more_and_lowers_what_is_seen(tmp_path)
     latents, costs, found = transforms.analyse(picture, quality), [], {}
     for tune in ("eye", "psnr"):
         trial = refine(
-            model, transforms, Scene(picture, tune=tune), latents, quality, schedule, 6, observe=costs.append
+            LatentCoder(model, quality, schedule),
+            transforms,
+            Scene(picture, tune=tune),
+            latents,
+            6,
+            observe=costs.append,
         )
         error, _ = transforms.error_gradient(trial.y_hat, quality, picture, seen)
         found[tune] = weight * error + trial.bits

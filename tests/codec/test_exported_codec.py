@@ -12,12 +12,12 @@ from model_examples import CONFIG, batch, exported, exported_bytes, float_model
 from photo_examples import photo, psnr
 from tadan.codec import encoder
 from tadan.codec.codec import Codec
-from tadan.codec.error_metric import error_weights
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
 from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.config import quality_lambda
+from tadan.models.error_metric import error_weights
 from tadan.train import export as exporting
 from tadan.train.checkpoint import save_tensors
 from tadan.train.export import WeightBits, export_run, export_tensors

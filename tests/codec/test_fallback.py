@@ -102,7 +102,7 @@ def test_screens_and_drawings_are_kept_without_loss(name):
 @pytest.mark.parametrize("name", CORNERS)
 def test_photographs_are_not_touched(name):
     picture = photo(name, 112, 128)
-    neural = Codec(threads=1, observe=lambda *_: None)  # has no fallback
+    neural = Codec(threads=1, fallback=False)
     for quality in QUALITIES:
         coded = CODEC.encode_with_estimate(picture, quality)
         assert coded.stored is None
@@ -122,12 +122,6 @@ def test_the_guard_looks_at_bits_and_at_the_lossless_size(ndim):
     assert is_unusual(picture, 96 * 128 * 2 // 8, 0.01)  # 2 bits per pixel at such a low quality
     assert is_unusual(np.zeros_like(picture), 1000, 0.01)
     assert not is_unusual(np.zeros_like(picture), 1, 0.01)  # smaller than any other format anyway
-
-
-def test_statistics_are_those_of_the_neural_stream():
-    seen = []
-    Codec(threads=1, observe=lambda symbols, _: seen.append(symbols.size)).encode(unusual()["flat"], 50)
-    assert seen
 
 
 # --- fallback off -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tadan.bitstream import Limits, crc32c, read_header, read_stream, recover
 from tadan.bitstream.varint import encode_varint
 from tadan.codec.canvas import LOST
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, NotOurFile, TadanError, Truncated
-from tadan.latents.coder import decode_first_stages
+from tadan.latents.coder import LatentCoder
 from tadan.models import load_model
 from tadan.schedule import get_schedule
 
@@ -216,7 +216,7 @@ def test_stages_that_arrived_are_those_that_were_written(schedule):
     [tile], [whole] = read_stream(data).tiles, CODEC.decode_latents(data)
     steps, counts = list(model.twin.steps(plan, (5, 6))), []
     for length in (0, 3, 9, *np.linspace(12, len(tile.payload), 9).astype(int)):
-        latents, count = decode_first_stages(model, tile.payload[:length], (5, 6), 70, plan)
+        latents, count = LatentCoder(model, 70, plan).decode_prefix(tile.payload[:length], (5, 6))
         counts.append(count)
         for step in (step for step in steps if step.stage < count):
             np.testing.assert_array_equal(*(step.take(one.y_hat.reshape(30, -1)) for one in (latents, whole)))

@@ -10,8 +10,9 @@ from skimage import data as pictures
 
 import reference_decoder as reference
 import tadan
+from reference_examples import check_agreement
 from tadan.bitstream import Header, ScheduleField, Stream, Tile, write_stream
-from tadan.latents.coder import encode_latents
+from tadan.latents.coder import LatentCoder
 from tadan.models import load_model
 from tadan.models.store import BUNDLED, bundled_models
 from tadan.schedule import PatternSchedule, get_schedule, schedule_names
@@ -44,16 +45,6 @@ def photographs():
     }
 
 
-def check_agreement(codec, model, data):
-    ours = codec.decode_latents(data)
-    theirs = reference.decode(data, model)
-    assert len(ours) == len(theirs)
-    for one, (z_hat, y_hat) in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(one.z_hat, z_hat)
-        np.testing.assert_array_equal(one.y_hat, y_hat)
-    return ours
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 @pytest.mark.parametrize(("name", "quality"), [("48x32", 5), ("33x17", 60), ("17x33", 98)])
 def test_small_photographs(codec, model, photographs, name, quality, schedule):
@@ -81,7 +72,7 @@ def test_wild_latents_of_two_tiles(codec, model, schedule):
             (rng.normal(size=(*shape, channels)) * 10 ** rng.uniform(-1, 5, (*shape, 1))).astype(np.float32)
             for shape, channels in (((4, cols), product.config.latent), ((1, 1), product.config.z_channels))
         )
-        words, latents, _ = encode_latents(product, y, z, 40, schedule)
+        words, latents, _ = LatentCoder(product, 40, schedule).encode(y, z)
         tiles.append(Tile(latents.checksum(), words))
     named = schedule.name is not None
     pattern = None if named else tuple(tuple(map(tuple, group)) for group in schedule.pattern.tolist())

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
-from test_reference import check_agreement
 
 import reference_decoder as reference
 from model_examples import exported, exported_bytes
 from photo_examples import photo
+from reference_examples import check_agreement
 from tadan.bitstream import Header, Stream, Tile, read_header, read_stream, write_stream
 from tadan.codec.codec import Codec
 from tadan.errors import Corrupt, UnsupportedVersion
-from tadan.latents.coder import encode_latents
+from tadan.latents.coder import LatentCoder
 from tadan.latents.schedule_field import schedule_field
 from tadan.models.model import save_model
 from tadan.schedule import PatternSchedule, get_schedule
@@ -70,7 +70,7 @@ def test_wild_latents(four, schedule):
         (rng.normal(size=(*shape, channels)) * 10 ** rng.uniform(-1, 5, (*shape, 1))).astype(np.float32)
         for shape, channels in (((4, 5), product.config.latent), ((1, 2), product.config.z_channels))
     )
-    words, latents, _ = encode_latents(product, y, z, 40, schedule)
+    words, latents, _ = LatentCoder(product, 40, schedule).encode(y, z)
     header = Header(80, 64, "RGB", 40, product.id, schedule_field(schedule))
     [decoded] = check_agreement(codec, model, write_stream(Stream(header, {}, (Tile(latents.checksum(), words),))))
     assert np.abs(decoded.y_hat).max() > 524_287
@@ -85,7 +85,7 @@ def test_a_model_that_saturates_everywhere(four, tmp_path):
     }
     path = tmp_path / "wild.safetensors"
     path.write_bytes(save_model(product.config, tensors, {"name": "wild"}))
-    codec = Codec(path, threads=1, observe=lambda *_: None)  # never stored in another format
+    codec = Codec(path, threads=1, fallback=False)
     model = reference.Model(path.read_bytes())
     for schedule in ("2x2-rotated", "4x4", PAIR):
         check_agreement(codec, model, codec.encode(photo("chelsea", 64, 80), 60, schedule, effort=0))

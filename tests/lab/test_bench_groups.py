@@ -12,7 +12,7 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
-from tadan.latents.coder import UNIT, round_z, try_latents
+from tadan.latents.coder import UNIT, LatentCoder
 from tadan.latents.plane import LatentPlane
 from tadan.schedule import get_schedule, parse_schedule
 from tadan.tune import TwinCosts
@@ -83,7 +83,8 @@ def test_the_search_for_orders_predicts_what_the_codec_predicts(model):
     schedule, quality = get_schedule("balanced"), 50
     costs = TwinCosts(model, (4, 4), [PICTURE], [quality], samples=48, threads=1)
     y, z = Transforms(model, 1).analyse(np.asarray(PICTURE), quality)
-    trial = try_latents(model, y, round_z(model, z, quality)[1], quality, schedule)
+    coder = LatentCoder(model, quality, schedule)
+    trial = coder.price(y, coder.round_z(z)[1])
     for [part] in (costs.measuring, costs.held):
         for number, (_, row, col) in enumerate(part.places.tolist()):
             mean, index = part.predict(model.twin, schedule.visible(0, row, col, model.config.radius))

@@ -6,16 +6,7 @@ import pytest
 from naive_examples import random_latents
 from tadan.codec.effort import rate_slope
 from tadan.errors import Corrupt
-from tadan.latents.coder import (
-    UNIT,
-    code_latents,
-    decode_first_stages,
-    decode_latents,
-    encode_latents,
-    residual_symbols,
-    round_z,
-    try_latents,
-)
+from tadan.latents.coder import UNIT, LatentCoder, residual_symbols
 from tadan.latents.plane import LatentPlane
 from tadan.schedule import PatternSchedule
 from twin_examples import CONFIG, SCHEDULES, coder, real_latents, twin
@@ -33,8 +24,8 @@ def plain(shape, seed=0):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_latents_survive_the_round_trip(name, shape):
     schedule, (y, z) = SCHEDULES[name], plain(shape, len(name))
-    payload, latents, bits = encode_latents(MODEL, y, z, 60, schedule)
-    [decoded] = decode_latents(MODEL, [payload], shape, 60, schedule)
+    payload, latents, bits = LatentCoder(MODEL, 60, schedule).encode(y, z)
+    [decoded] = LatentCoder(MODEL, 60, schedule).decode([payload], shape)
     np.testing.assert_array_equal(decoded.y_hat, latents.y_hat)
     np.testing.assert_array_equal(decoded.z_hat, latents.z_hat)
     near = np.abs(y) < 8000  # beyond, symbols saturate
@@ -45,16 +36,16 @@ def test_latents_survive_the_round_trip(name, shape):
 def test_the_latents_of_a_photograph_survive_the_round_trip():
     y_hat, z_hat = (one[0].astype(np.float32) / UNIT for one in real_latents())
     for schedule in SCHEDULES.values():
-        payload, latents, bits = encode_latents(MODEL, y_hat, z_hat, 60, schedule)
+        payload, latents, bits = LatentCoder(MODEL, 60, schedule).encode(y_hat, z_hat)
         assert 0 < bits <= 8 * len(payload)
-        assert latents.checksum() == decode_latents(MODEL, [payload], (4, 8), 60, schedule)[0].checksum()
+        assert latents.checksum() == LatentCoder(MODEL, 60, schedule).decode([payload], (4, 8))[0].checksum()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_planes_of_a_batch_do_not_influence_each_other(name):
     schedule, shape = SCHEDULES[name], (5, 3)
-    coded = [encode_latents(MODEL, *plain(shape, seed), 40, schedule) for seed in range(3)]
-    together = decode_latents(MODEL, [payload for payload, _, _ in coded], shape, 40, schedule)
+    coded = [LatentCoder(MODEL, 40, schedule).encode(*plain(shape, seed)) for seed in range(3)]
+    together = LatentCoder(MODEL, 40, schedule).decode([payload for payload, _, _ in coded], shape)
     for got, (_, expected, _) in zip(together, coded, strict=True):
         np.testing.assert_array_equal(got.y_hat, expected.y_hat)
         np.testing.assert_array_equal(got.z_hat, expected.z_hat)
@@ -90,17 +81,17 @@ def test_steps_hold_every_latent_once_in_the_documented_order(name):
 
 @pytest.mark.parametrize("name", ["4x4-opt-4", "four"])
 def test_a_trial_tells_what_is_coded(name):
-    """Means, indices and bits of a trial are those of the decoder; observers hear of every step, z first."""
+    """Means, indices and bits of a trial are those of the decoder; a payload tells every step, z first."""
     schedule, (y, z) = SCHEDULES[name], plain((5, 6), 2)
-    z_hat = round_z(MODEL, z, 70)[1]
-    hyper = MODEL.twin.hyper(z_hat[None], 70)
-    trial = try_latents(MODEL, y, z_hat, 70, schedule, hyper=hyper.copy())
-    again = try_latents(MODEL, y, z_hat, 70, schedule)
+    coder_ = LatentCoder(MODEL, 70, schedule)
+    z_hat = coder_.round_z(z)[1]
+    trial = coder_.price(y, z_hat, coder_.hyper(z_hat))
+    again = coder_.price(y, z_hat)
     for one, other in ((trial.y_hat, again.y_hat), (trial.mean, again.mean), (trial.index, again.index)):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(trial.y_hat, residual_symbols(y, trial.mean) * UNIT + trial.mean)
-    told = []
-    payload, latents, bits = code_latents(MODEL, trial, z, 70, schedule, lambda *step: told.append(step))
+    payload, latents, bits = coder_.write(trial, z)
+    told = coder_.symbols_of(payload, (5, 6))
     steps = list(MODEL.twin.steps(schedule, (5, 6)))
     assert len(told) == 1 + len(steps)
     z_bits = MODEL.tables.bits(*told[0]).sum()
@@ -110,29 +101,29 @@ def test_a_trial_tells_what_is_coded(name):
         np.testing.assert_array_equal(one.mean[0], one.step.take(trial.mean.reshape(-1, CONFIG.latent)))
         np.testing.assert_array_equal(one.index[0], index)
         one.settle(symbols[None])
-    np.testing.assert_array_equal(decode_latents(MODEL, [payload], (5, 6), 70, schedule)[0].y_hat, trial.y_hat)
+    np.testing.assert_array_equal(LatentCoder(MODEL, 70, schedule).decode([payload], (5, 6))[0].y_hat, trial.y_hat)
     assert rate_slope(MODEL, y, trial).shape == y.shape
 
 
 def test_the_hyper_input_of_a_trial_is_not_changed():
     """An encoder's search hands the same array to every trial."""
     y, z = plain((4, 4))
-    z_hat = round_z(MODEL, z, 30)[1]
+    z_hat = LatentCoder(MODEL, 30, SCHEDULES["hyper"]).round_z(z)[1]
     hyper = MODEL.twin.hyper(z_hat[None], 30)
     kept = hyper.copy()
     for name in ("hyper", "2x2-rotated"):
-        try_latents(MODEL, y, z_hat, 30, SCHEDULES[name], hyper=hyper)
+        LatentCoder(MODEL, 30, SCHEDULES[name]).price(y, z_hat, hyper)
         np.testing.assert_array_equal(hyper, kept)
 
 
 @pytest.mark.parametrize("name", ["4x4-opt-4", "2x2-rotated", "pair", "hyper"])
 def test_latents_that_arrived_are_exact_and_the_rest_takes_its_means(name):
     schedule, (y, z), shape = SCHEDULES[name], plain((5, 6), 4), (5, 6)
-    payload, whole, _ = encode_latents(MODEL, y, z, 70, schedule)
+    payload, whole, _ = LatentCoder(MODEL, 70, schedule).encode(y, z)
     steps, counts = list(twin().steps(schedule, shape)), []
     rows = whole.y_hat.reshape(-1, CONFIG.latent)
     for length in (0, 3, 9, *np.linspace(12, len(payload), 20).astype(int)):
-        latents, count = decode_first_stages(MODEL, payload[:length], shape, 70, schedule)
+        latents, count = LatentCoder(MODEL, 70, schedule).decode_prefix(payload[:length], shape)
         counts.append(count)
         got = latents.y_hat.reshape(-1, CONFIG.latent)
         for step in steps:
@@ -145,10 +136,10 @@ def test_latents_that_arrived_are_exact_and_the_rest_takes_its_means(name):
 @pytest.mark.parametrize("name", ["4x4-opt-4", "four", "hyper"])
 def test_a_prefix_ends_at_the_stage_that_was_asked_for(name):
     schedule, (y, z), shape = SCHEDULES[name], plain((5, 6), 5), (5, 6)
-    payload, whole, _ = encode_latents(MODEL, y, z, 70, schedule)
+    payload, whole, _ = LatentCoder(MODEL, 70, schedule).encode(y, z)
     total = schedule.stage_count(*shape)
     for stages in range(total + 2):
-        latents, count = decode_first_stages(MODEL, payload, shape, 70, schedule, stages)
+        latents, count = LatentCoder(MODEL, 70, schedule).decode_prefix(payload, shape, stages)
         assert count == min(stages, total)
         plane = LatentPlane(MODEL.twin, whole.z_hat[None], shape, schedule.groups, 70)
         for one in plane.walk(schedule):  # zeros from there on: the means, one group's after the other's
@@ -159,12 +150,12 @@ def test_a_prefix_ends_at_the_stage_that_was_asked_for(name):
 
 def test_damaged_payloads_are_reported():
     y, z = plain((5, 6), 6)
-    payload, _, _ = encode_latents(MODEL, y, z, 50, SCHEDULES["4x4-opt-4"])
+    payload, _, _ = LatentCoder(MODEL, 50, SCHEDULES["4x4-opt-4"]).encode(y, z)
     for wrong in (payload[:-4], payload[:-1], payload[:8], b"", payload + payload[-4:]):
         with pytest.raises(Corrupt):
-            decode_latents(MODEL, [wrong], (5, 6), 50, SCHEDULES["4x4-opt-4"])
+            LatentCoder(MODEL, 50, SCHEDULES["4x4-opt-4"]).decode([wrong], (5, 6))
         with pytest.raises(Corrupt):
-            decode_latents(MODEL, [payload, wrong], (5, 6), 50, SCHEDULES["4x4-opt-4"])
+            LatentCoder(MODEL, 50, SCHEDULES["4x4-opt-4"]).decode([payload, wrong], (5, 6))
 
 
 @pytest.mark.parametrize("name", ["4x4-opt-4", "four"])
@@ -191,8 +182,8 @@ def test_schedules_of_any_number_of_groups_that_divides_are_coded():
     for groups in (1, 2, 4):
         schedule = PatternSchedule(np.arange(groups)[:, None, None])
         y, z = plain((2, 3), groups)
-        payload, latents, _ = encode_latents(MODEL, y, z, 20, schedule)
-        [decoded] = decode_latents(MODEL, [payload], (2, 3), 20, schedule)
+        payload, latents, _ = LatentCoder(MODEL, 20, schedule).encode(y, z)
+        [decoded] = LatentCoder(MODEL, 20, schedule).decode([payload], (2, 3))
         np.testing.assert_array_equal(decoded.y_hat, latents.y_hat)
 
 

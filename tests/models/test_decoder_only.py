@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load
-from test_cli import fails, run
 
 import reference_decoder as reference
+from cli_examples import fails, run
 from model_examples import CONFIG, exported, exported_bytes
 from photo_examples import photo
 from tadan.codec.codec import Codec
@@ -41,7 +41,7 @@ def with_tensors(tensors, folder, **metadata):
 def test_it_decodes_what_the_whole_model_encoded(whole, decoder):
     alone = read_model(decoder)
     assert (alone.id, alone.name, alone.config, alone.metadata) == (whole.id, whole.name, CONFIG, whole.metadata)
-    codec = Codec(whole, threads=1, observe=lambda *_: None)  # never stored in another format
+    codec = Codec(whole, threads=1, fallback=False)
     for quality, schedule in ((1, "2x2"), (60, "4x4-opt-4"), (100, "raster")):
         data = codec.encode(PICTURE, quality, schedule, effort=1)
         other = Codec(alone, threads=1)

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from test_cli import run
 
+from cli_examples import run
 from model_examples import exported_bytes
 from tadan.errors import InvalidInput
 from tadan.models import ModelConfig

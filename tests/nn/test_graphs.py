@@ -12,9 +12,9 @@ from safetensors.numpy import load
 
 from model_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
 from tadan.cli.settings import parse_settings
-from tadan.codec.error_metric import AXES
 from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, load_model, read_model, save_model
+from tadan.models.error_metric import AXES
 from tadan.models.model import content_id
 from tadan.nn import layers, transforms
 from tadan.nn.by_quality import gains_of

@@ -1,4 +1,4 @@
-"""Bytes to tiles and words to symbols, sections 1 to 5 and 10 of docs/SPEC.md: a part of tests/reference_decoder.py."""
+"""Bytes to tiles and words to symbols, docs/SPEC.md sections 1 to 5 and 10: part of the reference decoder."""
 
 
 class Invalid(Exception):

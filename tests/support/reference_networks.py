@@ -1,4 +1,4 @@
-"""Model file and integer networks, sections 9 and 12 of docs/SPEC.md: a part of tests/reference_decoder.py."""
+"""Model file and integer networks, sections 9 and 12 of docs/SPEC.md: part of tests/support/reference_decoder.py."""
 
 import hashlib
 import json

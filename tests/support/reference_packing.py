@@ -1,4 +1,4 @@
-"""Packed tensors of a model file, section 12.1 of docs/SPEC.md: a part of tests/reference_decoder.py."""
+"""Packed tensors of a model file, section 12.1 of docs/SPEC.md: part of tests/support/reference_decoder.py."""
 
 import numpy as np
 

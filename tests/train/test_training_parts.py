@@ -111,12 +111,16 @@ def test_matrices_at_the_edges_move_less():
     edges = {name for name in trained if is_edge(name)}
     assert edges == {"g_a.inlet.weight", "g_a.outlet.weight", "g_s.inlet.weight", "g_s.to_grid.weight",
                      "g_s.outlet.weight"}  # fmt: skip
-    optimizers = make_optimizers(trained, Recipe(edge_lr=0.1, transform_lr=0.5))
+    optimizers = make_optimizers(trained, Recipe(edge_lr=0.1, transform_lr=0.5, kernel_lr=0.75))
     set_learning_rate(optimizers, 2.0)
     rates = {id(value): group["lr"] for one in optimizers for group in one.param_groups for value in group["params"]}
     assert {rates[id(trained[name])] for name in edges} == {0.2}
     inside = {name for name in trained if name.startswith(("g_a.", "g_s."))} - edges
-    assert {rates[id(trained[name])] for name in inside} == {1.0}
+    matrices = {name for name in inside if trained[name].ndim == 2 and name.endswith("weight")}
+    assert {rates[id(trained[name])] for name in matrices} == {1.0}
+    rest = inside - matrices
+    assert {"g_s.blocks.0.spatial.weight", "g_s.renderer.0.log_gain.values", "g_a.inlet.bias"} <= rest
+    assert {rates[id(trained[name])] for name in rest} == {1.5}
     assert {rates[id(value)] for name, value in trained.items() if name not in inside | edges} == {2.0}
 
 

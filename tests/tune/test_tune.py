@@ -14,7 +14,7 @@ from tadan.bitstream import read_stream
 from tadan.cli.main import app
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, UnreadableInput
-from tadan.latents.coder import encode_latents, residual_symbols
+from tadan.latents.coder import LatentCoder, residual_symbols
 from tadan.latents.plane import LatentPlane
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule, get_schedule, parse_schedule, save_schedule, stored_names
@@ -39,13 +39,11 @@ def costs(picture):
 
 @pytest.fixture(scope="module")
 def coded(picture):
-    """y, and latents and observed stages of the coded picture, in the order under which costs are measured."""
+    """y, and latents and stages of the coded picture, in the order under which costs are measured."""
     y, z = Transforms(MODEL, 1).analyse(picture, QUALITY)
-    stages = []
-    _, latents, _ = encode_latents(
-        MODEL, y, z, QUALITY, BALANCED, observe=lambda *one: stages.append([part.copy() for part in one])
-    )
-    return y, latents, stages
+    coder = LatentCoder(MODEL, QUALITY, BALANCED)
+    words, latents, _ = coder.encode(y, z)
+    return y, latents, coder.symbols_of(words, latents.y_hat.shape[:2])
 
 
 def rows_of(samples, width, positions):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,7 @@ from tadan.bitstream import (
 )
 from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
-from tadan.codec.encoder import Coded, Job, encode_tiles
-from tadan.codec.error_metric import check_tune
+from tadan.codec.encoder import Coded, TileEncoder
 from tadan.codec.fallback import better_form
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
 from tadan.codec.parallel import MEMORY, Workers
@@ -37,11 +36,11 @@ from tadan.codec.stored import form_of, stored_pixels, tile_of
 from tadan.codec.tiling import Box, check_region, tile_size
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, LimitExceeded
-from tadan.exact.linear import MatMul
-from tadan.latents.coder import Latents, Observer
+from tadan.latents.coder import CodedStep, LatentCoder, Latents
 from tadan.latents.schedule_field import schedule_field
 from tadan.models import Model, find_model, load_model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
+from tadan.models.error_metric import check_tune
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture, unpack_alpha
 from tadan.schedule import Schedule, parse_schedule
 
@@ -88,12 +87,10 @@ class Codec:
         model: name or path of the model to encode with, and to try first when decoding; None for the bundled one.
         threads: threads of the networks and matrix products; None for all cores. Results do not depend on it.
         limits: sizes above which streams and pictures are refused.
-        matmul: backend of the integer products, for exactness checks; results do not depend on it.
-        observe: called with the symbols and scale indices of every stage that is encoded, for statistics.
         memory: bytes that the process should stay below; it bounds how many tiles are worked on at a time. The pixels
             of the picture and the work on one tile are always needed.
         fallback: store pictures unlike photographs as WebP, PNG or JPEG where that is better (docs/fallback.md); if
-            False, only warn. Off without a warning when ``observe`` is given.
+            False, only warn.
     """
 
     def __init__(
@@ -101,8 +98,6 @@ class Codec:
         model: str | Path | Model | None = None,
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
-        matmul: MatMul = np.matmul,
-        observe: Observer | None = None,
         fallback: bool = True,
         memory: int = MEMORY,
     ) -> None:
@@ -112,7 +107,6 @@ class Codec:
         self.threads, self.memory = threads, memory
         self.limits = limits
         self.fallback = fallback
-        self._matmul, self._observe = matmul, observe
         self._transforms: dict[tuple[bytes, int], Transforms] = {}
         self._lock = threading.Lock()
 
@@ -190,8 +184,8 @@ class Codec:
         boxes = list(header.tile_boxes())
         with self._workers(boxes, SEARCH_BYTES if steps else ENCODE_BYTES).open() as workers:
             transforms = self._transforms_of(model, workers.inner)
-            job = Job(model, transforms, quality, plan, steps, tune, self._matmul, self._observe)
-            coded = encode_tiles(job, planes, boxes, workers, keep=len(boxes) == 1)
+            encoder = TileEncoder(LatentCoder(model, quality, plan), transforms, steps, tune)
+            coded = encoder.encode_all(planes, boxes, workers)
         stream = Stream(header, dict(planes.metadata), tuple(one.tile for one in coded))
         stored = self._stored_instead(planes, stream, coded)
         bits = sum(one.bits for one in coded)
@@ -303,8 +297,6 @@ class Codec:
 
     def _stored_instead(self, planes: Planes, stream: Stream, coded: Sequence[Coded]) -> tuple[str, bytes] | None:
         """Format and file to write instead of the latents, if the picture is better stored."""
-        if self._observe is not None:
-            return None
         grey, header = planes.mode.startswith("L"), stream.header
 
         def decoded() -> NDArray[np.uint8]:
@@ -337,7 +329,7 @@ class Codec:
         return Workers(self.threads, len(boxes), pixel_bytes * max(areas), PICTURE_BYTES * sum(areas), self.memory)
 
     def _decoder(self, header: Header) -> TileDecoder:
-        return TileDecoder(header, self._model_of(header), self._matmul)
+        return TileDecoder(header, self._model_of(header))
 
     def _model_of(self, header: Header) -> Model:
         if self._named is not None and self.model.id == header.model_id:
@@ -350,6 +342,23 @@ class Codec:
             if key not in self._transforms:
                 self._transforms[key] = Transforms(model, threads)
             return self._transforms[key]
+
+
+def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)
+    """What the tiles of a file code, for statistics: of each tile z, then every step of y.
+
+    Args:
+        data: a file that holds latents.
+        model: that it was made with.
+        limits: sizes above which it is refused.
+
+    Raises:
+        NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded: as their names say.
+    """
+    stream = read_stream(data, limits)
+    decoder = TileDecoder(stream.header, model)
+    for tile, box in zip(stream.tiles, stream.header.tile_boxes(), strict=True):
+        yield from decoder.symbols(tile, box)
 
 
 _MANY = 2**31

@@ -15,10 +15,9 @@ from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, window
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
-from tadan.latents.coder import Y_STRIDE, Latents, decode_first_stages, decode_latents, plane_shape
+from tadan.latents.coder import Y_STRIDE, CodedStep, LatentCoder, Latents, plane_shape
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model
-from tadan.schedule import Schedule
 
 #: number of a tile -> its y_hat, int32 (h, w, latent), Q6; None if it is lost
 Source = Callable[[int], NDArray[np.int32] | None]
@@ -34,16 +33,17 @@ class TileDecoder:
 
     header: Header
     model: Model
-    matmul: MatMul
+    matmul: MatMul = np.matmul
 
     def shape(self, box: Box) -> tuple[int, int]:
         """(h, w) of the latent plane of a tile."""
         return plane_shape(box[2], box[3], Y_STRIDE)
 
     @cached_property
-    def schedule(self) -> Schedule:
-        """Of the file; UnsupportedVersion if this version or this model cannot run it."""
-        return schedule_of(self.header.schedule, self.model)
+    def coder(self) -> LatentCoder:
+        """Of the file; UnsupportedVersion if this version or this model cannot run its schedule."""
+        schedule = schedule_of(self.header.schedule, self.model)
+        return LatentCoder(self.model, self.header.quality, schedule, self.matmul)
 
     def latents(self, tile: Tile, box: Box) -> Latents:
         """All latents of a tile, checked.
@@ -51,10 +51,7 @@ class TileDecoder:
         Raises:
             Corrupt: they are not those that were encoded.
         """
-        header = self.header
-        [latents] = decode_latents(
-            self.model, [tile.payload], self.shape(box), header.quality, self.schedule, self.matmul
-        )
+        [latents] = self.coder.decode([tile.payload], self.shape(box))
         if latents.checksum() != tile.latents_crc:
             raise Corrupt(
                 "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
@@ -65,15 +62,17 @@ class TileDecoder:
     def first_stages(self, tile: Tile, box: Box, stages: int | None) -> tuple[Latents, int]:
         """Latents of the first ``stages`` stages (None: all that arrived), the others predicted; how many there were.
 
-        See :func:`~tadan.latents.coder.decode_first_stages`.
+        See :meth:`~tadan.latents.coder.LatentCoder.decode_prefix`.
         """
-        return decode_first_stages(
-            self.model, tile.payload, self.shape(box), self.header.quality, self.schedule, stages, self.matmul
-        )
+        return self.coder.decode_prefix(tile.payload, self.shape(box), stages)
+
+    def symbols(self, tile: Tile, box: Box) -> list[CodedStep]:
+        """What a tile codes, step after step; see :meth:`~tadan.latents.coder.LatentCoder.symbols_of`."""
+        return self.coder.symbols_of(tile.payload, self.shape(box))
 
     def stage_count(self, box: Box) -> int:
         """Stages of y in a tile; small tiles may lack some of the schedule's."""
-        return len(self.schedule.plan(*self.shape(box), self.model.config.radius))
+        return len(self.coder.schedule.plan(*self.shape(box), self.model.config.radius))
 
 
 def tiles_for(header: Header, model: Model | None, region: Box) -> set[int]:

@@ -24,20 +24,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.codec.error_metric import error_weights
 from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
-from tadan.exact.linear import MatMul
-from tadan.latents.coder import SYMBOL_LIMIT, UNIT, Trial, round_z, try_latents
+from tadan.latents.coder import SYMBOL_LIMIT, UNIT, LatentCoder, Trial
 from tadan.models import Model
 from tadan.models.config import quality_lambda
-from tadan.schedule import Schedule
+from tadan.models.error_metric import error_weights
+from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
 
-CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
-FIRST_SIZE = 0.11  # of a Newton step of the diagonal model; at 0.2 the first trial of every other picture overshoots
 BACKTRACK = 0.5  # of the step after a trial that is not better
-RATE_FORCE = 1.2  # above 1, as a latent that costs less also makes its neighbours cheaper
-FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent across several symbols
 
 Floats = NDArray[np.float32]
 
@@ -51,7 +46,7 @@ class Scene:
         around: float32 (h, w, latent), y of g_a there; None if there is no margin. It stands for what the decoder will
             have of the neighbours.
         window: where the tile is in ``around``.
-        tune: whose error is lowered (:mod:`tadan.codec.error_metric`).
+        tune: whose error is lowered (:mod:`tadan.models.error_metric`).
     """
 
     rgb: NDArray[np.uint8]
@@ -61,7 +56,7 @@ class Scene:
 
     @cached_property
     def weights(self) -> Floats:
-        """Of the error in the cells of ``rgb``, as :func:`~tadan.codec.error_metric.error_weights` gives them."""
+        """Of the error in the cells of ``rgb``, as :func:`~tadan.models.error_metric.error_weights` gives them."""
         return error_weights(self.rgb, self.tune)
 
     def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:
@@ -76,36 +71,30 @@ class Scene:
 
 
 def refine(
-    model: Model,
+    coder: LatentCoder,
     transforms: Transforms,
     scene: Scene,
     latents: tuple[Floats, Floats],
-    quality: int,
-    schedule: Schedule,
     steps: int,
-    matmul: MatMul = np.matmul,
     observe: Callable[[float], None] = lambda cost: None,
 ) -> Trial:
     """Rounded latents that cost no more than those of g_a.
 
     Args:
-        model: networks and tables.
+        coder: with the schedule that y will be coded under.
         transforms: of the same model.
         scene: the picture.
         latents: y and z of the tile, of :meth:`Transforms.latents_of` and :meth:`Transforms.hyper_of`.
-        quality: 1..100.
-        schedule: decoding order that y will be coded under.
         steps: trials after plain rounding; each costs about two decodes.
-        matmul: backend of the integer products.
         observe: called with J * pixels (bits) of every trial, plain rounding first; not at all without steps.
 
     Returns:
-        the best trial, for :func:`~tadan.latents.coder.code_latents`.
+        the best trial, for :meth:`~tadan.latents.coder.LatentCoder.write`.
     """
-    y, z = latents
-    _, z_hat = round_z(model, z, quality)
-    hyper = model.twin.hyper(z_hat[None], quality, matmul)
-    best = trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
+    (y, z), model, quality = latents, coder.model, coder.quality
+    _, z_hat = coder.round_z(z)
+    hyper = coder.hyper(z_hat)
+    best = trial = coder.price(y, z_hat, hyper)
     if steps == 0:
         return best
     weight = quality_lambda(model.config, quality) / 3  # bits per squared level of one sample
@@ -124,7 +113,7 @@ def refine(
             size *= BACKTRACK
         if step < steps:
             y = start - np.float32(size) * move
-            trial = try_latents(model, y, z_hat, quality, schedule, matmul, hyper)
+            trial = coder.price(y, z_hat, hyper)
     return best
 
 

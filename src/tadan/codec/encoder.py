@@ -14,25 +14,9 @@ from tadan.codec.effort import Scene, refine
 from tadan.codec.parallel import Workers
 from tadan.codec.tiling import Box, on_latents, window
 from tadan.codec.transforms import Transforms
-from tadan.exact.linear import MatMul
-from tadan.latents.coder import Y_STRIDE, Latents, Observer, code_latents
-from tadan.models import Model, ModelConfig
+from tadan.latents.coder import Y_STRIDE, LatentCoder, Latents
+from tadan.models import ModelConfig
 from tadan.pictures.reading import Planes, pack_alpha
-from tadan.schedule import Schedule
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all tiles of a picture share. Attributes as of :class:`~tadan.codec.codec.Codec` and its ``encode``."""
-
-    model: Model
-    transforms: Transforms
-    quality: int
-    schedule: Schedule
-    steps: int
-    tune: str
-    matmul: MatMul
-    observe: Observer | None
 
 
 @dataclass(frozen=True)
@@ -44,35 +28,50 @@ class Coded:
     bits: float
 
 
-def encode_tiles(job: Job, planes: Planes, boxes: Sequence[Box], workers: Workers, keep: bool) -> list[Coded]:
-    """Encode every tile; results are without latents unless ``keep``, as a large picture has a lot of them."""
+@dataclass(frozen=True)
+class TileEncoder:
+    """Encodes the tiles of one picture.
 
-    def one(box: Box) -> Coded:
-        coded = encode_tile(job, planes, box)
-        return coded if keep else replace(coded, latents=None)
+    Attributes:
+        coder: of its quality and schedule.
+        transforms: of the coder's model.
+        steps: of the search for latents that cost less; 0: none.
+        tune: error that the search lowers.
+    """
 
-    # Statistics are told the stages in order.
-    return [one(box) for box in boxes] if job.observe is not None else workers.map(one, boxes)
+    coder: LatentCoder
+    transforms: Transforms
+    steps: int
+    tune: str
 
+    def encode_all(self, planes: Planes, boxes: Sequence[Box], workers: Workers) -> list[Coded]:
+        """Encode every tile. Latents are kept of a single one only, as a large picture has a lot of them."""
 
-def encode_tile(job: Job, planes: Planes, box: Box) -> Coded:
-    """Encode the tile of ``planes`` that ``box`` covers."""
-    height, width = planes.rgb.shape[:2]
-    seen = window(box, analysis_margin(job.model.config), width, height)
-    analysed = job.transforms.latents_of(planes.rgb[seen.rows_cols], job.quality)
-    own = on_latents(seen.inner)
-    rows, cols = analysed.shape[:2]
-    near = window(own, job.model.config.reach, cols, rows)
-    y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
-    z = job.transforms.hyper_of(y)
-    scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near, job.tune)
-    trial = refine(job.model, job.transforms, scene, (y, z), job.quality, job.schedule, job.steps, job.matmul)
-    payload, latents, bits = code_latents(job.model, trial, z, job.quality, job.schedule, job.observe)
-    alpha = None
-    if planes.alpha is not None:
-        left, top, w, h = box
-        alpha = pack_alpha(planes.alpha[top : top + h, left : left + w])
-    return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
+        def one(box: Box) -> Coded:
+            coded = self.encode(planes, box)
+            return coded if len(boxes) == 1 else replace(coded, latents=None)
+
+        return workers.map(one, boxes)
+
+    def encode(self, planes: Planes, box: Box) -> Coded:
+        """Encode the tile of ``planes`` that ``box`` covers."""
+        config, quality = self.coder.model.config, self.coder.quality
+        height, width = planes.rgb.shape[:2]
+        seen = window(box, analysis_margin(config), width, height)
+        analysed = self.transforms.latents_of(planes.rgb[seen.rows_cols], quality)
+        own = on_latents(seen.inner)
+        rows, cols = analysed.shape[:2]
+        near = window(own, config.reach, cols, rows)
+        y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
+        z = self.transforms.hyper_of(y)
+        scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near, self.tune)
+        trial = refine(self.coder, self.transforms, scene, (y, z), self.steps)
+        payload, latents, bits = self.coder.write(trial, z)
+        alpha = None
+        if planes.alpha is not None:
+            left, top, w, h = box
+            alpha = pack_alpha(planes.alpha[top : top + h, left : left + w])
+        return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
 
 
 def analysis_margin(config: ModelConfig) -> int:

@@ -29,7 +29,7 @@ from tadan.conformance.trace import Trace, trace_tile
 from tadan.errors import TadanError, UnreadableInput
 from tadan.exact.linear import MatMul
 from tadan.files import read_bytes
-from tadan.latents.coder import Y_STRIDE, plane_shape
+from tadan.latents.coder import Y_STRIDE, LatentCoder, plane_shape
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import find_model
 
@@ -75,11 +75,11 @@ def check_sets(sets: Sequence[GoldenSet], threads: int | None = None, matmul: Ma
     Args:
         sets: from :func:`~tadan.conformance.golden.load_sets`.
         threads: threads of the decoder; None for all cores.
-        matmul: backend of the integer products.
+        matmul: backend of the integer products, where stages are compared.
     """
     from threadpoolctl import threadpool_limits
 
-    codec = Codec(threads=threads, matmul=matmul)
+    codec = Codec(threads=threads)
     with threadpool_limits(threads, user_api="blas"):
         for golden in sets:
             for stream in golden.streams:
@@ -152,9 +152,9 @@ def schedule_text(header: Header) -> str:
 def _traces(content: Stream, matmul: MatMul) -> list[Trace]:
     header = content.header
     model = find_model(header.model_id)
-    schedule = schedule_of(header.schedule, model)
+    coder = LatentCoder(model, header.quality, schedule_of(header.schedule, model), matmul)
     return [
-        trace_tile(model, tile.payload, plane_shape(box[2], box[3], Y_STRIDE), header.quality, schedule, matmul)
+        trace_tile(coder, tile.payload, plane_shape(box[2], box[3], Y_STRIDE))
         for tile, box in zip(content.tiles, header.tile_boxes(), strict=True)
     ]
 

@@ -11,12 +11,8 @@ from numpy.typing import NDArray
 from tadan.conformance.golden import TileRecord, crc
 from tadan.entropy import StageDecoder
 from tadan.errors import TadanError
-from tadan.exact.linear import MatMul
 from tadan.exact.steps import Step
-from tadan.latents.coder import UNIT, Latents
-from tadan.latents.plane import LatentPlane
-from tadan.models import Model
-from tadan.schedule import Schedule
+from tadan.latents.coder import LatentCoder, Latents
 
 
 @dataclass
@@ -59,22 +55,17 @@ class Trace:
         return None if self.latents == record.latents else "the latents CRC differs (section 8.2)"
 
 
-def trace_tile(
-    model: Model, words: bytes, shape: tuple[int, int], quality: int, schedule: Schedule, matmul: MatMul = np.matmul
-) -> Trace:
-    """Decode like :func:`tadan.latents.coder.decode_latents`, noting every step; errors end up in the trace.
+def trace_tile(coder: LatentCoder, words: bytes, shape: tuple[int, int]) -> Trace:
+    """Decode like :meth:`tadan.latents.coder.LatentCoder.decode`, noting every step; errors end up in the trace.
 
     Args:
-        model: networks and tables.
+        coder: of the file.
         words: coded words of the tile.
         shape: (h, w) of the latent plane.
-        quality: 1..100.
-        schedule: decoding order.
-        matmul: backend of the integer products.
     """
-    trace = Trace(parameters=[])
+    trace = Trace(parameters=[], names=step_names(list(coder.model.twin.steps(coder.schedule, shape))))
     try:
-        _decode(trace, model, words, shape, quality, schedule, matmul)
+        _decode(trace, coder, words, shape)
     except TadanError as error:
         trace.error = error
     return trace
@@ -102,31 +93,18 @@ def step_names(steps: Sequence[Step]) -> list[str]:
     return [f"{name}, group {group} of {max(groups)}" for name, group in zip(names, groups, strict=True)]
 
 
-def _decode(
-    trace: Trace,
-    model: Model,
-    words: bytes,
-    shape: tuple[int, int],
-    quality: int,
-    schedule: Schedule,
-    matmul: MatMul,
-) -> None:
-    twin = model.twin
-    decoder = StageDecoder(model.tables, words)
-    trace.names = step_names(list(twin.steps(schedule, shape)))
-    z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), model.config.z_channels)
-    z_symbols = decoder.pull(np.broadcast_to(twin.z_index[quality - 1], z_shape).ravel())
-    z_hat = z_symbols.reshape(z_shape) * UNIT + twin.z_mean[quality - 1]
-    trace.z = crc(_bytes(z_hat))
+def _decode(trace: Trace, coder: LatentCoder, words: bytes, shape: tuple[int, int]) -> None:
+    decoder = StageDecoder(coder.model.tables, words)
+    z_hat = coder.decode_z([decoder], shape)
+    trace.z = crc(_bytes(z_hat[0]))
     parameters: list[str] = []
     trace.parameters = parameters
-
-    plane = LatentPlane(twin, z_hat[None], shape, schedule.groups, quality, matmul)
-    for one in plane.walk(schedule):
+    plane = coder.plane(z_hat, shape)
+    for one in coder.stages(plane):
         parameters.append(crc(_bytes(one.mean[0]), np.ascontiguousarray(one.index[0], np.uint8).data))
         trace.y.append(crc(_bytes(one.settle(decoder.pull(one.index[0])[None])[0])))
     decoder.finish()
-    trace.latents = f"{Latents(plane.decoded()[0], z_hat).checksum():08x}"
+    trace.latents = f"{Latents(plane.decoded()[0], z_hat[0]).checksum():08x}"
 
 
 def _bytes(values: NDArray[np.int32]) -> bytes:

@@ -1,7 +1,7 @@
 """Integer probability tables, rANS coding and bit accounting. Needs numpy and constriction only.
 
 Latents are residual symbols ``round(y - mean)`` with a scale index each; an index names one integer table.
-Nothing in here rounds: the same bytes give the same symbols on every machine (DESIGN.md, "Exact decoding").
+Nothing in here rounds: the same bytes give the same symbols on every machine (docs/SPEC.md, section 10).
 
 >>> tables = ScaleTables.gaussian()
 >>> encoder = StageEncoder(tables)

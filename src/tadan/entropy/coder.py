@@ -10,7 +10,7 @@ stages and codes them backwards; words are written so that the decoder consumes 
 cut short still yields every stage that was complete.
 
 The coder is that of ``constriction`` (R. Bamler, "Understanding Entropy Coding With Asymmetric Numeral Systems",
-arXiv 2201.01741): 64-bit state, 32-bit words, 24-bit probabilities. ``tests/test_entropy.py`` holds a second
+arXiv 2201.01741): 64-bit state, 32-bit words, 24-bit probabilities. ``tests/entropy/test_entropy.py`` holds a second
 implementation in 20 lines of integer Python that gives the same bytes: the format does not depend on the library.
 """
 

@@ -2,14 +2,22 @@
 
 ``z`` is coded first with fixed probabilities of the quality, then ``y`` step by step: predict mean and scale index
 of the step's latents from what is decoded, code the residual symbols, take in ``y_hat = 64 * symbol + mean`` (Q6).
+
+>>> coder = LatentCoder(model, quality=60, schedule=get_schedule("4x4-opt-4"))
+>>> words, latents, bits = coder.encode(y, z)
+>>> [decoded] = coder.decode([words], shape=(32, 48))
+
+Whoever wants to look at the stages, to trace, animate or count them, iterates :meth:`LatentCoder.stages` while
+decoding, or :meth:`LatentCoder.symbols_of` for what a payload holds.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +26,13 @@ from tadan.entropy import StageDecoder, StageEncoder
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
-from tadan.latents.plane import LatentPlane
+from tadan.latents.plane import LatentPlane, OpenStep
 from tadan.models import Model
 from tadan.schedule import Schedule
 
 Y_STRIDE = 16
 SYMBOL_LIMIT = Y_LIMIT >> LATENT_FRACTION
 UNIT = 1 << LATENT_FRACTION
-
-#: (symbols, scale index) of one coded step, flat
-Observer = Callable[[NDArray[np.int32], NDArray[np.uint8]], None]
 
 
 @dataclass(frozen=True)
@@ -76,148 +81,186 @@ class Trial:
     bits: float
 
 
-def round_z(model: Model, z: NDArray[np.float32], quality: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Symbols of z, and z_hat (Q6), both int32 of its shape."""
-    mean = model.twin.z_mean[quality - 1]
-    symbols = residual_symbols(z, mean)
-    return symbols, symbols * UNIT + mean
+class Payload(NamedTuple):
+    """Coded latents of one tile.
 
-
-def try_latents(
-    model: Model,
-    y: NDArray[np.float32],
-    z_hat: NDArray[np.int32],
-    quality: int,
-    schedule: Schedule,
-    matmul: MatMul = np.matmul,
-    hyper: NDArray[np.float64] | None = None,
-) -> Trial:
-    """Round ``y`` step by step, each around the means that the rounded latents before it predict.
-
-    Arguments as for :func:`encode_latents`, z_hat from :func:`round_z`, ``hyper`` as for
-    :class:`~tadan.latents.plane.LatentPlane`.
+    Attributes:
+        words: what is written.
+        latents: what the decoder will have.
+        bits: ideal code length of z and y, a lower bound of ``8 * len(words)``.
     """
-    rows = y.reshape(-1, y.shape[2])
-    all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
-    bits = 0.0
-    plane = LatentPlane(model.twin, z_hat[None], (y.shape[0], y.shape[1]), schedule.groups, quality, matmul, hyper)
-    for one in plane.walk(schedule):
-        symbols = residual_symbols(one.step.take(rows), one.mean[0])
-        bits += float(model.tables.bits(symbols, one.index[0]).sum())
-        one.step.put(all_mean, one.mean[0])
-        one.step.put(all_index, one.index[0])
-        one.settle(symbols[None])
-    return Trial(plane.decoded()[0], all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
+
+    words: bytes
+    latents: Latents
+    bits: float
 
 
-def code_latents(
-    model: Model,
-    trial: Trial,
-    z: NDArray[np.float32],
-    quality: int,
-    schedule: Schedule,
-    observe: Observer | None = None,
-) -> tuple[bytes, Latents, float]:
-    """Code what :func:`try_latents` settled; no network runs. Arguments and result as of :func:`encode_latents`."""
-    z_symbols, z_hat = round_z(model, z, quality)
-    encoder = StageEncoder(model.tables)
-    bits = 0.0
+class CodedStep(NamedTuple):
+    """What one step codes: symbols int32 (n,), scale indices uint8 (n,)."""
 
-    def push(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
-        nonlocal bits
-        encoder.push(symbols, index)
-        bits += float(model.tables.bits(symbols, index).sum())
-        if observe is not None:
-            observe(symbols, index)
-
-    push(z_symbols.ravel(), np.broadcast_to(model.twin.z_index[quality - 1], z.shape).ravel())
-    height, width, latent = trial.y_hat.shape
-    symbols = ((trial.y_hat - trial.mean) // UNIT).reshape(-1, latent)
-    index = trial.index.reshape(-1, latent)
-    for step in model.twin.steps(schedule, (height, width)):
-        push(step.take(symbols), step.take(index))
-    return encoder.finish(), Latents(trial.y_hat, z_hat), bits
+    symbols: NDArray[np.int32]
+    indices: NDArray[np.uint8]
 
 
-def encode_latents(
-    model: Model,
-    y: NDArray[np.float32],
-    z: NDArray[np.float32],
-    quality: int,
-    schedule: Schedule,
-    matmul: MatMul = np.matmul,
-    observe: Observer | None = None,
-) -> tuple[bytes, Latents, float]:
-    """Quantise and code the latents of one tile.
+@dataclass(frozen=True)
+class LatentCoder:
+    """Codes the latents of the tiles of one file, or of many: it holds no state.
 
-    Args:
+    Attributes:
         model: networks and tables.
-        y: float32 (h, w, latent) in quantisation steps.
-        z: float32 (ceil(h/4), ceil(w/4), z_channels).
         quality: 1..100.
         schedule: decoding order.
-        matmul: backend of the integer products.
-        observe: called with every step that is coded, z first.
-
-    Returns:
-        the coded bytes; what the decoder will have; estimated bits (a lower bound of the length).
+        matmul: backend of the integer products; exact ones give identical results.
     """
-    trial = try_latents(model, y, round_z(model, z, quality)[1], quality, schedule, matmul)
-    return code_latents(model, trial, z, quality, schedule, observe)
+
+    model: Model
+    quality: int
+    schedule: Schedule
+    matmul: MatMul = np.matmul
+
+    def plane(
+        self, z_hat: NDArray[np.int32], shape: tuple[int, int], hyper: NDArray[np.float64] | None = None
+    ) -> LatentPlane:
+        """An empty plane for :meth:`stages`; arguments as of :class:`~tadan.latents.plane.LatentPlane`."""
+        return LatentPlane(self.model.twin, z_hat, shape, self.schedule.groups, self.quality, self.matmul, hyper)
+
+    def stages(self, plane: LatentPlane) -> Iterator[OpenStep]:
+        """Predict step after step of a plane; whoever iterates settles each before asking for the next."""
+        return plane.walk(self.schedule)
+
+    def hyper(self, z_hat: NDArray[np.int32]) -> NDArray[np.float64]:
+        """What :meth:`price` takes as ``hyper``, for z_hat (h, w, z_channels)."""
+        return self.model.twin.hyper(z_hat[None], self.quality, self.matmul)
+
+    def round_z(self, z: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Symbols of z, and z_hat (Q6), both int32 of its shape."""
+        mean = self.model.twin.z_mean[self.quality - 1]
+        symbols = residual_symbols(z, mean)
+        return symbols, symbols * UNIT + mean
+
+    def price(
+        self, y: NDArray[np.float32], z_hat: NDArray[np.int32], hyper: NDArray[np.float64] | None = None
+    ) -> Trial:
+        """Round ``y`` step by step, each around the means that the rounded latents before it predict.
+
+        Args:
+            y: float32 (h, w, latent) in quantisation steps.
+            z_hat: of :meth:`round_z`.
+            hyper: of :meth:`hyper`, if it is known already.
+        """
+        rows = y.reshape(-1, y.shape[2])
+        all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
+        bits = 0.0
+        plane = self.plane(z_hat[None], (y.shape[0], y.shape[1]), hyper)
+        for one in self.stages(plane):
+            symbols = residual_symbols(one.step.take(rows), one.mean[0])
+            bits += float(self.model.tables.bits(symbols, one.index[0]).sum())
+            one.step.put(all_mean, one.mean[0])
+            one.step.put(all_index, one.index[0])
+            one.settle(symbols[None])
+        return Trial(plane.decoded()[0], all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
+
+    def write(self, trial: Trial, z: NDArray[np.float32]) -> Payload:
+        """Code what :meth:`price` settled, and z; no network runs."""
+        z_symbols, z_hat = self.round_z(z)
+        latent = trial.y_hat.shape[2]
+        symbols = ((trial.y_hat - trial.mean) // UNIT).reshape(-1, latent)
+        index = trial.index.reshape(-1, latent)
+        steps = self.model.twin.steps(self.schedule, (trial.y_hat.shape[0], trial.y_hat.shape[1]))
+        encoder, bits = StageEncoder(self.model.tables), 0.0
+        pairs = ((step.take(symbols), step.take(index)) for step in steps)
+        for pair in ((z_symbols.ravel(), self._z_index(z_symbols.shape)), *pairs):
+            encoder.push(*pair)
+            bits += float(self.model.tables.bits(*pair).sum())
+        return Payload(encoder.finish(), Latents(trial.y_hat, z_hat), bits)
+
+    def encode(self, y: NDArray[np.float32], z: NDArray[np.float32]) -> Payload:
+        """Round and code the latents of one tile.
+
+        Args:
+            y: float32 (h, w, latent) in quantisation steps.
+            z: float32 (ceil(h/4), ceil(w/4), z_channels).
+        """
+        return self.write(self.price(y, self.round_z(z)[1]), z)
+
+    def decode(self, payloads: Sequence[bytes], shape: tuple[int, int]) -> list[Latents]:
+        """Decode tiles of one size side by side; the result does not depend on how they are batched.
+
+        Args:
+            payloads: coded words of each tile.
+            shape: (h, w) of the latent plane.
+
+        Raises:
+            Corrupt: a payload does not decode to exactly these latents.
+        """
+        decoders = [StageDecoder(self.model.tables, payload) for payload in payloads]
+        latents = self._decode(decoders, shape)
+        for decoder in decoders:
+            decoder.finish()
+        return latents
+
+    def decode_prefix(self, payload: bytes, shape: tuple[int, int], stages: int | None = None) -> tuple[Latents, int]:
+        """Decode the beginning of a tile; latents that it does not hold take their predicted means.
+
+        Args:
+            payload: coded words; they may end early, anywhere. Bytes that were changed are not noticed.
+            shape: (h, w) of the latent plane.
+            stages: stages of the schedule to decode, 0 for z alone; None: all that has arrived.
+
+        Returns:
+            the latents; how many stages of y were decoded to the end, -1 if not even z was.
+        """
+        stage_of = [step.stage for step in self.model.twin.steps(self.schedule, shape)]
+        limit = None if stages is None else 1 + sum(stage < stages for stage in stage_of)
+        prefix = _Prefix(self.model, payload, limit)
+        [latents] = self._decode([prefix], shape)
+        complete = [-1, *stage_of, stage_of[-1] + 1]  # stages before the first step that is missing
+        return latents, complete[prefix.pulled]
+
+    def symbols_of(self, payload: bytes, shape: tuple[int, int]) -> list[CodedStep]:
+        """What a payload codes: z, then every step of y, in order. Raises as :meth:`decode`."""
+        noting = _Noting(StageDecoder(self.model.tables, payload))
+        self._decode([noting], shape)
+        noting.decoder.finish()
+        return noting.steps
+
+    def decode_z(self, decoders: Sequence[Puller], shape: tuple[int, int]) -> NDArray[np.int32]:
+        """z_hat of the plane (h, w) of each decoder, the first that it holds: int32 (batch, h/4, w/4, z_channels)."""
+        z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), self.model.config.z_channels)
+        index, mean = self._z_index(z_shape), self.model.twin.z_mean[self.quality - 1]
+        return np.stack([_checked(one.pull(index)).reshape(z_shape) * UNIT + mean for one in decoders])
+
+    def _decode(self, decoders: Sequence[Puller], shape: tuple[int, int]) -> list[Latents]:
+        z_hat = self.decode_z(decoders, shape)
+        plane = self.plane(z_hat, shape)
+        for one in self.stages(plane):
+            one.settle(np.stack([_checked(d.pull(row)) for d, row in zip(decoders, one.index, strict=True)]))
+        return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]
+
+    def _z_index(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return np.broadcast_to(self.model.twin.z_index[self.quality - 1], shape).ravel()
 
 
-def decode_latents(
-    model: Model,
-    payloads: Sequence[bytes],
-    shape: tuple[int, int],
-    quality: int,
-    schedule: Schedule,
-    matmul: MatMul = np.matmul,
-) -> list[Latents]:
-    """Decode tiles of one size side by side; the result does not depend on how they are batched.
+class Puller(Protocol):
+    """What gives the symbols of a step: a :class:`~tadan.entropy.StageDecoder`, or one of those below."""
 
-    Args:
-        model: networks and tables.
-        payloads: coded bytes of each tile.
-        shape: (h, w) of the latent plane.
-        quality: 1..100.
-        schedule: decoding order.
-        matmul: backend of the integer products.
-
-    Raises:
-        Corrupt: a payload does not decode to exactly these latents.
-    """
-    decoders = [StageDecoder(model.tables, payload) for payload in payloads]
-    latents = _decode(model, decoders, shape, quality, schedule, matmul)
-    for decoder in decoders:
-        decoder.finish()
-    return latents
+    def pull(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Symbols of the next latents, int32 (n,), by their scale indices, uint8 (n,)."""
+        ...
 
 
-def decode_first_stages(
-    model: Model,
-    payload: bytes,
-    shape: tuple[int, int],
-    quality: int,
-    schedule: Schedule,
-    stages: int | None = None,
-    matmul: MatMul = np.matmul,
-) -> tuple[Latents, int]:
-    """Decode the beginning of a tile; latents that it does not hold take their predicted means.
+class _Noting:
+    """A :class:`StageDecoder` whose steps are kept."""
 
-    Args:
-        model, shape, quality, schedule, matmul: as of :func:`decode_latents`.
-        payload: coded bytes; they may end early, anywhere. Bytes that were changed are not noticed.
-        stages: stages of the schedule to decode, 0 for z alone; None: all that has arrived.
+    def __init__(self, decoder: StageDecoder) -> None:
+        self.decoder = decoder
+        self.steps: list[CodedStep] = []
 
-    Returns:
-        the latents; how many stages of y were decoded to the end, -1 if not even z was.
-    """
-    stage_of = [step.stage for step in model.twin.steps(schedule, shape)]
-    prefix = _Prefix(model, payload, None if stages is None else 1 + sum(stage < stages for stage in stage_of))
-    [latents] = _decode(model, [prefix], shape, quality, schedule, matmul)
-    complete = [-1, *stage_of, stage_of[-1] + 1]  # stages before the first step that is missing
-    return latents, complete[prefix.pulled]
+    def pull(self, index: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """As :meth:`StageDecoder.pull`."""
+        symbols = self.decoder.pull(index)
+        self.steps.append(CodedStep(symbols, index.copy()))
+        return symbols
 
 
 class _Prefix:
@@ -240,25 +283,6 @@ class _Prefix:
                 self.pulled += 1
                 return symbols
         return np.zeros(index.shape, np.int32)
-
-
-def _decode(
-    model: Model,
-    decoders: Sequence[StageDecoder | _Prefix],
-    shape: tuple[int, int],
-    quality: int,
-    schedule: Schedule,
-    matmul: MatMul,
-) -> list[Latents]:
-    z_shape = (-(-shape[0] // 4), -(-shape[1] // 4), model.config.z_channels)
-    z_mean, z_index = model.twin.z_mean[quality - 1], model.twin.z_index[quality - 1]
-    all_z_index = np.broadcast_to(z_index, z_shape).ravel()
-    z_hat = np.stack([_checked(d.pull(all_z_index)).reshape(z_shape) * UNIT + z_mean for d in decoders])
-
-    plane = LatentPlane(model.twin, z_hat, shape, schedule.groups, quality, matmul)
-    for one in plane.walk(schedule):
-        one.settle(np.stack([_checked(d.pull(row)) for d, row in zip(decoders, one.index, strict=True)]))
-    return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]
 
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 from torch import nn
 
-from tadan.codec.error_metric import AXES
+from tadan.models.error_metric import AXES
 from tadan.nn.block_gradient import block_back, block_kept
 from tadan.nn.graphs import (
     PARTS,
@@ -32,8 +32,8 @@ from tadan.nn.transforms import CELL, CELL_SAMPLES, SIDE, GridBlock, Synthesis
 def gradient_graph(g_s: Synthesis) -> bytes:
     """Inputs y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3); weights.
 
-    ``weights`` float32 (B, 4 h, 4 w, 3) are those of :func:`tadan.codec.error_metric.error_weights`: the error is the
-    sum of squared differences (shown - picture) along :data:`~tadan.codec.error_metric.AXES`, times the weight of
+    ``weights`` float32 (B, 4 h, 4 w, 3) are those of :func:`tadan.models.error_metric.error_weights`: the error is the
+    sum of squared differences (shown - picture) along :data:`~tadan.models.error_metric.AXES`, times the weight of
     the cell and axis; shown is clipped to 0..255 and not rounded. Output ``gradient`` float32 (B, latent, h, w) is its
     gradient, in squared levels per unit of y_hat; ``error`` float32 (B, 4 h) is the sum for every row of cells.
     """

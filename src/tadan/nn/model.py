@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,6 @@ from tadan.nn.gaussian import bound_log_scale, gaussian_bits
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
-
-if TYPE_CHECKING:
-    from tadan.train.search import Search
 
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 
@@ -86,22 +83,35 @@ class TadanModel(nn.Module):
         quality: Tensor,
         schedule: Schedule,
         hard: bool = False,
-        search: Search | None = None,
         eye: bool = False,
     ) -> Losses:
-        """Rate and distortion of a batch.
+        """:meth:`losses` of the latents that g_a and h_a give."""
+        return self.losses(picture, quality, schedule, self.analyse(picture, quality), hard, eye)
+
+    def round_z(self, z: Tensor, quality: Tensor) -> Tensor:
+        """z_hat, like z, with the gradient of the identity."""
+        mean = self.entropy.z_mean(quality)
+        return round_through(z - mean) + mean
+
+    def losses(
+        self,
+        picture: Tensor,
+        quality: Tensor,
+        schedule: Schedule,
+        latents: tuple[Tensor, Tensor],
+        hard: bool = False,
+        eye: bool = False,
+    ) -> Losses:
+        """Rate and distortion of a batch with latents y and z, those of :meth:`analyse` or moved since.
 
         Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
         rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
         ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
-        spends, up to the coder's overhead and one pass of mean refinement. ``search`` moves the latents first, as an
-        encoder with effort does; nothing is then learned by g_a. ``eye`` asks for what is seen of the error.
+        spends, up to the coder's overhead and one pass of mean refinement. ``eye`` asks for what is seen of the error.
         """
-        y, z = self.analyse(picture, quality)
+        y, z = latents
         z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
         z_hat = round_through(z - z_mean) + z_mean
-        if search is not None:
-            y = search(self, picture, quality, schedule, y, z_hat.detach())
         if hard:
             z_residual = torch.round(z - z_mean)
             predicted = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality)

@@ -17,7 +17,7 @@ from tadan.train.data import HELD_OUT, Pictures, draw_crops
 from tadan.train.device import autocast
 from tadan.train.objective import distortion
 from tadan.train.recipe import CROP_MULTIPLE, Recipe
-from tadan.train.search import Search
+from tadan.train.search import Search, moved
 
 QUALITIES = (10, 30, 50, 70, 90)
 SCHEDULE = "balanced"
@@ -35,7 +35,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Rate, distortion and J (:mod:`tadan.train.objective`) on crops of held-out pictures, the same ones every time.
 
-    ``search`` as in :meth:`TadanModel.forward`.
+    ``search`` as of :func:`~tadan.train.search.moved`.
 
     Returns:
         ``bpp_zbpp_psnr_J``: for each quality of :data:`QUALITIES` bits per pixel, of these z, dB, J; means over crops.
@@ -53,7 +53,8 @@ def evaluate(
     for quality in QUALITIES:
         with autocast(device, recipe):
             at = torch.full((HELD_OUT,), float(quality), device=device)
-            losses = model(picture, at, schedule, hard=True, search=search, eye=recipe.eye > 0)
+            latents = moved(search, model, picture, at, schedule)
+            losses = model.losses(picture, at, schedule, latents, hard=True, eye=recipe.eye > 0)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
         score = float((distortion(losses, config, recipe, at) + rate).mean())
         total += math.log(score) if score > 0 else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -165,20 +166,19 @@ def fit_tables(
     schedules: Sequence[str] = TABLE_SCHEDULES,
 ) -> ScaleTables:
     """Frequency tables fitted to the symbols that a model leaves on crops of training pictures, schedules in turn."""
-    from tadan.codec.codec import Codec
+    from tadan.codec.codec import Codec, file_symbols
 
     reach = 1100
     counts = np.zeros((N_SCALES, 2 * reach + 1), np.int64)
     beyond = np.zeros(N_SCALES, np.int64)
-
-    def note(symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
-        inside = np.abs(symbols) <= reach
-        np.add.at(counts, (index[inside], symbols[inside] + reach), 1)
-        np.add.at(beyond, index[~inside], 1)
-
-    codec = Codec(model, observe=note)
+    codec = Codec(model, fallback=False)
     for number in range(pictures):
         crop = (crops(list(photographs), 1, 256, rng)[0] * 255).round().byte().numpy()
         for quality in TABLE_QUALITIES:
-            codec.encode(crop, quality, schedules[number % len(schedules)])
+            with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
+                data = codec.encode(crop, quality, schedules[number % len(schedules)])
+            for symbols, index in file_symbols(data, model):
+                inside = np.abs(symbols) <= reach
+                np.add.at(counts, (index[inside], symbols[inside] + reach), 1)
+                np.add.at(beyond, index[~inside], 1)
     return ScaleTables.from_counts(counts, beyond)

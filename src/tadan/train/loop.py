@@ -32,7 +32,7 @@ from tadan.train.objective import distortion
 from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
-from tadan.train.search import Search, curvature
+from tadan.train.search import Search, curvature, moved
 from tadan.train.stopping import StopRequest, TimeLimit
 from tadan.train.world import World, local_rank
 
@@ -170,7 +170,8 @@ class Trainer:
         picture, quality, schedule = self._batch()
         on_cpu, quality = quality, quality.to(self.device)
         with autocast(self.device, recipe):
-            losses = self.model(picture, quality, schedule, recipe.finetune, self.search, recipe.eye > 0)
+            latents = moved(self.search, self.model, picture, quality, schedule)
+            losses = self.model.losses(picture, quality, schedule, latents, recipe.finetune, recipe.eye > 0)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power

@@ -21,8 +21,8 @@ def make_optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -
 
     ``adam`` and ``adamw`` take all; ``muon`` (orthogonalised updates) and ``soap`` (Adam in the eigenbasis of Shampoo)
     take the inner matrices and leave the rest to Adam: what touches pixels, latents, probabilities or biases. Groups
-    carry the factor ``scale`` of the learning rate: 1 for the entropy model, ``recipe.transform_lr`` for g_a and g_s,
-    ``recipe.edge_lr`` for the matrices at their edges.
+    carry the factor ``scale`` of the learning rate: 1 for the entropy model; for matrices of g_a and g_s
+    ``recipe.transform_lr``, at their edges ``recipe.edge_lr``; ``recipe.kernel_lr`` for what is no matrix in them.
 
     Raises:
         InvalidInput: ``soap`` is wanted and its package is not installed.
@@ -45,14 +45,17 @@ def _groups(parameters: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> lis
     """Parameters with the same factor of the learning rate together."""
     by_scale: dict[float, list[torch.nn.Parameter]] = {}
     for name, value in parameters.items():
-        by_scale.setdefault(_scale(name, recipe), []).append(value)
+        by_scale.setdefault(_scale(name, value, recipe), []).append(value)
     return [{"params": values, "scale": scale} for scale, values in by_scale.items()]
 
 
-def _scale(name: str, recipe: Recipe) -> float:
+def _scale(name: str, value: torch.nn.Parameter, recipe: Recipe) -> float:
     if is_edge(name):
         return recipe.edge_lr
-    return recipe.transform_lr if name.startswith(("g_a.", "g_s.")) else 1.0
+    if not name.startswith(("g_a.", "g_s.")):
+        return 1.0
+    # Moved by Adam, kernels, gains and biases do not jitter as matrices do, and at their step would stay at the start.
+    return recipe.transform_lr if value.ndim == 2 and name.endswith(".weight") else recipe.kernel_lr
 
 
 def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) -> None:

@@ -42,6 +42,7 @@ class Recipe:
     lr_end: float = 1e-5
     transform_lr: float = 0.2  # factor of lr for g_a and g_s, which start nearly right
     edge_lr: float = 0.1  # factor of lr for their matrices that touch pixels and latents
+    kernel_lr: float = 0.8  # factor of lr for their depthwise kernels, gains and biases
     warmup: int = 200
     clip: float = 1.0  # largest gradient norm
     cooldown: int = 0  # last steps, in which a constant rate falls to lr_end; 0: half a cosine over the whole run
@@ -76,6 +77,7 @@ class Recipe:
             "lr",
             "transform_lr",
             "edge_lr",
+            "kernel_lr",
             "clip",
             "memory_gb",
         ):

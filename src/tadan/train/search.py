@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tadan.codec.effort import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
-from tadan.codec.error_metric import AXES, CELL, error_weights
+from tadan.models.error_metric import AXES, CELL, error_weights
+from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
 from tadan.nn.gaussian import gaussian_bits
 from tadan.nn.model import TadanModel, lambdas
 from tadan.schedule import Schedule
@@ -94,3 +94,13 @@ class Search:
         cells = torch.from_numpy(np.stack([error_weights(one, self.tune) for one in levels])).to(picture)
         whole = cells.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return whole[:, : picture.shape[1], : picture.shape[2]]
+
+
+def moved(
+    search: Search | None, model: TadanModel, picture: Tensor, quality: Tensor, schedule: Schedule
+) -> tuple[Tensor, Tensor]:
+    """y and z of a batch, y moved as an encoder with effort does if there is a search; g_a then learns nothing."""
+    y, z = model.analyse(picture, quality)
+    if search is not None:
+        y = search(model, picture, quality, schedule, y, model.round_z(z, quality).detach())
+    return y, z

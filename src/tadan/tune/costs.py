@@ -19,7 +19,7 @@ from tadan.bitstream import Limits
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.exact.network import EntropyTwin
-from tadan.latents.coder import Y_STRIDE, Latents, encode_latents, plane_shape, residual_symbols
+from tadan.latents.coder import Y_STRIDE, LatentCoder, Latents, plane_shape, residual_symbols
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
 from tadan.pictures.reading import Picture, read_picture
@@ -127,7 +127,7 @@ class TwinCosts:
                 halves = _halves(rng, plane_shape(rgb.shape[1], rgb.shape[0], Y_STRIDE), model.config.radius)
                 for quality in qualities:
                     y, z = transforms.analyse(rgb, quality)
-                    coded = encode_latents(self._model, y, z, quality, get_schedule("balanced"))[1]
+                    coded = LatentCoder(self._model, quality, get_schedule("balanced")).encode(y, z).latents
                     for held, half in enumerate(halves):
                         chosen = rng.choice(half, min(samples // (2 * pairs), len(half)), replace=False)
                         drawn = self._gather(quality, number, np.sort(chosen), y, coded)

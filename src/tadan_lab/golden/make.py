@@ -1,8 +1,8 @@
 """Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[demo].
 
 Streams that are released never change: a set that exists is left alone unless --force is given, and that is for
-models that nobody has yet. What a stream decodes to is taken from the product; tests/test_conformance.py checks all of
-it with the independent decoder.
+models that nobody has yet. What a stream decodes to is taken from the product;
+tests/conformance/test_conformance.py checks all of it with the independent decoder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.bitstream import STORED_MODEL_ID, VERSION, Header, ScheduleField, Stream, Tile, read_stream, write_stream
-from tadan.codec.codec import Codec
+from tadan.codec.codec import Codec, file_symbols
 from tadan.codec.stored import as_jpeg, as_png, as_webp, tile_of
 from tadan.conformance.golden import (
     MANIFEST,
@@ -38,7 +38,7 @@ from tadan.conformance.run import schedule_text
 from tadan.conformance.trace import trace_tile
 from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.files import make_folder, write_atomically
-from tadan.latents.coder import Y_STRIDE, encode_latents, plane_shape
+from tadan.latents.coder import Y_STRIDE, LatentCoder, plane_shape
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model, load_model, read_model
 from tadan.models.store import BUNDLED, SUFFIX
@@ -152,33 +152,29 @@ def make_stored_set(folder: Path, cases: Sequence[Case] = STORED) -> GoldenSet:
 
 def _records(model: Model, content: Stream) -> Iterable[TileRecord]:
     header = content.header
-    schedule = schedule_of(header.schedule, model)
+    coder = LatentCoder(model, header.quality, schedule_of(header.schedule, model))
     for tile, (_, _, width, height) in zip(content.tiles, header.tile_boxes(), strict=True):
         shape = plane_shape(width, height, Y_STRIDE)
-        trace = trace_tile(model, tile.payload, shape, header.quality, schedule)
+        trace = trace_tile(coder, tile.payload, shape)
         if trace.z is None or trace.parameters is None or trace.latents != f"{tile.latents_crc:08x}":
             raise Corrupt(f"the stream just made does not decode ({trace.error}); encoder and decoder disagree")
         yield TileRecord(width, height, trace.z, tuple(trace.parameters), tuple(trace.y), trace.latents)
 
 
-class _Escapes:
-    """Counts the latents that a step codes with the escape."""
-
-    def __init__(self, model: Model) -> None:
-        self.count, self._half = 0, model.tables.half_widths
-
-    def __call__(self, symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> None:
-        self.count += int((np.abs(symbols) > self._half[index]).sum())
+def _escapes(model: Model, data: bytes) -> int:
+    """Latents of a file that are coded with the escape."""
+    half = model.tables.half_widths
+    return sum(int((np.abs(symbols) > half[index]).sum()) for symbols, index in file_symbols(data, model))
 
 
 def _encode(model: Model, case: Case) -> tuple[bytes, int]:
-    """File of a case, and its number of escapes. An observed codec never stores pictures in another format."""
-    escapes = _Escapes(model)
-    codec = Codec(model, threads=1, observe=escapes)
-    data = codec.encode(picture_of(case), case.quality, case.schedule, effort=0, tile=case.tile)
+    """File of a case, and its number of escapes."""
+    codec = Codec(model, threads=1, fallback=False)
+    with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
+        data = codec.encode(picture_of(case), case.quality, case.schedule, effort=0, tile=case.tile)
     if case.metadata:
         data = write_stream(replace(read_stream(data), metadata=metadata_of(case)))
-    return data, escapes.count
+    return data, _escapes(model, data)
 
 
 def _wild(model: Model, name: str) -> tuple[bytes, int]:
@@ -188,10 +184,11 @@ def _wild(model: Model, name: str) -> tuple[bytes, int]:
         (rng.normal(size=(*size, channels)) * 10 ** rng.uniform(-1, 5, (*size, 1))).astype(np.float32)
         for size, channels in ((shape, model.config.latent), ((1, 1), model.config.z_channels))
     )
-    escapes, quality = _Escapes(model), 40
-    words, latents, _ = encode_latents(model, y, z, quality, get_schedule(name), observe=escapes)
+    quality = 40
+    words, latents, _ = LatentCoder(model, quality, get_schedule(name)).encode(y, z)
     header = Header(Y_STRIDE * shape[1], Y_STRIDE * shape[0], "RGB", quality, model.id, ScheduleField(name))
-    return write_stream(Stream(header, {}, (Tile(latents.checksum(), words),))), escapes.count
+    data = write_stream(Stream(header, {}, (Tile(latents.checksum(), words),)))
+    return data, _escapes(model, data)
 
 
 def _store(case: Case) -> bytes:

@@ -8,6 +8,7 @@ with the last stage nothing is predicted any more: the last frame is the decoded
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.codec.codec import Codec
+from tadan.codec.codec import Codec, file_symbols
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.latents.coder import Latents
@@ -88,10 +89,12 @@ def decoding_frames(
         raise InvalidInput(f"an animation has at least 2 frames, the first and the last, not {limit}")
     plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
     rgb = image.convert("RGB")
-    spent: list[float] = []  # bytes of z, then of every step of y
-    codec = Codec(model, threads, observe=lambda symbols, index: spent.append(tables.bits(symbols, index).sum() / 8))
+    codec = Codec(model, threads, fallback=False)
+    with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
+        data = codec.encode(rgb, quality, plan, tile=0)
     tables = codec.model.tables
-    data = codec.encode(rgb, quality, plan)
+    # Bytes of z, then of every step of y.
+    spent = [float(tables.bits(*step).sum()) / 8 for step in file_symbols(data, codec.model)]
     [latents] = codec.decode_latents(data)
     height, width = latents.y_hat.shape[:2]
     stage_of = [step.stage for step in codec.model.twin.steps(plan, (height, width))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -15,10 +14,10 @@ from PIL import Image
 
 from tadan.bitstream import read_stream
 from tadan.codec.codec import Codec
+from tadan.codec.decoder import TileDecoder
 from tadan.codec.info import pattern_text
 from tadan.entropy import StageDecoder
 from tadan.errors import InvalidInput
-from tadan.latents.coder import Y_STRIDE, plane_shape
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
 
 _Words = tuple[bytes, list[NDArray[np.uint8]]]  # of a tile, and the scale indices of what they hold
@@ -71,23 +70,17 @@ def measure_speed(
     plans = {_label(one): one if isinstance(one, Schedule) else parse_schedule(one) for one in schedules}
     if not plans:
         raise InvalidInput("no schedule to time; give at least one name or pattern")
-    pushed: list[NDArray[np.uint8]] = []  # tile after tile: z, then every step of y
-    observed = Codec(model, threads, observe=lambda _symbols, index: pushed.append(index.copy()))
-    codec = Codec(model, threads, fallback=False)  # an observed one would work on one tile at a time
+    codec = Codec(model, threads, fallback=False)
     files: dict[str, bytes] = {}
     coded: dict[str, list[_Words]] = {}
     counts: dict[str, int] = {}
     for name, plan in plans.items():
-        pushed.clear()
-        files[name] = observed.encode(image, quality, plan, effort=0)
-        shapes, coded[name] = [], []
-        stream, following = read_stream(files[name]), iter(pushed)
-        for tile, (_, _, width, height) in zip(stream.tiles, stream.header.tile_boxes(), strict=True):
-            shapes.append(plane_shape(width, height, Y_STRIDE))
-            steps = 1 + sum(1 for _ in codec.model.twin.steps(plan, shapes[-1]))
-            coded[name].append((tile.payload, list(islice(following, steps))))
-        counts[name] = max(plan.stage_count(*shape) for shape in shapes)
-        codec.encode(image, quality, plan, effort=0)
+        files[name] = codec.encode(image, quality, plan, effort=0)
+        stream = read_stream(files[name])
+        decoder = TileDecoder(stream.header, codec.model)
+        tiles = list(zip(stream.tiles, stream.header.tile_boxes(), strict=True))
+        coded[name] = [(tile.payload, [one.indices for one in decoder.symbols(tile, box)]) for tile, box in tiles]
+        counts[name] = max(plan.stage_count(*decoder.shape(box)) for _, box in tiles)
         codec.decode(files[name])
     times: dict[tuple[str, str], list[float]] = {}
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from tadan.bitstream import Header, read_stream
 from tadan.codec.codec import Codec
+from tadan.codec.decoder import TileDecoder
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
-from tadan.latents.coder import UNIT, Y_STRIDE, Latents, decode_latents, plane_shape
+from tadan.latents.coder import UNIT, Y_STRIDE, LatentCoder, Latents, plane_shape
 from tadan.models import Model
 from tadan.pictures.folder import open_rgb
 from tadan.schedule import parse_schedule
@@ -97,20 +99,22 @@ def check_exactness(
     at hand), batches of 1, 3 and 4 pictures of one size. For pixels: 1 and 2 threads, all levels of optimisation of
     onnxruntime, a GPU when at hand.
     """
-    encoder = Codec(model, threads=2, observe=lambda *_: None)  # an observed codec never stores another format
+    encoder = Codec(model, threads=2, fallback=False)
     files = []
     for path in pictures:
         data = encoder.encode(open_rgb(path), quality, schedule, tile=0)
         stream = read_stream(data)
         files.append(_File(data, stream.header, stream.tiles[0].payload, stream.tiles[0].latents_crc))
         on_picture()
-    for way, codec in _ways(model):
+    for way, threads, matmul in _ways():
         wrong = 0
         for file in files:
-            try:
-                wrong += codec.decode_latents(file.data)[0].checksum() != file.crc
-            except Corrupt:  # so wrong that the decoder noticed
-                wrong += 1
+            decoder = TileDecoder(file.header, encoder.model, matmul)
+            with threadpool_limits(threads, user_api="blas"):
+                try:
+                    decoder.latents(read_stream(file.data).tiles[0], (0, 0, file.header.width, file.header.height))
+                except Corrupt:  # it compares the checksum
+                    wrong += 1
             on_picture()
         yield ExactnessRow(way, len(files), wrong)
     for batch in BATCHES:
@@ -118,18 +122,19 @@ def check_exactness(
     yield from _compare_pixels(encoder, files, on_picture)
 
 
-def _ways(model: str | None) -> Iterator[tuple[str, Codec]]:
+def _ways() -> Iterator[tuple[str, int | None, MatMul]]:
+    """Name, threads of BLAS and matrix product of each way to decode."""
     for threads in (1, 2):
-        yield f"numpy, {threads} thread(s)", Codec(model, threads=threads)
-    yield "numpy without BLAS, float einsum", Codec(model, matmul=einsum_matmul)
-    yield "numpy without BLAS, int64", Codec(model, matmul=integer_matmul)
+        yield f"numpy, {threads} thread(s)", threads, np.matmul
+    yield "numpy without BLAS, float einsum", None, einsum_matmul
+    yield "numpy without BLAS, int64", None, integer_matmul
     try:
         import torch
     except ImportError:
         return
-    yield f"torch {torch.__version__}", Codec(model, matmul=torch_matmul())
+    yield f"torch {torch.__version__}", None, torch_matmul()
     if torch.cuda.is_available():
-        yield torch.cuda.get_device_name(), Codec(model, matmul=torch_matmul("cuda"))
+        yield torch.cuda.get_device_name(), None, torch_matmul("cuda")
 
 
 def _batched(
@@ -144,7 +149,7 @@ def _batched(
             batch = alike[start : start + size]
             words = [file.words for file in batch]
             try:
-                decoded = decode_latents(model, words, shape, batch[0].header.quality, parse_schedule(schedule))
+                decoded = LatentCoder(model, batch[0].header.quality, parse_schedule(schedule)).decode(words, shape)
             except Corrupt:  # one of them, and nobody knows which
                 wrong += len(batch)
             else:

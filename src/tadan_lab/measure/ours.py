@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tadan.codec.error_metric import check_tune
 from tadan.codec.levels import EFFORT_MAX, EFFORT_MIN
 from tadan.errors import InvalidInput
+from tadan.models.error_metric import check_tune
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec

@@ -15,7 +15,7 @@ from tadan.codec.codec import Codec
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables, estimate_bits, scale_values
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.latents.coder import Latents, encode_latents
+from tadan.latents.coder import LatentCoder, Latents
 from tadan.nn.model import TadanModel
 from tadan.pictures.folder import open_rgb
 from tadan.schedule import Schedule, parse_schedule
@@ -79,13 +79,10 @@ def measure_price(
         totals = np.zeros(3)
         for path in pictures:
             y, z = transforms.analyse(np.asarray(open_rgb(path)), quality)
-            steps: list[float] = []  # z, then the steps of y
-
-            def note(symbols: NDArray[np.int32], index: NDArray[np.uint8], out: list[float] = steps) -> None:
-                out.append(estimate_bits(model.tables, symbols, index))
-
-            _, latents, _ = encode_latents(model, y, z, quality, plan, observe=note)
-            totals += [*_float_bits(network, model.tables, y, latents, quality, plan), sum(steps[1:])]
+            coder = LatentCoder(model, quality, plan)
+            trial = coder.price(y, coder.round_z(z)[1])
+            latents = coder.write(trial, z).latents
+            totals += [*_float_bits(network, model.tables, y, latents, quality, plan), trial.bits]
         prices.append(Price(quality, *totals.tolist()))
     return prices
 

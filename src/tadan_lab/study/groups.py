@@ -20,7 +20,7 @@ from torch import Tensor
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.latents.coder import decode_latents, encode_latents
+from tadan.latents.coder import LatentCoder
 from tadan.models import Model, ModelConfig
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN
 from tadan.models.macs import decoder_cost, sequential_steps
@@ -102,11 +102,12 @@ def decode_seconds(model: Model, picture: Picture, schedule: Schedule, repeat: i
         Corrupt: what was coded does not decode to the same latents.
     """
     y, z = picture.y_hat.astype(np.float32), picture.z_hat.astype(np.float32) / 2**LATENT_FRACTION
-    payload, latents, _ = encode_latents(model, y, z, picture.quality, schedule)
+    coder = LatentCoder(model, picture.quality, schedule)
+    payload, latents, _ = coder.encode(y, z)
     times = []
     for _ in range(repeat):
         began = time.perf_counter()
-        [decoded] = decode_latents(model, [payload], (y.shape[0], y.shape[1]), picture.quality, schedule)
+        [decoded] = coder.decode([payload], (y.shape[0], y.shape[1]))
         times.append(time.perf_counter() - began)
         if decoded.checksum() != latents.checksum():
             raise Corrupt("the integer networks just made do not decode what they coded; report this error")
