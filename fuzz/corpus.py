@@ -17,7 +17,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.bitstream import STORED_MODEL_ID, Header, Limits, ScheduleField, Stream, read_stream, write_stream
+from tadan.bitstream import Header, Limits, Stream, read_stream, write_stream
 from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.entropy import ScaleTables, StageEncoder
@@ -87,12 +87,12 @@ def _stored() -> dict[str, bytes]:
     for form in FORMS:
         for mode, pixels in (("L", crop("coffee", 12, 10)[:, :, 0]), ("RGBA", crop("astronaut", 9, 16))):
             height, width = pixels.shape[:2]
-            header = Header(width, height, mode, 75, STORED_MODEL_ID, ScheduleField(form))
+            header = Header(width, height, mode, 75, None, None, content=form)
             alpha = pack_alpha(np.full((height, width), 200, np.uint8)) if mode == "RGBA" else None
             tile = stored.tile_of(form, _payload(form, pixels), pixels, alpha)
             seeds[f"{form}-{mode.lower()}"] = write_stream(Stream(header, {}, (tile,)))
     pixels = crop("chelsea", 64, 96)
-    header = Header(96, 64, "RGB", 75, STORED_MODEL_ID, ScheduleField("png"), 64)
+    header = Header(96, 64, "RGB", 75, None, None, 64, "png")
     boxes = [pixels[:, :64], pixels[:, 64:]]
     tiles = tuple(stored.tile_of("png", _payload("png", box), box, None) for box in boxes)
     return {**seeds, "png-tiles": write_stream(Stream(header, {}, tiles))}
@@ -112,9 +112,9 @@ def known() -> dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """y_hat and z_hat of every tile of the seeds, by their checksum."""
     pairs = {}
     for seed in seeds().values():
-        if not seed.stream.header.is_stored:
+        if seed.stream.header.has_latents:
             for tile, latents in zip(seed.stream.tiles, CODEC.decode_latents(seed.data), strict=True):
-                pairs[tile.latents_crc] = latents.y_hat, latents.z_hat
+                pairs[tile.content_crc] = latents.y_hat, latents.z_hat
     return pairs
 
 

@@ -98,7 +98,7 @@ def _unchecked(self, tile, box):
 
 
 def _with_payload(stream, payload):
-    tile = Tile(stream.tiles[0].latents_crc, payload, stream.tiles[0].alpha)
+    tile = Tile(stream.tiles[0].content_crc, payload, stream.tiles[0].alpha)
     return write_stream(Stream(stream.header, stream.metadata, (tile,)))
 
 
@@ -121,7 +121,7 @@ def _burn(seconds):
 
 
 def test_a_file_of_nothing_but_tags_is_searched_in_linear_time():
-    header = Header(256, 64, "RGB", 50, b"12345678", ScheduleField("2x2"), 64)
+    header = Header(256, 64, "RGB", 50, b"1234567812345678", ScheduleField("2x2"), 64)
     whole = write_stream(Stream(header, {}, (Tile(0, b"x"),) * 4))
     length = 1_500_000
     tag = b"T" + bytes((length & 127 | 128, length >> 7 & 127 | 128, length >> 14)) + b"\x7f"

@@ -76,7 +76,7 @@ class FakeCodec:
             picture.convert("RGB").save(buffer, "PNG")
         except OSError as error:
             raise UnreadableInput(f"cannot open {image}: {error}") from error
-        header = Header(picture.width, picture.height, "RGB", quality, b"anything", ScheduleField("2x2"))
+        header = Header(picture.width, picture.height, "RGB", quality, b"anything" * 2, ScheduleField("2x2"))
         return write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),)))
 
     def decode(self, data, region=None, stages=None):
@@ -180,7 +180,7 @@ def test_info_and_help_load_nothing_heavy(stream_file):
 
 def test_a_stream_of_another_model_names_it(stream, tmp_path):
     parsed = read_stream(stream)
-    other = replace(parsed, header=replace(parsed.header, model_id=bytes.fromhex("0badc0de" * 2)))
+    other = replace(parsed, header=replace(parsed.header, model_id=bytes.fromhex("0badc0de" * 4)))
     (tmp_path / "other.tdn").write_bytes(write_stream(other))
     fails("decode", tmp_path / "other.tdn", message=r"0badc0de0badc0de|model")
     assert not (tmp_path / "other.png").exists()

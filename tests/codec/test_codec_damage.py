@@ -110,8 +110,8 @@ def test_the_payload_of_another_picture():
     with pytest.raises(Corrupt, match="do not match their checksum"):
         CODEC.decode(with_tile(DATA, payload=other.payload))
     with pytest.raises(Corrupt, match="do not match their checksum"):
-        CODEC.verify(with_tile(DATA, latents_crc=other.latents_crc))
-    assert pixels(with_tile(DATA, payload=other.payload, latents_crc=other.latents_crc)) != pixels(DATA)
+        CODEC.verify(with_tile(DATA, content_crc=other.content_crc))
+    assert pixels(with_tile(DATA, payload=other.payload, content_crc=other.content_crc)) != pixels(DATA)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +172,10 @@ def empty_store(tmp_path, monkeypatch):
 
 
 def test_a_foreign_model_is_named(empty_store):
-    data = with_header(DATA, model_id=bytes.fromhex("00c0ffee00c0ffee"))
+    data = with_header(DATA, model_id=bytes.fromhex("00c0ffee" * 4))
     for codec in (CODEC, Codec("photo"), Codec(load_model())):
         for call in (codec.decode, codec.verify):
-            with pytest.raises(ModelMissing, match=f"00c0ffee00c0ffee.*{empty_store}.*--model"):
+            with pytest.raises(ModelMissing, match=f"00c0ffee00c0ffee00c0ffee00c0ffee.*{empty_store}.*--model"):
                 call(data)
 
 
@@ -216,7 +216,7 @@ def test_aliases_are_no_names_of_the_format():
 def test_verify_reports_what_it_checked():
     verification = CODEC.verify(ALPHA)
     assert verification.file_bytes == len(ALPHA)
-    assert verification.tiles == (f"{read_stream(ALPHA).tiles[0].latents_crc:08x}",)
+    assert verification.tiles == (f"{read_stream(ALPHA).tiles[0].content_crc:08x}",)
     assert verification.sections == 1
 
 

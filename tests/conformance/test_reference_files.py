@@ -130,6 +130,8 @@ def test_the_reference_decoder_refuses_models_of_other_designs(four, change):
     product = four[0].model
 
     class Changed:
+        interface = product.config.interface
+
         @staticmethod
         def to_dict():
             return json.loads(json.dumps({**product.config.to_dict(), **change}))

@@ -70,7 +70,7 @@ def test_a_large_picture_encodes_to_the_same_bytes_on_every_backend():
     assert len(files) == 1
     [tile] = read_stream(*files).tiles
     coder = LatentCoder(MODEL, 80, BY_NAME["2x2"], torch_matmul)
-    assert coder.decode([tile.payload], (16, 20))[0].checksum() == tile.latents_crc
+    assert coder.decode([tile.payload], (16, 20))[0].checksum() == tile.content_crc
 
 
 def test_one_damaged_payload_of_a_batch_is_reported(coded):

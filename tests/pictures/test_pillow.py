@@ -130,7 +130,7 @@ def test_metadata_longer_than_the_longest_header_is_read_at_once():
 
 @pytest.mark.usefixtures("no_decoding")
 def test_a_file_that_ends_after_its_header_still_opens():
-    complete = [opened(DATA[:length]).size for length in range(45, len(DATA), 97)]
+    complete = [opened(DATA[:length]).size for length in range(55, len(DATA), 97)]
     assert set(complete) == {PHOTO.size}
     assert opened(TAGGED[:300]).info == {}
 
@@ -249,8 +249,8 @@ def test_headers_that_cannot_be_read(data, cause):
     [
         (DATA[:-30], Truncated),
         (DATA[:200] + bytes([DATA[200] ^ 1]) + DATA[201:], Corrupt),
-        (with_tile(DATA, latents_crc=5), Corrupt),
-        (with_header(DATA, model_id=bytes(range(8))), ModelMissing),
+        (with_tile(DATA, content_crc=5), Corrupt),
+        (with_header(DATA, model_id=bytes(range(16))), ModelMissing),
         (TAGGED[:100] + bytes([TAGGED[100] ^ 1]) + TAGGED[101:], Corrupt),
     ],
     ids=["cut", "changed", "checksum of latents", "model", "metadata"],

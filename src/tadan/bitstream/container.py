@@ -1,7 +1,8 @@
-"""Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32C."""
+"""Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32."""
 
 from collections.abc import Set
 from dataclasses import dataclass
+from zlib import crc32
 
 from tadan.bitstream.constants import (
     CRC_BYTES,
@@ -11,7 +12,6 @@ from tadan.bitstream.constants import (
     TILE_TAG,
     VERSION,
 )
-from tadan.bitstream.crc32c import crc32c
 from tadan.bitstream.header import Header, decode_fields, encode_fields
 from tadan.bitstream.limits import Limits
 from tadan.bitstream.sniff import check_magic
@@ -25,12 +25,12 @@ _DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: CRC-32 (zlib) of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None).
+    """One tile: CRC-32 of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None).
 
-    In a stored stream (``Header.is_stored``): checksum as of section 13 of docs/SPEC.md, a picture file, and alpha.
+    Of a stored picture: checksum as of section 13 of docs/SPEC.md, a picture file, and alpha.
     """
 
-    latents_crc: int
+    content_crc: int
     payload: bytes
     alpha: bytes | None = None
 
@@ -54,7 +54,7 @@ def write_stream(stream: Stream) -> bytes:
         raise InvalidInput(f"{len(tiles)} tiles for a grid of {header.tile_count}; give one Tile per tile box.")
     fields = encode_fields(header)
     start = MAGIC + bytes((VERSION,)) + encode_varint(len(fields)) + fields
-    parts = [start, _crc_bytes(crc32c(start))]
+    parts = [start, _crc_bytes(crc32(start))]
     for key, tag in METADATA_TAGS.items():
         if key in stream.metadata:
             parts += _section(tag, _checked_bytes(stream.metadata[key], f"metadata {key!r}"))
@@ -66,7 +66,8 @@ def write_stream(stream: Stream) -> bytes:
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     """Read and verify the header; ``data`` may end anywhere after it (HEADER_PREFIX_BYTES bytes always suffice).
 
-    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles, pixels of a tile).
+    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles, pixels of a tile,
+    cells of a pattern).
     """
     return _read_header(as_bytes(data), limits)[0]
 
@@ -135,17 +136,17 @@ def _crc_bytes(crc: int) -> bytes:
 
 def _section(tag: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
     start = tag + encode_varint(len(payload))
-    return start, payload, _crc_bytes(crc32c(payload, crc32c(start)))
+    return start, payload, _crc_bytes(crc32(payload, crc32(start)))
 
 
 def _tile_payload(header: Header, tile: Tile, index: int) -> bytes:
-    if not isinstance(tile.latents_crc, int) or not 0 <= tile.latents_crc < 2**32:
-        raise InvalidInput(f"The latents checksum of tile {index} is {tile.latents_crc!r}; give a 32-bit unsigned int.")
+    if not isinstance(tile.content_crc, int) or not 0 <= tile.content_crc < 2**32:
+        raise InvalidInput(f"The content checksum of tile {index} is {tile.content_crc!r}; give a 32-bit unsigned int.")
     if (tile.alpha is not None) != header.has_alpha:
         has = "has no" if tile.alpha is None else "has an"
         raise InvalidInput(f"Tile {index} {has} alpha plane but the mode is {header.mode}; make them agree.")
     parts = [encode_varint(index)] if header.tile_count > 1 else []
-    parts.append(_crc_bytes(tile.latents_crc))
+    parts.append(_crc_bytes(tile.content_crc))
     if tile.alpha is not None:
         alpha = _checked_bytes(tile.alpha, f"alpha plane of tile {index}")
         parts += [encode_varint(len(alpha)), alpha]
@@ -169,7 +170,7 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
     end = start + length
     if len(data) < end + CRC_BYTES:
         raise Truncated(f"The file ends at byte {len(data)}, inside the header; {_AGAIN}.")
-    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(data[:end])):
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32(data[:end])):
         raise Corrupt(f"The checksum of the header does not match; {_OTHER_COPY}.")
     header = decode_fields(data[start:end])
     pixels = header.width * header.height
@@ -183,10 +184,16 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
             f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}; raise Limits.max_tiles if "
             "you trust the file."
         )
-    if not header.is_stored and header.tile_pixels > limits.max_tile_pixels:
+    if header.has_latents and header.tile_pixels > limits.max_tile_pixels:
         raise LimitExceeded(
             f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; raise "
             "Limits.max_tile_pixels if you trust the file and have about 100 bytes of memory for each."
+        )
+    cells = 0 if header.schedule is None else header.schedule.cells
+    if cells > limits.max_pattern_cells:
+        raise LimitExceeded(
+            f"The schedule pattern has {cells} cells, the limit is {limits.max_pattern_cells}; raise "
+            "Limits.max_pattern_cells if you trust the file: each may cost a hundredth of a second and two megabytes."
         )
     return header, end + CRC_BYTES
 
@@ -230,7 +237,7 @@ def _section_bounds(data: bytes, offset: int, limit: int, what: str, limit_name:
 
 def _checked_payload(data: bytes, offset: int, start: int, end: int, what: str) -> bytes:
     payload = data[start:end]
-    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(payload, crc32c(data[offset:start]))):
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32(payload, crc32(data[offset:start]))):
         raise Corrupt(f"The checksum of {what} does not match; {_OTHER_COPY}.")
     return payload
 
@@ -247,7 +254,7 @@ def parse_tile(header: Header, payload: bytes, what: str) -> tuple[int, Tile]:
             number, position = decode_varint(payload, 0)
         crc_end = position + CRC_BYTES
         if len(payload) < crc_end:
-            raise Truncated(f"The payload of {what} is shorter than its latents checksum.")
+            raise Truncated(f"The payload of {what} is shorter than its content checksum.")
         length, start = decode_varint(payload, crc_end) if header.has_alpha else (0, crc_end)
     except Truncated as error:
         raise Corrupt(f"The payload of {what} ends before its words; {_OTHER_COPY}. {error}") from error

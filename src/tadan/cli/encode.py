@@ -97,7 +97,7 @@ def encode(
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
             facts = tadan.inspect(data)
-            stored = f"  stored as {facts.stored.upper()}" if facts.stored else ""
+            stored = "" if facts.content == "latents" else f"  stored as {facts.content.upper()}"
             report.line(
                 f"{job.source} -> {job.target}  {len(data):,} bytes  {facts.bpp:.3f} bpp  {seconds:.2f} s{stored}"
             )

@@ -53,10 +53,9 @@ def _show(path: Path, facts: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps({"file": str(path), **facts}))
         return
     shown = dict(facts)
-    form = shown.pop("stored", None)
-    if form is not None:  # such a file has neither model nor schedule
-        shown = {"stored": f"as {form.upper()}, no model needed", **shown}
-        del shown["model_id"], shown["schedule"]
+    shown = {key: value for key, value in shown.items() if value is not None}
+    if "model_id" not in shown:
+        shown["content"] = f"stored as {shown['content'].upper()}, no model needed"
     shown["size"] = f"{shown.pop('width')} x {shown.pop('height')} {shown.pop('mode')}"
     if isinstance(shown.get("bpp"), float):
         shown["bpp"] = f"{shown['bpp']:.4f}"

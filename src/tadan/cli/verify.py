@@ -38,13 +38,14 @@ def verify(
                     typer.echo(json.dumps({**facts, "message": str(error)}))
                 raise
             if as_json:
-                facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles), "stored": result.stored}
+                facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles), "content": result.content}
                 typer.echo(json.dumps({**facts, "sections": result.sections, "file_bytes": result.file_bytes}))
                 return
-            stored = f", stored as {result.stored.upper()}" if result.stored else ""
+            latents = result.content == "latents"
+            stored = "" if latents else f", stored as {result.content.upper()}"
             report.line(f"{source.path}: ok{stored}, {result.sections} sections, {result.file_bytes:,} bytes")
             for index, checksum in enumerate(result.tiles, start=1):
-                report.line(f"  tile {index}  {'checksum' if result.stored else 'latents'} {checksum}")
+                report.line(f"  tile {index}  {'latents' if latents else 'checksum'} {checksum}")
 
         report.each(sources, lambda source: source.path, work)
     report.finish()

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import (
-    STORED_MODEL_ID,
+    LATENTS,
     Header,
     Limits,
-    ScheduleField,
     Stream,
     Tile,
     read_header,
@@ -32,7 +31,7 @@ from tadan.codec.fallback import better_form
 from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
 from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.salvage import Rescue, Salvaged
-from tadan.codec.stored import form_of, stored_pixels, tile_of
+from tadan.codec.stored import stored_pixels, tile_of
 from tadan.codec.tiling import Box, check_region, tile_size
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput, LimitExceeded
@@ -55,14 +54,14 @@ PICTURE_BYTES = 5
 class Verification:
     """Result of :meth:`Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts.
 
-    ``stored``: "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then those of its
-    pixels, or of the bytes of a JPEG.
+    ``content``: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then
+    those of its pixels, or of the bytes of a JPEG.
     """
 
     tiles: tuple[str, ...]
     sections: int
     file_bytes: int
-    stored: str | None = None
+    content: str = LATENTS
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,12 @@ class Encoded:
     Attributes:
         data: the file.
         estimated_bits: ideal code length of all latents, or length of a stored picture; a lower bound of 8 * len(data).
-        stored: "png", "webp" or "jpeg" if the picture is stored in that format instead of as latents.
+        content: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format.
     """
 
     data: bytes
     estimated_bits: float
-    stored: str | None = None
+    content: str = LATENTS
 
 
 class Codec:
@@ -181,6 +180,9 @@ class Codec:
             raise LimitExceeded(f"tiles of {side} pixels make {header.tile_count} of them; choose larger ones")
         if header.tile_pixels > self.limits.max_tile_pixels:
             raise LimitExceeded(f"a tile of {header.tile_pixels} pixels is too large for readers; choose smaller ones")
+        cells = 0 if header.schedule is None else header.schedule.cells
+        if cells > self.limits.max_pattern_cells:
+            raise LimitExceeded(f"a schedule pattern of {cells} cells is too large for readers; choose a smaller one")
         boxes = list(header.tile_boxes())
         with self._workers(boxes, SEARCH_BYTES if steps else ENCODE_BYTES).open() as workers:
             transforms = self._transforms_of(model, workers.inner)
@@ -192,13 +194,13 @@ class Codec:
         if stored is not None:
             form, payload = stored
             alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
-            header = replace(header, model_id=STORED_MODEL_ID, schedule=ScheduleField(form), tile_size=0)
+            header = replace(header, model_id=None, schedule=None, tile_size=0, content=form)
             stream = replace(stream, header=header, tiles=(tile_of(form, payload, planes.rgb, alpha),))
             bits = 8.0 * len(payload)
         data = write_stream(stream)
         if verify:
             self.verify(data)
-        return Encoded(data, bits, stored[0] if stored else None)
+        return Encoded(data, bits, header.content)
 
     def decode(self, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
         """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
@@ -220,7 +222,7 @@ class Codec:
         box = (0, 0, header.width, header.height)
         if region is not None:
             box = check_region(region, header.width, header.height)
-        decoder = None if header.is_stored else self._decoder(header)
+        decoder = self._decoder(header)
         wanted = None if region is None else tiles_for(header, None if decoder is None else decoder.model, box)
         header, metadata, tiles = read_tiles(data, self.limits, wanted)
         canvas, boxes = Canvas(header, box), list(header.tile_boxes())
@@ -251,7 +253,7 @@ class Codec:
         """
         found = recover(data, self.limits)
         header = found.header
-        decoder = None if header.is_stored else self._decoder(header)
+        decoder = self._decoder(header)
         canvas = Canvas(header, (0, 0, header.width, header.height))
         rescue = Rescue(found, decoder, canvas)
         if decoder is not None:
@@ -265,12 +267,10 @@ class Codec:
             InvalidInput: the picture is stored in another format and has no latents.
         """
         stream = read_stream(data, self.limits)
-        if stream.header.is_stored:
-            raise InvalidInput(
-                f"the picture is stored as {form_of(stream.header).upper()} and has no latents; "
-                "encode it without fallback to get some"
-            )
         decoder, boxes = self._decoder(stream.header), list(stream.header.tile_boxes())
+        if decoder is None:
+            form = stream.header.content.upper()
+            raise InvalidInput(f"the picture is stored as {form} and has no latents; encode it without fallback")
         with self._workers(boxes, DECODE_BYTES).open() as workers:
             return workers.map(lambda pair: decoder.latents(*pair), zip(stream.tiles, boxes, strict=True))
 
@@ -278,7 +278,7 @@ class Codec:
         """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
         stream = read_stream(data, self.limits)
         header, boxes = stream.header, list(stream.header.tile_boxes())
-        decoder = None if header.is_stored else self._decoder(header)
+        decoder = self._decoder(header)
 
         def check(pair: tuple[Tile, Box]) -> str:
             tile, box = pair
@@ -288,12 +288,11 @@ class Codec:
                 decoder.latents(tile, box)
             if tile.alpha is not None:
                 unpack_alpha(tile.alpha, box[2], box[3])
-            return f"{tile.latents_crc:08x}"
+            return f"{tile.content_crc:08x}"
 
         with self._workers(boxes, DECODE_BYTES).open() as workers:
             checksums = workers.map(check, zip(stream.tiles, boxes, strict=True))
-        stored = form_of(header) if decoder is None else None
-        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), stored)
+        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), header.content)
 
     def _stored_instead(self, planes: Planes, stream: Stream, coded: Sequence[Coded]) -> tuple[str, bytes] | None:
         """Format and file to write instead of the latents, if the picture is better stored."""
@@ -301,7 +300,7 @@ class Codec:
 
         def decoded() -> NDArray[np.uint8]:
             canvas = Canvas(replace(header, mode=header.mode.removesuffix("A")), (0, 0, header.width, header.height))
-            decoder, boxes = self._decoder(header), list(header.tile_boxes())
+            decoder, boxes = TileDecoder(header, self.model), list(header.tile_boxes())
 
             def source(number: int) -> NDArray[np.int32]:
                 held = coded[number].latents
@@ -328,13 +327,12 @@ class Codec:
         areas = [box[2] * box[3] for box in boxes]
         return Workers(self.threads, len(boxes), pixel_bytes * max(areas), PICTURE_BYTES * sum(areas), self.memory)
 
-    def _decoder(self, header: Header) -> TileDecoder:
-        return TileDecoder(header, self._model_of(header))
-
-    def _model_of(self, header: Header) -> Model:
-        if self._named is not None and self.model.id == header.model_id:
-            return self.model
-        return find_model(header.model_id)
+    def _decoder(self, header: Header) -> TileDecoder | None:
+        """Decoder of the latents; None if there are none."""
+        if header.model_id is None:
+            return None
+        named = self._named is not None and self.model.id == header.model_id
+        return TileDecoder(header, self.model if named else find_model(header.model_id))
 
     def _transforms_of(self, model: Model, threads: int) -> Transforms:
         with self._lock:

@@ -13,7 +13,7 @@ from tadan.bitstream import Header, Tile
 from tadan.codec.parallel import Workers
 from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, window
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt
+from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.linear import MatMul
 from tadan.latents.coder import Y_STRIDE, CodedStep, LatentCoder, Latents, plane_shape
 from tadan.latents.schedule_field import schedule_of
@@ -25,6 +25,19 @@ Source = Callable[[int], NDArray[np.int32] | None]
 Put = Callable[[Box, NDArray[np.uint8]], None]
 
 PIECE = 1024  # pixels a side of what g_s shows at a time, whatever the size of the tile
+
+
+def coder_of(header: Header, model: Model, matmul: MatMul = np.matmul) -> LatentCoder:
+    """Coder of the latents of a file.
+
+    Raises:
+        UnsupportedVersion: this version or this model cannot run its schedule.
+        InvalidInput: the file has no latents.
+    """
+    if header.schedule is None:
+        form = header.content.upper()
+        raise InvalidInput(f"the picture is stored as {form} and has no latents; encode it without fallback")
+    return LatentCoder(model, header.quality, schedule_of(header.schedule, model), matmul)
 
 
 @dataclass(frozen=True)
@@ -42,8 +55,7 @@ class TileDecoder:
     @cached_property
     def coder(self) -> LatentCoder:
         """Of the file; UnsupportedVersion if this version or this model cannot run its schedule."""
-        schedule = schedule_of(self.header.schedule, self.model)
-        return LatentCoder(self.model, self.header.quality, schedule, self.matmul)
+        return coder_of(self.header, self.model, self.matmul)
 
     def latents(self, tile: Tile, box: Box) -> Latents:
         """All latents of a tile, checked.
@@ -52,7 +64,7 @@ class TileDecoder:
             Corrupt: they are not those that were encoded.
         """
         [latents] = self.coder.decode([tile.payload], self.shape(box))
-        if latents.checksum() != tile.latents_crc:
+        if latents.checksum() != tile.content_crc:
             raise Corrupt(
                 "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
                 "wrongly (please report it); nothing was written"

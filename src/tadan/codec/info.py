@@ -13,22 +13,22 @@ from tadan.bitstream.header import Pattern
 class Info:
     """Facts of a ``.tdn`` stream. ``bpp`` counts every byte of the file: 8 * file_bytes / (width * height).
 
-    ``stored``: "png", "webp" or "jpeg" if the picture is stored in that format; it then needs no model and ``schedule``
-    is "none".
+    ``content``: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format; it then needs no model,
+    and ``model_id`` and ``schedule`` are None.
     """
 
     width: int
     height: int
     mode: str
     quality: int
-    model_id: str
-    schedule: str
+    content: str
+    model_id: str | None
+    schedule: str | None
     version: int
     tile_size: int
     tile_count: int
     file_bytes: int
     bpp: float
-    stored: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -61,12 +61,12 @@ def inspect(data: bytes, limits: Limits = Limits()) -> Info:  # noqa: B008 (immu
         height=header.height,
         mode=header.mode,
         quality=header.quality,
-        model_id=header.model_id.hex(),
-        schedule="none" if header.is_stored else schedule_text(header.schedule),
+        content=header.content,
+        model_id=None if header.model_id is None else header.model_id.hex(),
+        schedule=None if header.schedule is None else schedule_text(header.schedule),
         version=header.version,
         tile_size=header.tile_size,
         tile_count=header.tile_count,
         file_bytes=len(data),
         bpp=8 * len(data) / (header.width * header.height),
-        stored=schedule_text(header.schedule) if header.is_stored else None,
     )

@@ -104,7 +104,7 @@ def check_exactness(
     for path in pictures:
         data = encoder.encode(open_rgb(path), quality, schedule, tile=0)
         stream = read_stream(data)
-        files.append(_File(data, stream.header, stream.tiles[0].payload, stream.tiles[0].latents_crc))
+        files.append(_File(data, stream.header, stream.tiles[0].payload, stream.tiles[0].content_crc))
         on_picture()
     for way, threads, matmul in _ways():
         wrong = 0
