@@ -176,24 +176,33 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
     pixels = header.width * header.height
     if pixels > limits.max_pixels:
         raise LimitExceeded(
-            f"The picture has {header.width} x {header.height} = {pixels} pixels, the limit is {limits.max_pixels}; "
-            "raise Limits.max_pixels if you trust the file."
+            f"The picture has {header.width} x {header.height} = {pixels} pixels, the limit is {limits.max_pixels}",
+            "max_pixels",
+            pixels,
+            limits.max_pixels,
         )
     if header.tile_count > limits.max_tiles:
         raise LimitExceeded(
-            f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}; raise Limits.max_tiles if "
-            "you trust the file."
+            f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}",
+            "max_tiles",
+            header.tile_count,
+            limits.max_tiles,
         )
     if header.has_latents and header.tile_pixels > limits.max_tile_pixels:
         raise LimitExceeded(
-            f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; raise "
-            "Limits.max_tile_pixels if you trust the file and have about 100 bytes of memory for each."
+            f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; each takes about 100 bytes",
+            "max_tile_pixels",
+            header.tile_pixels,
+            limits.max_tile_pixels,
         )
     cells = 0 if header.schedule is None else header.schedule.cells
     if cells > limits.max_pattern_cells:
         raise LimitExceeded(
-            f"The schedule pattern has {cells} cells, the limit is {limits.max_pattern_cells}; raise "
-            "Limits.max_pattern_cells if you trust the file: each may cost a hundredth of a second and two megabytes."
+            f"The schedule pattern has {cells} cells, the limit is {limits.max_pattern_cells}; each may cost a hundredth "
+            "of a second and two megabytes",
+            "max_pattern_cells",
+            cells,
+            limits.max_pattern_cells,
         )
     return header, end + CRC_BYTES
 
@@ -226,8 +235,7 @@ def _section_bounds(data: bytes, offset: int, limit: int, what: str, limit_name:
     length, start = decode_varint(data, offset + 1)
     if length > limit:
         raise LimitExceeded(
-            f"{what.capitalize()} claims {length} bytes where {limit} are allowed; raise Limits.{limit_name} if you "
-            "trust the file."
+            f"{what.capitalize()} claims {length} bytes where {limit} are allowed", limit_name, length, limit
         )
     end = start + length
     if len(data) < end + CRC_BYTES:

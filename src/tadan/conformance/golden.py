@@ -147,7 +147,7 @@ def load_sets(folder: Path = PACKAGED) -> list[GoldenSet]:
     """
     sets = [load_set(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST}"))]
     if not sets:
-        raise UnreadableInput(f"{folder} holds no golden streams; name a folder written by: tadan conformance --out")
+        raise UnreadableInput(f"{folder} holds no golden streams; name a folder written by: tadan selftest --out")
     return sets
 
 

@@ -146,7 +146,7 @@ class Model:
         return self._tensor("search.curvature")
 
     def describe(self) -> dict[str, Any]:
-        """Facts for people and for ``tadan info --model``."""
+        """Facts for people and for ``tadan model info``."""
         size = sum(tensor.nbytes for tensor in self.tensors.values())
         encoder = sum(tensor.nbytes for name, tensor in self.tensors.items() if is_encoders(name))
         facts = {key: value for key, value in self.metadata.items() if key != "proofs"}
@@ -313,7 +313,7 @@ def _opened(path: Path, read: Callable[[Any], Read]) -> Read:
 def _checked_header(path: Path, header: dict[str, str]) -> dict[str, str]:
     """Metadata of a model file of this version, without what says so."""
     if header.pop("format", None) != FORMAT:
-        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
+        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan model export")
     if header.pop("format_version", "") != str(FORMAT_VERSION):
         raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
     return header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from tadan.errors import ModelMissing, TadanError
@@ -82,6 +83,16 @@ def find_model(model_id: bytes) -> Model:
         f"the stream was made with model {model_id.hex()}, which is not installed{passed}; put its {SUFFIX} file into "
         f"{store_folder()} or name it with --model, or encode the picture again with this version"
     )
+
+
+def installed_models() -> Iterator[tuple[str, Path, Model | TadanError]]:
+    """Name, file and content of every model of the package and of the user's store, or why a file is none."""
+    for path in [*sorted(BUNDLED.glob(f"*{SUFFIX}")), *sorted(store_folder().glob(f"*{SUFFIX}"))]:
+        if path.is_file():
+            try:
+                yield path.stem, path, _load(path)
+            except TadanError as error:
+                yield path.stem, path, error
 
 
 def _load(path: Path) -> Model:

@@ -120,7 +120,7 @@ def export_run(
     """
     weights = run / "ema.safetensors"
     if not weights.exists():
-        raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan train PICTURES --run {run}")
+        raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan model train PICTURES --run {run}")
     with safe_open(weights, "np") as file:
         facts = file.metadata() or {}
         config, tune = ModelConfig.from_dict(json.loads(facts["config"])), facts.get("tune", "psnr")

@@ -1,4 +1,4 @@
-"""Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[demo].
+"""Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[lab].
 
 Streams that are released never change: a set that exists is left alone unless --force is given, and that is for
 models that nobody has yet. What a stream decodes to is taken from the product;

@@ -164,7 +164,7 @@ def choose_metrics(names: str | None, display: str = DEFAULT_DISPLAY) -> tuple[l
         if reason is not None:
             raise InvalidInput(f"{metric.title}: {reason}; or leave {metric.name} out of --metrics.")
     if SSIMULACRA2 in wanted:
-        require("ssimulacra2.ssimulacra2", "eval", "SSIMULACRA2")
+        require("ssimulacra2.ssimulacra2", "lab", "SSIMULACRA2")
     if CVVDP in wanted:
         wanted[wanted.index(CVVDP)] = replace(CVVDP, measure=partial(color_video_vdp, display=display))
     return wanted, skipped

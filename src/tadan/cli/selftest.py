@@ -1,4 +1,4 @@
-"""``tadan conformance``: does this installation, or another decoder, decode the golden streams as it must?"""
+"""``tadan selftest``: does this installation, or another decoder, decode the golden streams as it must?"""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli import files
-from tadan.cli.report import Report
+from tadan.cli import options
+from tadan.cli.report import EXIT_WANTING, Report
 from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.conformance import GoldenSet, Outcome
 
-EXIT_NOT_CONFORMANT = 1  # bad input and misuse are 2
 
-
-def conformance(
+def selftest(
     check: Annotated[
         Path | None,
         typer.Option(help="Compare the latents that another decoder wrote below this folder.", show_default=False),
@@ -31,8 +29,8 @@ def conformance(
         ),
     ] = None,
     as_list: Annotated[bool, typer.Option("--list", help="Only say what the golden streams are.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-    threads: files.ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for all.")] = False,
+    threads: options.Threads = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Golden streams of this folder instead of the packaged ones.", show_default=False),
@@ -88,7 +86,7 @@ def _finish(
     seconds = sum(outcome.seconds for outcome in outcomes)
     report.line(f"{len(outcomes) - failed} of {len(outcomes)} passed in {seconds:.1f} s: {verdict}")
     if failed:
-        raise typer.Exit(EXIT_NOT_CONFORMANT)
+        raise typer.Exit(EXIT_WANTING)
 
 
 def _list(sets: list[GoldenSet], report: Report, as_json: bool) -> None:
