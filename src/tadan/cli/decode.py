@@ -110,7 +110,7 @@ def decode(
 
 def _decoded(codec: Codec, data: bytes, region: list[int] | None, stages: int | None) -> Image:
     try:
-        return codec.decode(data, region, stages)
+        return codec.decode(data, region=region, stages=stages)
     except (Corrupt, Truncated) as error:
         raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
 

@@ -11,7 +11,7 @@ import typer
 
 from tadan.cli import files
 from tadan.cli.report import Report
-from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN
+from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN
 from tadan.errors import UnreadableInput
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def encode(
     out_dir: files.OutDirOption = None,
     quality: Annotated[
         int, typer.Option("-q", "--quality", min=1, max=100, help="1 (smallest file) to 100 (best picture).")
-    ] = 75,
+    ] = DEFAULT_QUALITY,
     schedule: Annotated[
         str,
         typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
@@ -88,12 +88,22 @@ def encode(
         from tadan.schedule import parse_schedule
 
         chosen = parse_schedule(schedule)
-        codec = files.open_codec(model, threads, fallback, encodes=True)
+        codec = files.open_codec(model, threads, encodes=True)
 
         def work(job: files.Job) -> None:
             start = time.perf_counter()
             image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
-            data = codec.encode(image, quality, chosen, verify, effort, tile, strip, tune)
+            data = codec.encode(
+                image,
+                quality=quality,
+                schedule=chosen,
+                verify=verify,
+                effort=effort,
+                tile=tile,
+                strip=strip,
+                tune=tune,
+                fallback=fallback,
+            )
             seconds = time.perf_counter() - start
             files.write_target(job.target, data, out_dir)
             facts = tadan.inspect(data)

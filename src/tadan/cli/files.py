@@ -195,7 +195,7 @@ def _check_protected(target: Path, destination: Destination) -> None:
         )
 
 
-def open_codec(model: str | None, threads: int | None, fallback: bool = True, encodes: bool = False) -> Codec:
+def open_codec(model: str | None, threads: int | None, encodes: bool = False) -> Codec:
     """Make the codec that the options ask for; a wrong ``--model`` is one error here, not one per file later."""
     import tadan
 
@@ -205,7 +205,7 @@ def open_codec(model: str | None, threads: int | None, fallback: bool = True, en
         loaded = load_model(model)
         if encodes:
             loaded.check_encoder()
-    return tadan.Codec(model=model, threads=threads, fallback=fallback)
+    return tadan.Codec(model=model, threads=threads)
 
 
 def read_source(path: Path) -> bytes:
