@@ -28,7 +28,7 @@ from tadan.pictures.reading import pack_alpha
 
 FOLDER = Path(__file__).parent / "corpus"
 LIMITS = Limits(max_pixels=2**14, max_metadata_bytes=2**16, max_tiles=64, max_tile_bytes=2**20)
-CODEC = Codec(threads=1, limits=LIMITS, fallback=False)
+CODEC = Codec(threads=1, limits=LIMITS)
 TABLES = ScaleTables.gaussian()
 FORMS = ("png", "webp", "jpeg")
 
@@ -59,20 +59,26 @@ def _coded() -> dict[str, bytes]:
     with_metadata = Image.fromarray(crop("astronaut", 20, 24))
     with_metadata.info.update(exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6), xmp=b"<x/>", icc_profile=bytes(range(40)))
     return {
-        "rgb": CODEC.encode(crop("coffee", 20, 24), 40, effort=0),
-        "point": CODEC.encode(crop("coffee", 1, 1), 1, effort=0),
-        "best": CODEC.encode(crop("chelsea", 48, 33), 100, "best", effort=0),
-        "grey": CODEC.encode(grey, 10, "fast", effort=0),
-        "grey-alpha": CODEC.encode(_with_alpha(grey[:, :, None]), 90, "hyper", effort=0),
-        "rgba": CODEC.encode(_with_alpha(crop("chelsea", 5, 17)), 5, effort=0),
-        "raster": CODEC.encode(crop("astronaut", 32, 32), 70, "raster", effort=0),
-        "wavefront": CODEC.encode(crop("astronaut", 17, 64), 30, "wavefront", effort=0),
-        "rotated": CODEC.encode(crop("rocket", 40, 32), 80, "2x2-rotated", effort=0),
-        "inline": CODEC.encode(crop("rocket", 64, 32), 60, "0,1,2/3,4,5", effort=0),
-        "metadata": CODEC.encode(with_metadata, 50, effort=0),
-        "row": CODEC.encode(crop("astronaut", 64, 256), 20, effort=0, tile=64),
-        "tiles": CODEC.encode(crop("coffee", 100, 128), 50, "fast", effort=0, tile=64),
-        "tiles-alpha": CODEC.encode(_with_alpha(crop("chelsea", 70, 65)), 60, effort=0, tile=64),
+        "rgb": CODEC.encode(crop("coffee", 20, 24), quality=40, effort=0, fallback=False),
+        "point": CODEC.encode(crop("coffee", 1, 1), quality=1, effort=0, fallback=False),
+        "best": CODEC.encode(crop("chelsea", 48, 33), quality=100, schedule="best", effort=0, fallback=False),
+        "grey": CODEC.encode(grey, quality=10, schedule="fast", effort=0, fallback=False),
+        "grey-alpha": CODEC.encode(
+            _with_alpha(grey[:, :, None]), quality=90, schedule="hyper", effort=0, fallback=False
+        ),
+        "rgba": CODEC.encode(_with_alpha(crop("chelsea", 5, 17)), quality=5, effort=0, fallback=False),
+        "raster": CODEC.encode(crop("astronaut", 32, 32), quality=70, schedule="raster", effort=0, fallback=False),
+        "wavefront": CODEC.encode(
+            crop("astronaut", 17, 64), quality=30, schedule="wavefront", effort=0, fallback=False
+        ),
+        "rotated": CODEC.encode(crop("rocket", 40, 32), quality=80, schedule="2x2-rotated", effort=0, fallback=False),
+        "inline": CODEC.encode(crop("rocket", 64, 32), quality=60, schedule="0,1,2/3,4,5", effort=0, fallback=False),
+        "metadata": CODEC.encode(with_metadata, quality=50, effort=0, fallback=False),
+        "row": CODEC.encode(crop("astronaut", 64, 256), quality=20, effort=0, tile=64, fallback=False),
+        "tiles": CODEC.encode(crop("coffee", 100, 128), quality=50, schedule="fast", effort=0, tile=64, fallback=False),
+        "tiles-alpha": CODEC.encode(
+            _with_alpha(crop("chelsea", 70, 65)), quality=60, effort=0, tile=64, fallback=False
+        ),
     }
 
 

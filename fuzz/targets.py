@@ -206,7 +206,7 @@ def decode(data: bytes) -> None:
     stream = read_stream(data, LIMITS)
     check(checked.tiles == tuple(f"{tile.content_crc:08x}" for tile in stream.tiles), "verify reports other checksums")
     if header.has_latents:
-        shown = CODEC.decode(data, None, 2**20)
+        shown = CODEC.decode(data, region=None, stages=2**20)
         check(same(shown, picture), "the preview from all stages is not the picture")
         for latents, tile in zip(CODEC.decode_latents(data), stream.tiles, strict=True):
             _check_latents(tile, latents.y_hat)

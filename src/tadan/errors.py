@@ -44,9 +44,7 @@ class LimitExceeded(TadanError):
         bound: the limit in force.
     """
 
-    def __init__(
-        self, what: str, limit: str | None = None, value: int | None = None, bound: int | None = None
-    ) -> None:
+    def __init__(self, what: str, limit: str | None = None, value: int | None = None, bound: int | None = None) -> None:
         """Keep the facts and say them."""
         self.what, self.limit, self.value, self.bound = what, limit, value, bound
         super().__init__(what if limit is None else f"{what}; raise Limits.{limit} if you trust the file")

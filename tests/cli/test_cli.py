@@ -207,9 +207,10 @@ def test_options_reach_the_codec(photo, fake, monkeypatch):
     run("encode", photo, *options, "--threads", 3, "--model", "m", "-Q")
     sizes = ["--max-pixels", "2M", "--memory", "1.5G"]
     run("encode", photo, photo.with_name("b.tdn"), *sizes, "--lossless", "--no-fallback")
-    first, second = EncodeOptions(
-        quality=7, schedule="best", verify=True, effort=5, tile=64, strip=True, tune="eye"
-    ), EncodeOptions(lossless=True, fallback=False)
+    first, second = (
+        EncodeOptions(quality=7, schedule="best", verify=True, effort=5, tile=64, strip=True, tune="eye"),
+        EncodeOptions(lossless=True, fallback=False),
+    )
     limited = {"model": None, "threads": None, "limits": Limits(max_pixels=2_000_000), "memory": 1_500_000_000}
     assert fake.calls == [{"model": "m", "threads": 3}, first, limited, second]
     assert photo.with_suffix(".tdn").exists()

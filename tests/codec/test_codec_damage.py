@@ -20,9 +20,9 @@ from tadan.errors import Corrupt, LimitExceeded, ModelMissing, NotOurFile, Tadan
 from tadan.models import load_model, read_model, save_model, store
 from tadan.pictures.reading import pack_alpha, unpack_alpha
 
-SMALL = CODEC.encode(photo("coffee", 20, 24), 40)
-ALPHA = CODEC.encode(np.dstack([photo("coffee", 5, 6), np.arange(30, dtype=np.uint8).reshape(5, 6)]), 5)
-DATA = CODEC.encode(photo(), 60)
+SMALL = CODEC.encode(photo("coffee", 20, 24), quality=40)
+ALPHA = CODEC.encode(np.dstack([photo("coffee", 5, 6), np.arange(30, dtype=np.uint8).reshape(5, 6)]), quality=5)
+DATA = CODEC.encode(photo(), quality=60)
 
 
 def pixels(data):
@@ -106,7 +106,7 @@ def test_any_words_under_correct_checksums(words):
 
 
 def test_the_payload_of_another_picture():
-    other = read_stream(CODEC.encode(photo("coffee"), 60)).tiles[0]
+    other = read_stream(CODEC.encode(photo("coffee"), quality=60)).tiles[0]
     with pytest.raises(Corrupt, match="do not match their checksum"):
         CODEC.decode(with_tile(DATA, payload=other.payload))
     with pytest.raises(Corrupt, match="do not match their checksum"):
@@ -150,7 +150,7 @@ def test_a_huge_header_on_a_small_payload_costs_no_time():
 
 def test_tiles_stay_in_their_place():
     picture = photo("astronaut", 100, 130)
-    data = CODEC.encode(picture, 70, tile=64)
+    data = CODEC.encode(picture, quality=70, tile=64)
     stream = read_stream(data)
     assert len(CODEC.verify(data).tiles) == 6
     swapped = (stream.tiles[1], stream.tiles[0], *stream.tiles[2:])
@@ -189,7 +189,7 @@ def test_a_model_put_into_the_store_is_found(empty_store, monkeypatch):
     path.write_bytes(save_model(bundled.config, tensors, {"name": "half"}))
     half = read_model(path)
     assert half.id != bundled.id
-    data = Codec(half, threads=1).encode(photo(), 60)
+    data = Codec(half, threads=1).encode(photo(), quality=60)
     assert len(data) < len(DATA)
     monkeypatch.setattr(store, "_loaded", {})
     for codec in (Codec(threads=1), Codec("half", threads=1), Codec(half, threads=1)):

@@ -23,6 +23,7 @@ from tadan.cli.main import app
 from tadan.codec import fallback, stored
 from tadan.codec.codec import Codec
 from tadan.codec.guard import is_unusual
+from tadan.codec.options import EncodeOptions
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, Truncated, UnsupportedVersion
 from unusual_examples import unusual
 
@@ -80,7 +81,7 @@ def test_never_much_larger_than_png_nor_worse_than_jpeg(name, quality):
     picture = unusual()[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no promise may be broken here, not even with a warning
-        coded = CODEC.encode_with_estimate(picture, quality)
+        coded = CODEC.encode_picture(picture, EncodeOptions(quality=quality))
     decoded = CODEC.decode(coded.data)
     assert len(coded.data) <= 1.2 * png_bytes(name) + CONTAINER
     reached = psnr(decoded, picture)
@@ -96,23 +97,23 @@ def test_never_much_larger_than_png_nor_worse_than_jpeg(name, quality):
 @pytest.mark.parametrize("name", ["screenshot", "flat", "checker", "stripes", "line art", "dither"])
 def test_screens_and_drawings_are_kept_without_loss(name):
     for quality in (30, 100):
-        assert CODEC.encode_with_estimate(unusual()[name], quality).content in ("webp", "png")
+        assert CODEC.encode_picture(unusual()[name], EncodeOptions(quality=quality)).content in ("webp", "png")
 
 
 @pytest.mark.parametrize("name", CORNERS)
 def test_photographs_are_not_touched(name):
     picture = photo(name, 112, 128)
-    neural = Codec(threads=1, fallback=False)
+    neural = Codec(threads=1)
     for quality in QUALITIES:
-        coded = CODEC.encode_with_estimate(picture, quality)
+        coded = CODEC.encode_picture(picture, EncodeOptions(quality=quality))
         assert coded.content == "latents"
-        assert coded.data == neural.encode(picture, quality)
+        assert coded.data == neural.encode(picture, quality=quality, fallback=False)
 
 
 def test_photographs_are_not_even_compared(monkeypatch):
     monkeypatch.setattr(fallback, "Comparison", lambda *_: pytest.fail("a photograph was taken for something else"))
     for name in CORNERS:
-        CODEC.encode(photo(name, 112, 128), 50)
+        CODEC.encode(photo(name, 112, 128), quality=50)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -128,24 +129,24 @@ def test_the_guard_looks_at_bits_and_at_the_lossless_size(ndim):
 
 
 def test_without_fallback_a_warning_says_what_it_costs():
-    insisting = Codec(threads=1, fallback=False)
+    insisting = Codec(threads=1)
     with pytest.warns(UserWarning, match=r"unlike the photographs.*neural stream .* dB.*lossless.*fallback"):
-        coded = insisting.encode_with_estimate(unusual()["line art"], 60)
+        coded = insisting.encode_picture(unusual()["line art"], EncodeOptions(quality=60, fallback=False))
     assert coded.content == "latents"
     assert len(insisting.decode_latents(coded.data)) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert insisting.encode(photo(), 60) == CODEC.encode(photo(), 60)
+        assert insisting.encode(photo(), quality=60, fallback=False) == CODEC.encode(photo(), quality=60)
 
 
 def test_a_promise_that_cannot_be_kept_is_a_warning(monkeypatch):
     neural = fallback.Candidate(None, bytes(50_000), 900.0)
     monkeypatch.setattr(fallback.Comparison, "best", lambda self: neural)
     with pytest.warns(UserWarning, match=r"takes 50,000 bytes, a lossless PNG \d+"):
-        CODEC.encode(unusual()["flat"], 50)
+        CODEC.encode(unusual()["flat"], quality=50)
     monkeypatch.setattr(fallback, "_PNG_FACTOR", 1e9)
     with pytest.warns(UserWarning, match=r"JPEG of the same size has \d\d\.\d dB, this 18\.6"):
-        CODEC.encode(unusual()["mixed"], 50)
+        CODEC.encode(unusual()["mixed"], quality=50)
 
 
 # --- stored streams ---------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_alpha_grey_and_metadata_travel_as_ever():
     for name, mode in (("line art", "LA"), ("screenshot", "RGBA")):
         image = Image.fromarray(np.dstack([unusual()[name], alpha]))
         image.info["icc_profile"] = b"profile"
-        coded = CODEC.encode_with_estimate(image, 40, verify=True)
+        coded = CODEC.encode_picture(image, EncodeOptions(quality=40, verify=True))
         decoded = CODEC.decode(coded.data)
         assert coded.content != "latents"
         assert (decoded.mode, decoded.info["icc_profile"]) == (mode, b"profile")
@@ -177,13 +178,13 @@ def test_alpha_grey_and_metadata_travel_as_ever():
 
 def test_without_webp_there_is_png(monkeypatch):
     monkeypatch.setattr("tadan.codec.stored.features.check", lambda name: False)
-    coded = CODEC.encode_with_estimate(unusual()["screenshot"], 60)
+    coded = CODEC.encode_picture(unusual()["screenshot"], EncodeOptions(quality=60))
     assert coded.content == "png"
     np.testing.assert_array_equal(np.asarray(CODEC.decode(coded.data)), unusual()["screenshot"])
 
 
 def test_sides_that_webp_cannot_hold():
-    coded = CODEC.encode_with_estimate(np.zeros((1, 16_384), np.uint8), 10)
+    coded = CODEC.encode_picture(np.zeros((1, 16_384), np.uint8), EncodeOptions(quality=10))
     assert coded.content in ("latents", "png")
     assert CODEC.decode(coded.data).size == (16_384, 1)
 
@@ -347,9 +348,9 @@ def test_content_of_the_future_is_named(kind):
 
 def test_a_form_is_no_schedule():
     with pytest.raises(UnsupportedVersion):
-        CODEC.decode(with_header(CODEC.encode(photo(), 50), schedule=ScheduleField("png")))
+        CODEC.decode(with_header(CODEC.encode(photo(), quality=50), schedule=ScheduleField("png")))
     with pytest.raises(TadanError):
-        CODEC.encode(photo(), 50, "png")
+        CODEC.encode(photo(), quality=50, schedule="png")
 
 
 def test_wrong_alpha_of_a_stored_picture():
@@ -377,7 +378,7 @@ def run(*arguments):
 def test_the_command_line_says_what_is_stored(tmp_path):
     source, target = tmp_path / "screen.png", tmp_path / "screen.tdn"
     Image.fromarray(unusual()["screenshot"]).save(source)
-    form = tadan.inspect(CODEC.encode(unusual()["screenshot"], 75)).content
+    form = tadan.inspect(CODEC.encode(unusual()["screenshot"], quality=75)).content
     assert f"stored as {form.upper()}" in run("encode", source).stdout
     text = run("info", target).stdout
     assert f"as {form.upper()}, no model needed" in text

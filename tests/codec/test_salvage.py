@@ -24,8 +24,8 @@ from tadan.schedule import get_schedule
 PICTURE = photo("astronaut", 130, 200)
 SOURCE = Image.fromarray(PICTURE)
 SOURCE.info["xmp"] = b"<x:xmpmeta/>"
-ONE = CODEC.encode(PICTURE, 60, effort=0)
-TILED = CODEC.encode(SOURCE, 60, tile=64, effort=0)  # 3 rows of 4 tiles
+ONE = CODEC.encode(PICTURE, quality=60, effort=0)
+TILED = CODEC.encode(SOURCE, quality=60, tile=64, effort=0)  # 3 rows of 4 tiles
 WHOLE = np.asarray(CODEC.decode(TILED)).astype(int)
 STREAM = read_stream(TILED)
 ENDS = []  # offset after each tile section, the last first
@@ -188,7 +188,7 @@ def test_recover_raises_nothing_else(tail, keep):
 
 def test_a_stored_picture():
     flat = Image.fromarray(np.full((40, 60, 3), (10, 200, 30), np.uint8))
-    data = CODEC.encode(flat, 50)
+    data = CODEC.encode(flat, quality=50)
     assert tadan.inspect(data).content != "latents"
     assert CODEC.salvage(data).whole
     result = CODEC.salvage(flipped(data, len(data) - 10))
@@ -199,7 +199,7 @@ def test_a_stored_picture():
 def test_alpha_comes_with_its_tile():
     picture = SOURCE.copy()
     picture.putalpha(Image.fromarray(PICTURE[:, :, 1]))
-    data = CODEC.encode(picture, 50, tile=64, effort=0)
+    data = CODEC.encode(picture, quality=50, tile=64, effort=0)
     result = CODEC.salvage(flipped(data, len(data) - 9))
     shown = np.asarray(result.image)
     np.testing.assert_array_equal(shown[:128, :, 3], PICTURE[:128, :, 1])
@@ -213,7 +213,7 @@ def test_alpha_comes_with_its_tile():
 def test_stages_that_arrived_are_those_that_were_written(schedule):
     """Latents of a stage that arrived are exact; which these are grows with every byte."""
     model, plan = load_model(), get_schedule(schedule)
-    data = CODEC.encode(PICTURE[:80, :96], 70, schedule, effort=0)
+    data = CODEC.encode(PICTURE[:80, :96], quality=70, schedule=schedule, effort=0)
     [tile], [whole] = read_stream(data).tiles, CODEC.decode_latents(data)
     steps, counts = list(model.twin.steps(plan, (5, 6))), []
     for length in (0, 3, 9, *np.linspace(12, len(tile.payload), 9).astype(int)):
@@ -256,7 +256,7 @@ def test_a_truncated_file_of_tiles():
 
 def test_previews_of_tiles_and_of_stored_pictures():
     assert psnr(CODEC.decode(TILED, stages=2), PICTURE) > psnr(CODEC.decode(TILED, stages=0), PICTURE)
-    stored = CODEC.encode(np.full((40, 60, 3), (10, 200, 30), np.uint8), 50)
+    stored = CODEC.encode(np.full((40, 60, 3), (10, 200, 30), np.uint8), quality=50)
     assert (np.asarray(CODEC.decode(stored, stages=1)) == (10, 200, 30)).all()
     for wrong in (-1, 1.5, True):
         with pytest.raises(InvalidInput, match="stages"):

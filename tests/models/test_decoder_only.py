@@ -41,9 +41,9 @@ def with_tensors(tensors, folder, **metadata):
 def test_it_decodes_what_the_whole_model_encoded(whole, decoder):
     alone = read_model(decoder)
     assert (alone.id, alone.name, alone.config, alone.metadata) == (whole.id, whole.name, CONFIG, whole.metadata)
-    codec = Codec(whole, threads=1, fallback=False)
+    codec = Codec(whole, threads=1)
     for quality, schedule in ((1, "2x2"), (60, "4x4-opt-4"), (100, "raster")):
-        data = codec.encode(PICTURE, quality, schedule, effort=1)
+        data = codec.encode(PICTURE, quality=quality, schedule=schedule, effort=1, fallback=False)
         other = Codec(alone, threads=1)
         np.testing.assert_array_equal(np.asarray(other.decode(data)), np.asarray(codec.decode(data)))
         assert other.verify(data) == codec.verify(data)

@@ -34,7 +34,7 @@ def exif_bytes(description="a description"):
 
 
 def encoded(image=PHOTO, **options):
-    return CODEC.encode(image, options.pop("quality", 60), effort=0, **options)
+    return CODEC.encode(image, quality=options.pop("quality", 60), effort=0, **options)
 
 
 def tagged():
@@ -167,7 +167,7 @@ def test_saving_passes_the_options_on(tmp_path):
     PHOTO.save(buffer, "TADAN", quality=30, effort=1, schedule="4x4", verify=True)
     info = tadan.inspect(buffer.getvalue())
     assert (info.quality, info.schedule) == (30, "4x4")
-    assert buffer.getvalue() == CODEC.encode(PHOTO, 30, "4x4", effort=1)
+    assert buffer.getvalue() == CODEC.encode(PHOTO, quality=30, schedule="4x4", effort=1)
     buffer.truncate(0)
     buffer.seek(0)
     PHOTO.save(buffer, "tadan", effort=0)

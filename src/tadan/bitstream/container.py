@@ -190,7 +190,7 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
         )
     if header.has_latents and header.tile_pixels > limits.max_tile_pixels:
         raise LimitExceeded(
-            f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; each takes about 100 bytes",
+            f"A tile has {header.tile_pixels} pixels of about 100 bytes, the limit is {limits.max_tile_pixels}",
             "max_tile_pixels",
             header.tile_pixels,
             limits.max_tile_pixels,
@@ -198,8 +198,7 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
     cells = 0 if header.schedule is None else header.schedule.cells
     if cells > limits.max_pattern_cells:
         raise LimitExceeded(
-            f"The schedule pattern has {cells} cells, the limit is {limits.max_pattern_cells}; each may cost a hundredth "
-            "of a second and two megabytes",
+            f"The schedule pattern has {cells} cells of about 10 ms, the limit is {limits.max_pattern_cells}",
             "max_pattern_cells",
             cells,
             limits.max_pattern_cells,

@@ -37,7 +37,7 @@ def decode(
         list[Path],
         typer.Argument(
             metavar="IN [OUT]",
-            help="A Tadan file and the picture to write; with --out-dir any number of files and folders. '-' is a pipe.",
+            help="A Tadan file and the picture to write; with --out-dir any number of files. '-' is a pipe.",
             show_default=False,
         ),
     ],

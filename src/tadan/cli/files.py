@@ -113,7 +113,9 @@ def _check_output_name(output: Path, suffixes: frozenset[str] | None) -> None:
     suffix = output.suffix.lower()
     fits = suffix in suffixes if suffixes is not None else suffix not in ("", STREAM_SUFFIX)
     if not fits:
-        wanted = f"end in {', '.join(sorted(suffixes))}" if suffixes is not None else "end as a picture does, in .png say"
+        wanted = (
+            f"end in {', '.join(sorted(suffixes))}" if suffixes is not None else "end as a picture does, in .png say"
+        )
         raise InvalidInput(
             f"the second path is the output, and {output} does not {wanted}; "
             "for several inputs name a folder with --out-dir, for another ending use -o."

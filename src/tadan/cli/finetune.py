@@ -1,4 +1,4 @@
-"""``tadan model finetune``: a shipped model made better on one's own pictures, in one command. Needs the extra ``train``."""
+"""``tadan model finetune``: a shipped model made better on one's own pictures, in one command."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tadan.cli.settings import parse_settings
 from tadan.cli.report import EXIT_SIGNAL, EXIT_WANTING, print_error
+from tadan.cli.settings import parse_settings
 from tadan.cli.train import Device, need_torch
 from tadan.errors import InvalidInput
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli.options import ModelName
 from tadan.cli.optimize import optimize
+from tadan.cli.options import ModelName
 from tadan.cli.report import print_error
 from tadan.errors import TadanError
 

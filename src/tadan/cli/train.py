@@ -1,4 +1,4 @@
-"""``tadan model train`` and ``tadan model export``: from a folder of pictures to a model file. Needs the extra ``train``."""
+"""``tadan model train`` and ``tadan model export``: from pictures to a model file."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
 from tadan.codec.encoder import Coded, TileEncoder
 from tadan.codec.fallback import better_form
-from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
+from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
 from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.salvage import Rescue, Salvaged
 from tadan.codec.stored import stored_pixels, tile_of
@@ -38,10 +39,8 @@ from tadan.errors import InvalidInput, LimitExceeded
 from tadan.latents.coder import CodedStep, LatentCoder, Latents
 from tadan.latents.schedule_field import schedule_field
 from tadan.models import Model, find_model, load_model
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
-from tadan.models.error_metric import check_tune
+from tadan.models.config import quality_lambda
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture, unpack_alpha
-from tadan.schedule import Schedule, parse_schedule
 
 # Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.
 DECODE_BYTES = 240
@@ -88,24 +87,23 @@ class Codec:
         limits: sizes above which streams and pictures are refused.
         memory: bytes that the process should stay below; it bounds how many tiles are worked on at a time. The pixels
             of the picture and the work on one tile are always needed.
-        fallback: store pictures unlike photographs as WebP, PNG or JPEG where that is better (docs/fallback.md); if
-            False, only warn.
     """
 
     def __init__(
         self,
         model: str | Path | Model | None = None,
+        *,
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
-        fallback: bool = True,
         memory: int = MEMORY,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
+        if threads is not None:
+            threads = whole_number("threads", threads, 1, _MANY)
+        if not isinstance(limits, Limits):
+            raise InvalidInput(f"limits is a tadan.Limits, not {limits!r}; leave it out for the default ones")
         self._named = model
-        self.threads, self.memory = threads, memory
+        self.threads, self.memory = threads, whole_number("memory", memory, 0, 2**63)
         self.limits = limits
-        self.fallback = fallback
         self._transforms: dict[tuple[bytes, int], Transforms] = {}
         self._lock = threading.Lock()
 
@@ -114,59 +112,29 @@ class Codec:
         """The model that :meth:`encode` uses."""
         return self._named if isinstance(self._named, Model) else load_model(self._named)
 
-    def encode(
-        self,
-        image: Picture,
-        quality: int = 75,
-        schedule: str | Schedule = "balanced",
-        verify: bool = False,
-        effort: int = DEFAULT_EFFORT,
-        tile: int | None = None,
-        strip: bool = False,
-        tune: str | None = None,
-    ) -> bytes:
+    def encode(self, image: Picture, **options: Unpack[EncodeFields]) -> bytes:
         """Encode a picture.
 
         Args:
             image: Pillow image, uint8 or uint16 array of shape (H, W) or (H, W, 1..4), or path (docs/pictures.md).
-            quality: 1 (smallest) to 100.
-            schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
-                :class:`~tadan.schedule.Schedule`.
-            verify: decode the latents again and compare before returning.
-            effort: 0 (fastest) to 9: how long to search for latents that cost less (docs/effort.md). Decoding takes
-                the same time.
-            tile: pixels a side of the tiles, a multiple of 64; 0: one tile; None: chosen by size (docs/tiles.md).
-            strip: leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.
-            tune: error that the search lowers, "eye" for what is seen, "psnr" for squares; None: as the model was
-                trained. Without effort there is no search.
+            **options: fields of :class:`~tadan.codec.options.EncodeOptions`: quality, schedule, effort, tile, strip,
+                tune, fallback, lossless, verify.
 
         Raises:
-            InvalidInput: an argument out of range, or a picture that cannot be converted.
+            InvalidInput: an option out of range, or a picture that cannot be converted.
             UnreadableInput: a path that is not a readable picture.
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist, or its file holds the decoder alone.
         """
-        return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip, tune).data
+        return self.encode_picture(image, EncodeOptions(**options)).data
 
-    def encode_with_estimate(
-        self,
-        image: Picture,
-        quality: int = 75,
-        schedule: str | Schedule = "balanced",
-        verify: bool = False,
-        effort: int = DEFAULT_EFFORT,
-        tile: int | None = None,
-        strip: bool = False,
-        tune: str | None = None,
-    ) -> Encoded:
-        """As :meth:`encode`, with the estimated bits."""
-        quality = _whole("quality", quality, QUALITY_MIN, QUALITY_MAX)
-        steps = STEPS[_whole("effort", effort, EFFORT_MIN, EFFORT_MAX)]
-        plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
+    def encode_picture(self, image: Picture, options: EncodeOptions) -> Encoded:
+        """As :meth:`encode`, with what the encoder knows about the file."""
+        quality, steps, plan = options.quality, options.trials, options.order
         model = self.model
-        tune = model.tune if tune is None else check_tune(tune)
+        tune = model.tune if options.tune is None else options.tune
         model.check_encoder()
-        planes = read_picture(image, self.limits.max_pixels, strip)
+        planes = read_picture(image, self.limits.max_pixels, options.strip)
         metadata = sum(map(len, planes.metadata.values()))
         if metadata > self.limits.max_metadata_bytes:
             raise LimitExceeded(
@@ -174,7 +142,7 @@ class Codec:
                 f"{self.limits.max_metadata_bytes:,}; remove some or raise Limits.max_metadata_bytes"
             )
         height, width = planes.rgb.shape[:2]
-        side = tile_size(tile, width, height)
+        side = tile_size(options.tile, width, height)
         header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan), side)
         if header.tile_count > self.limits.max_tiles:
             raise LimitExceeded(f"tiles of {side} pixels make {header.tile_count} of them; choose larger ones")
@@ -189,7 +157,7 @@ class Codec:
             encoder = TileEncoder(LatentCoder(model, quality, plan), transforms, steps, tune)
             coded = encoder.encode_all(planes, boxes, workers)
         stream = Stream(header, dict(planes.metadata), tuple(one.tile for one in coded))
-        stored = self._stored_instead(planes, stream, coded)
+        stored = self._stored_instead(planes, stream, coded, insist=not options.fallback)
         bits = sum(one.bits for one in coded)
         if stored is not None:
             form, payload = stored
@@ -198,11 +166,11 @@ class Codec:
             stream = replace(stream, header=header, tiles=(tile_of(form, payload, planes.rgb, alpha),))
             bits = 8.0 * len(payload)
         data = write_stream(stream)
-        if verify:
+        if options.verify:
             self.verify(data)
         return Encoded(data, bits, header.content)
 
-    def decode(self, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+    def decode(self, data: bytes, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
         """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
 
         Args:
@@ -217,7 +185,7 @@ class Codec:
             InvalidInput: the region has no pixel of the picture, or ``stages`` is negative.
         """
         if stages is not None:
-            stages = _whole("stages", stages, 0, _MANY)
+            stages = whole_number("stages", stages, 0, _MANY)
         header = read_header(data, self.limits)
         box = (0, 0, header.width, header.height)
         if region is not None:
@@ -294,7 +262,9 @@ class Codec:
             checksums = workers.map(check, zip(stream.tiles, boxes, strict=True))
         return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), header.content)
 
-    def _stored_instead(self, planes: Planes, stream: Stream, coded: Sequence[Coded]) -> tuple[str, bytes] | None:
+    def _stored_instead(
+        self, planes: Planes, stream: Stream, coded: Sequence[Coded], insist: bool
+    ) -> tuple[str, bytes] | None:
         """Format and file to write instead of the latents, if the picture is better stored."""
         grey, header = planes.mode.startswith("L"), stream.header
 
@@ -312,7 +282,7 @@ class Codec:
         weight = quality_lambda(self.model.config, header.quality)
         pixels = planes.rgb[:, :, 0] if grey else planes.rgb
         payload = b"".join(tile.payload for tile in stream.tiles)
-        return better_form(pixels, payload, decoded, weight, insist=not self.fallback)
+        return better_form(pixels, payload, decoded, weight, insist)
 
     def _paint(self, decoder: TileDecoder, canvas: Canvas, source: Source) -> None:
         """Show the region of ``canvas`` from the latents that ``source`` gives."""
@@ -362,36 +332,19 @@ def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterat
 _MANY = 2**31
 
 
-def _whole(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InvalidInput(f"{name} is a whole number from {low} to {high}, not {value!r}")
-    if not low <= value <= high:
-        raise InvalidInput(f"{name} goes from {low} to {high}, not {value}")
-    return int(value)
-
-
 @cache
 def _default() -> Codec:
     return Codec()
 
 
-def encode(
-    image: Picture,
-    quality: int = 75,
-    schedule: str | Schedule = "balanced",
-    verify: bool = False,
-    effort: int = DEFAULT_EFFORT,
-    tile: int | None = None,
-    strip: bool = False,
-    tune: str | None = None,
-) -> bytes:
+def encode(image: Picture, **options: Unpack[EncodeFields]) -> bytes:
     """Encode with the bundled model; see :meth:`Codec.encode`."""
-    return _default().encode(image, quality, schedule, verify, effort, tile, strip, tune)
+    return _default().encode(image, **options)
 
 
-def decode(data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+def decode(data: bytes, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
     """Decode a stream; see :meth:`Codec.decode`."""
-    return _default().decode(data, region, stages)
+    return _default().decode(data, region=region, stages=stages)
 
 
 def salvage(data: bytes) -> Salvaged:

@@ -120,7 +120,9 @@ class _Search:
         """The error that says how near the target quality ``quality`` comes."""
         kind, reached = self._target.kind, self._measured(quality, self._options.effort)[1]
         if kind == "size":
-            text = f"no quality gives a file of at most {self._target.value:,.0f} bytes; the smallest has {reached:,.0f}"
+            text = (
+                f"no quality gives a file of at most {self._target.value:,.0f} bytes; the smallest has {reached:,.0f}"
+            )
             return TargetMissed(f"{text}; make the picture smaller or allow more")
         unit = " dB" if kind == "psnr" else " points of SSIMULACRA2"
         text = f"no quality reaches {self._target.value:g}{unit}; the best has {reached:.2f}"

@@ -171,12 +171,12 @@ def fit_tables(
     reach = 1100
     counts = np.zeros((N_SCALES, 2 * reach + 1), np.int64)
     beyond = np.zeros(N_SCALES, np.int64)
-    codec = Codec(model, fallback=False)
+    codec = Codec(model)
     for number in range(pictures):
         crop = (crops(list(photographs), 1, 256, rng)[0] * 255).round().byte().numpy()
         for quality in TABLE_QUALITIES:
             with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
-                data = codec.encode(crop, quality, schedules[number % len(schedules)])
+                data = codec.encode(crop, quality=quality, schedule=schedules[number % len(schedules)], fallback=False)
             for symbols, index in file_symbols(data, model):
                 inside = np.abs(symbols) <= reach
                 np.add.at(counts, (index[inside], symbols[inside] + reach), 1)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 from tadan.files import write_atomically
 from tadan.train.device import choose_device
 from tadan.train.export import export_run

@@ -170,9 +170,11 @@ def _escapes(model: Model, data: bytes) -> int:
 
 def _encode(model: Model, case: Case) -> tuple[bytes, int]:
     """File of a case, and its number of escapes."""
-    codec = Codec(model, threads=1, fallback=False)
+    codec = Codec(model, threads=1)
     with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
-        data = codec.encode(picture_of(case), case.quality, case.schedule, effort=0, tile=case.tile)
+        data = codec.encode(
+            picture_of(case), quality=case.quality, schedule=case.schedule, effort=0, tile=case.tile, fallback=False
+        )
     if case.metadata:
         data = write_stream(replace(read_stream(data), metadata=metadata_of(case)))
     return data, _escapes(model, data)

@@ -1,7 +1,8 @@
 """How far a decoded picture is from its original for the eye: SSIMULACRA2, Butteraugli and ColorVideoVDP.
 
-SSIMULACRA2 is :mod:`tadan.pictures.ssimulacra2`. Butteraugli is libjxl's program ``butteraugli_main``. ColorVideoVDP is the package ``cvvdp`` of its authors: Mantiuk et
-al., *ColorVideoVDP: A visual difference predictor for image, video and display distortions* (SIGGRAPH 2024).
+SSIMULACRA2 is :mod:`tadan.pictures.ssimulacra2`. Butteraugli is libjxl's program ``butteraugli_main``. ColorVideoVDP is
+the package ``cvvdp`` of its authors: Mantiuk et al., *ColorVideoVDP: A visual difference predictor for image, video and
+display distortions* (SIGGRAPH 2024).
 """
 
 import importlib.util

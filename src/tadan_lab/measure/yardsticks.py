@@ -14,12 +14,12 @@ from PIL import Image
 
 from tadan.errors import InvalidInput
 from tadan.optional import require
+from tadan.pictures.ssimulacra2 import SSIMULACRA2_SMALLEST
 from tadan_lab.measure.metrics import IDENTICAL_DB, WINDOW, ms_ssim, psnr, similarity_db
 from tadan_lab.measure.perceptual import (
     BUTTERAUGLI_SMALLEST,
     CVVDP_SMALLEST,
     DEFAULT_DISPLAY,
-    SSIMULACRA2_SMALLEST,
     butteraugli,
     butteraugli_missing,
     color_video_vdp,
