@@ -27,14 +27,13 @@ from PIL import Image, ImageFile
 from corpus import CODEC, FORMS, LIMITS, TABLES, known, seeds, stage_indices
 from tadan.bitstream import (
     HEADER_PREFIX_BYTES,
+    Container,
     Header,
     Recovered,
     Stream,
     Tile,
     read_header,
-    read_metadata,
     read_stream,
-    read_tiles,
     recover,
     write_stream,
 )
@@ -122,15 +121,15 @@ def container(data: bytes) -> None:
         check(prefix == header, "the header needs more than the longest prefix")
         facts = attempt(inspect, data, LIMITS, allowed=CONTAINER)
         check((facts is None) == (header is None), "inspect and read_header disagree")
-        metadata = attempt(read_metadata, data, LIMITS, allowed=CONTAINER)
+        metadata = attempt(lambda: Container(data, LIMITS).metadata(), allowed=CONTAINER)
         stream = attempt(read_stream, data, LIMITS, allowed=CONTAINER)
     if stream is None:
         return
     check(stream.header == header and stream.metadata == metadata, "the readers disagree")
     check(write_stream(stream) == data, "a stream with two spellings was accepted")
     wanted = {number for number in range(header.tile_count) if number % 2}
-    _, _, tiles = read_tiles(data, LIMITS, wanted)
-    check(tiles == {number: stream.tiles[number] for number in wanted}, "read_tiles and read_stream disagree")
+    tiles = Container(data, LIMITS).tiles(wanted)
+    check(tiles == {number: stream.tiles[number] for number in wanted}, "some tiles and all tiles disagree")
     check(sum(map(len, metadata.values())) <= LIMITS.max_metadata_bytes, "more metadata than allowed")
     check(header.width * header.height <= LIMITS.max_pixels and len(stream.tiles) <= LIMITS.max_tiles, "too large")
 
@@ -196,7 +195,7 @@ def decode(data: bytes) -> None:
     rng = random.Random(zlib.crc32(data))
     x, y = rng.randrange(header.width), rng.randrange(header.height)
     box = x, y, x + rng.randint(1, header.width - x), y + rng.randint(1, header.height - y)
-    part = attempt(CODEC.decode, data, (x, y, box[2] - x, box[3] - y))
+    part = attempt(lambda: CODEC.decode(data, region=(x, y, box[2] - x, box[3] - y)))
     if picture is None:
         if part is not None:  # the damage lies elsewhere
             _check_part(data, header, box, part)
@@ -242,7 +241,7 @@ def _check_part(data: bytes, header: Header, box: tuple[int, int, int, int], par
     origin = [seed for seed in seeds().values() if _same_place(header, seed.stream.header)]
     if len(origin) != 1:
         return
-    _, _, tiles = read_tiles(data, LIMITS, _touched(header, box))
+    tiles = Container(data, LIMITS).tiles(_touched(header, box))
     if all((tile.content_crc, tile.alpha) == _marks(origin[0].stream)[number] for number, tile in tiles.items()):
         check(same(part, origin[0].picture.crop(box)), "a region of another picture without an error")
 
@@ -317,7 +316,7 @@ def preview(data: bytes) -> None:
     rng = random.Random(zlib.crc32(data))
     stages = rng.randrange(5)
     with within(20):
-        shown = attempt(CODEC.decode, data, None, stages)
+        shown = attempt(lambda: CODEC.decode(data, stages=stages))
     picture = attempt(CODEC.decode, data)
     if picture is None:
         return  # a preview does not compare the checksum of the latents, so it may exist

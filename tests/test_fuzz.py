@@ -78,15 +78,15 @@ def test_damage_changes_seeds_and_seeds_survive_splitting():
 @pytest.mark.parametrize("field", ["tiles", "quality"])
 def test_the_oracle_notices_another_picture(field, monkeypatch):
     """A decoder that shows the wrong picture, or that skips the checksum of the latents, is a violation."""
-    from tadan.codec import codec, decoder
+    from tadan.codec import decoder, reader
 
     if field == "tiles":
         monkeypatch.setattr(decoder.TileDecoder, "latents", _unchecked)
         payload = bytearray(corpus.seeds()["rgb"].stream.tiles[0].payload)
         data = _with_payload(corpus.seeds()["rgb"].stream, bytes(payload[:-1]) + bytes((payload[-1] ^ 1,)))
     else:
-        real = codec.Codec._paint
-        monkeypatch.setattr(codec.Codec, "_paint", lambda *args: (real(*args), args[2]._rgb.__ior__(1)))
+        real = reader.pixels
+        monkeypatch.setattr(reader, "pixels", lambda *args: ((box, rgb | 1) for box, rgb in real(*args)))
         data = corpus.seeds()["rgb"].data
     with pytest.raises(Violation):
         TARGETS["decode"].run(data)

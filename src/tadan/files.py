@@ -16,12 +16,19 @@ Writer = Callable[[IO[bytes]], None]
 _OWN_STREAM = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/self/fd/(\d+)")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the whole content of ``path``; UnreadableInput if it is missing, a folder or not permitted."""
+def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
+    """All of ``path``, or its first ``most`` bytes; UnreadableInput if it is missing, a folder or not permitted."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UnreadableInput(f"Cannot read {os.fspath(path)}: {_reason(error)}. Check the name and rights.") from error
+
+
+def own_stream(path: str | os.PathLike[str]) -> int | None:
+    """Descriptor of the stream of this process that a path such as ``/dev/stdout`` or ``/dev/fd/3`` names, if any."""
+    match = _OWN_STREAM.fullmatch(str(os.fspath(path)))
+    return None if match is None else int(match[1] or match[2] or (2 if match[0].endswith("err") else 1))
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | Writer, replace: bool = True) -> None:
@@ -38,9 +45,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | Writer, replace
             left.
     """
     shown = os.fspath(path)
-    own = _OWN_STREAM.fullmatch(str(shown))
+    own = own_stream(path)
     if own is not None:
-        _fill_stream(str(shown), int(own[1] or own[2] or (2 if str(shown).endswith("err") else 1)), data)
+        _fill_stream(str(shown), own, data)
         return
     target = Path(os.path.realpath(path))
     try:

@@ -19,8 +19,8 @@ import icc_examples
 import tadan
 from cli_examples import command, fails, run
 from tadan.bitstream import MAGIC, Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
-from tadan.codec.codec import Encoded
 from tadan.codec.options import EncodeOptions
+from tadan.codec.writer import Encoded
 from tadan.errors import TadanError, UnreadableInput
 
 WIDTH, HEIGHT = 96, 80
@@ -377,7 +377,7 @@ def test_errors_and_interrupts_become_exit_codes(photo, fake, monkeypatch):
         raise TadanError("a strange \x1b[31mname")
 
     monkeypatch.setattr(FakeCodec, "__init__", unexpected)
-    assert "error: a strange \\x1b[31mname" in run("encode", photo, code=2).stderr
+    assert "a strange \\x1b[31mname" in run("encode", photo, code=2).stderr
     monkeypatch.setattr(FakeCodec, "__init__", interrupted)
     run("encode", photo, code=130)
 

@@ -165,7 +165,7 @@ def test_models_by_name_path_and_value():
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_are_checked(threads):
-    with pytest.raises(InvalidInput, match="at least 1"):
+    with pytest.raises(InvalidInput, match="threads goes from 1"):
         Codec(threads=threads)
 
 

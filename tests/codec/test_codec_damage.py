@@ -1,5 +1,6 @@
 """Damaged, forged and foreign files: an error that names the next step, never a crash, a hang or another picture."""
 
+import io
 import shutil
 import struct
 import zlib
@@ -72,7 +73,7 @@ def test_other_files(data):
         CODEC.decode(data)
 
 
-@pytest.mark.parametrize("data", [None, "text", 5, np.zeros(5)])
+@pytest.mark.parametrize("data", [None, 5, np.zeros(5), io.StringIO("text")])
 def test_what_is_no_bytes(data):
     with pytest.raises(TadanError, match="bytes"):
         CODEC.decode(data)

@@ -186,7 +186,11 @@ def test_a_specialised_run_becomes_a_file_with_the_tables_of_its_schedule(tmp_pa
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
     monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
     coded, encode = [], Codec.encode
-    monkeypatch.setattr(Codec, "encode", lambda self, *args: coded.append(args[2]) or encode(self, *args))
+    monkeypatch.setattr(
+        Codec,
+        "encode",
+        lambda self, *args, **options: coded.append(options["schedule"]) or encode(self, *args, **options),
+    )
     Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
     metadata = {"config": json.dumps(CONFIG.to_dict())}
     save_tensors(tmp_path / "ema.safetensors", float_model().state_dict(), metadata)

@@ -111,7 +111,7 @@ def test_photographs_are_not_touched(name):
 
 
 def test_photographs_are_not_even_compared(monkeypatch):
-    monkeypatch.setattr(fallback, "Comparison", lambda *_: pytest.fail("a photograph was taken for something else"))
+    monkeypatch.setattr(fallback, "FormChoice", lambda *_: pytest.fail("a photograph was taken for something else"))
     for name in CORNERS:
         CODEC.encode(photo(name, 112, 128), quality=50)
 
@@ -141,7 +141,7 @@ def test_without_fallback_a_warning_says_what_it_costs():
 
 def test_a_promise_that_cannot_be_kept_is_a_warning(monkeypatch):
     neural = fallback.Candidate(None, bytes(50_000), 900.0)
-    monkeypatch.setattr(fallback.Comparison, "best", lambda self: neural)
+    monkeypatch.setattr(fallback.FormChoice, "best", lambda self: neural)
     with pytest.warns(UserWarning, match=r"takes 50,000 bytes, a lossless PNG \d+"):
         CODEC.encode(unusual()["flat"], quality=50)
     monkeypatch.setattr(fallback, "_PNG_FACTOR", 1e9)
@@ -155,8 +155,8 @@ def test_a_promise_that_cannot_be_kept_is_a_warning(monkeypatch):
 @pytest.mark.parametrize("form", ["png", pytest.param("webp", marks=NEEDS_WEBP), "jpeg"])
 def test_no_model_is_needed_to_decode(form, monkeypatch):
     data, pixels = example(form)
-    monkeypatch.setattr("tadan.codec.codec.find_model", lambda *_: pytest.fail("a model was looked for"))
-    monkeypatch.setattr("tadan.codec.codec.load_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("tadan.codec.engine.find_model", lambda *_: pytest.fail("a model was looked for"))
+    monkeypatch.setattr("tadan.codec.engine.load_model", lambda *_: pytest.fail("a model was loaded"))
     for codec in (Codec(threads=1), Codec("no-such-model")):
         np.testing.assert_array_equal(np.asarray(codec.decode(data)), pixels)
         assert codec.verify(data).content == form

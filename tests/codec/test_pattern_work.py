@@ -13,7 +13,7 @@ from tadan.models import load_model
 from tadan.schedule import PatternSchedule
 
 PICTURE = np.tile(photo("coffee", 64, 128), (1, 2, 1))
-TILED = CODEC.encode(PICTURE, 1, "4x4", effort=0, tile=64)
+TILED = CODEC.encode(PICTURE, quality=1, schedule="4x4", effort=0, tile=64)
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def test_large_patterns_are_refused_before_any_work(shape, mixes):
         with pytest.raises(LimitExceeded, match=r"pattern.*raise Limits\.max_pattern_cells"):
             call(data)
     with pytest.raises(LimitExceeded, match="too large for readers"):
-        CODEC.encode(PICTURE, 1, PatternSchedule(shuffled(*shape)), effort=0)
+        CODEC.encode(PICTURE, quality=1, schedule=PatternSchedule(shuffled(*shape)), effort=0)
     assert mixes == []
 
 
 def test_kernels_of_a_file_are_mixed_once_whatever_the_number_of_tiles(mixes):
     """The largest pattern that is allowed, all of whose cells differ, in four tiles."""
     schedule = PatternSchedule(shuffled(8, 4, 4))
-    data = CODEC.encode(PICTURE, 1, schedule, effort=0, tile=64)
+    data = CODEC.encode(PICTURE, quality=1, schedule=schedule, effort=0, tile=64)
     assert len(read_stream(data).tiles) == 4
     assert len(mixes) <= 128
     load_model().twin.kernel._kept.clear()
@@ -59,4 +59,4 @@ def test_who_trusts_a_file_can_raise_the_limit():
     codec = Codec(threads=1, limits=Limits(max_pattern_cells=256))
     schedule = PatternSchedule(shuffled(1, 16, 16))
     picture = photo("chelsea", 32, 48)
-    assert codec.decode(codec.encode(picture, 1, schedule, effort=0)).size == (48, 32)
+    assert codec.decode(codec.encode(picture, quality=1, schedule=schedule, effort=0)).size == (48, 32)

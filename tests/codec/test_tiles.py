@@ -50,7 +50,7 @@ def joined(data):
 
 def test_tiles_are_shown_as_one_plane_of_latents():
     """So a picture of many tiles cannot have seams that the synthesis does not have inside a tile."""
-    together = CODEC._transforms_of(load_model(), 1).synthesise(joined(TILED), 60)[:200, :230].astype(int)
+    together = CODEC._engine.transforms(load_model(), 1).synthesise(joined(TILED), 60)[:200, :230].astype(int)
     assert np.abs(WHOLE - together).max() <= 1
     assert np.mean(together != WHOLE) < 1e-3
 
@@ -246,7 +246,7 @@ def test_a_region_is_cut_off_at_the_picture(region):
 
 def test_the_reach_of_a_latent_is_what_the_networks_have():
     """One latent changed: nothing changes beyond its reach, something does right before it."""
-    transforms, reach = CODEC._transforms_of(load_model(), 1), load_model().config.reach
+    transforms, reach = CODEC._engine.transforms(load_model(), 1), load_model().config.reach
     size, middle = 2 * reach + 5, reach + 2
     y_hat = joined(TILED)[:1, :1].repeat(size, 0).repeat(size, 1)
     changed = y_hat.copy()

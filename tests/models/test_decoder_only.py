@@ -117,7 +117,7 @@ def test_the_commands(whole, tmp_path):
     path, out, picture = tmp_path / "whole.safetensors", tmp_path / "decoder.safetensors", tmp_path / "in.png"
     path.write_bytes(exported_bytes())
     Image.fromarray(PICTURE).save(picture)
-    assert "bytes" in run("export", path, out, "--decoder-only").stdout
+    assert "bytes" in run("model", "export", path, out, "--decoder-only").stdout
     alone = read_model(out)
     assert (alone.id, alone.metadata) == (whole.id, whole.metadata)
     facts = json.loads(run("info", "--model", out, "--json").stdout)
@@ -135,5 +135,12 @@ def test_the_commands(whole, tmp_path):
 
 
 def test_exports_that_cannot_be(tmp_path):
-    fails("export", tmp_path, tmp_path / "out.safetensors", message="--data")
-    fails("export", tmp_path / "none.safetensors", tmp_path / "out.safetensors", "--decoder-only", message="no model")
+    fails("model", "export", tmp_path, tmp_path / "out.safetensors", message="--data")
+    fails(
+        "model",
+        "export",
+        tmp_path / "none.safetensors",
+        tmp_path / "out.safetensors",
+        "--decoder-only",
+        message="no model",
+    )

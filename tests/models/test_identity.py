@@ -15,7 +15,7 @@ from tadan.models import load_model, read_model, save_model, store
 from tadan.models.model import content_id
 
 MODEL = load_model()
-DATA = CODEC.encode(photo(), 30, effort=0)
+DATA = CODEC.encode(photo(), quality=30, effort=0)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_foreign_files_in_the_store_do_not_break_other_models(own_store):
     (own_store / "e.safetensors").write_bytes(newer)
     if hasattr(os, "mkfifo"):
         os.mkfifo(own_store / "f.safetensors")
-    data = Codec(other, threads=1).encode(photo(), 30, effort=0)
+    data = Codec(other, threads=1).encode(photo(), quality=30, effort=0)
     store._loaded.clear()
     assert Codec(threads=1).decode(data).size == CODEC.decode(DATA).size
     with pytest.raises(ModelMissing, match=r"passed over.*a\.safetensors, b\.safetensors, c\.saf.*d\.saf.*e\.saf"):
@@ -97,4 +97,4 @@ def test_the_default_model_is_named_and_not_the_first_of_the_alphabet(own_store,
     monkeypatch.setattr(store, "BUNDLED", bundled)
     assert store.bundled_models() == ("art", "photo")
     assert load_model().name == "photo"
-    assert tadan.inspect(Codec(threads=1).encode(photo(), 30, effort=0)).model_id == MODEL.id_hex
+    assert tadan.inspect(Codec(threads=1).encode(photo(), quality=30, effort=0)).model_id == MODEL.id_hex

@@ -19,6 +19,7 @@ import tadan
 from codec_examples import CODEC, with_header, with_tile
 from photo_examples import photo, psnr
 from tadan.codec import pillow
+from tadan.codec.options import DEFAULT_QUALITY
 from tadan.codec.pillow import LoadError, OpenError
 from tadan.errors import Corrupt, InvalidInput, ModelMissing, TadanError, Truncated, UnsupportedVersion
 
@@ -171,7 +172,7 @@ def test_saving_passes_the_options_on(tmp_path):
     buffer.truncate(0)
     buffer.seek(0)
     PHOTO.save(buffer, "tadan", effort=0)
-    assert tadan.inspect(buffer.getvalue()).quality == 75
+    assert tadan.inspect(buffer.getvalue()).quality == DEFAULT_QUALITY
 
 
 def saved(image, **options):
@@ -206,7 +207,7 @@ def test_an_opened_file_can_be_saved_over_itself(tmp_path):
 
 @pytest.mark.parametrize("options", [{"qualty": 50}, {"optimize": True}, {"append": True}])
 def test_unknown_options_are_refused(options):
-    with pytest.raises(InvalidInput, match=rf"no option {next(iter(options))} .*quality, effort, schedule"):
+    with pytest.raises(InvalidInput, match=rf"no option {next(iter(options))} .*quality, schedule, effort"):
         PHOTO.save(io.BytesIO(), "TADAN", **options)
 
 

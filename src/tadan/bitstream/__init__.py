@@ -5,7 +5,7 @@ does not decode latents: that is the business of ``tadan.codec``.
 """
 
 from tadan.bitstream.constants import CONTENTS, HEADER_PREFIX_BYTES, LATENTS, MAGIC, VERSION
-from tadan.bitstream.container import Stream, Tile, read_header, read_metadata, read_stream, read_tiles, write_stream
+from tadan.bitstream.container import Container, Stream, Tile, read_header, read_stream, write_stream
 from tadan.bitstream.header import Header, ScheduleField
 from tadan.bitstream.limits import Limits
 from tadan.bitstream.recover import Recovered, recover
@@ -17,6 +17,7 @@ __all__ = [
     "LATENTS",
     "MAGIC",
     "VERSION",
+    "Container",
     "Header",
     "Limits",
     "Recovered",
@@ -25,9 +26,7 @@ __all__ = [
     "Tile",
     "is_tdn",
     "read_header",
-    "read_metadata",
     "read_stream",
-    "read_tiles",
     "recover",
     "write_stream",
 ]

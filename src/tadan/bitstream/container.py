@@ -72,49 +72,60 @@ def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     return _read_header(as_bytes(data), limits)[0]
 
 
+class Container:
+    """A file whose header is read; its sections are read and checked when they are asked for.
+
+    Args:
+        data: the file.
+        limits: sizes above which it is refused.
+
+    Raises:
+        NotOurFile, Truncated, UnsupportedVersion, Corrupt, LimitExceeded: as :func:`read_header`.
+    """
+
+    def __init__(self, data: bytes, limits: Limits = _DEFAULT_LIMITS) -> None:
+        self.data, self._limits = as_bytes(data), limits
+        self.header, self._first = _read_header(self.data, limits)
+
+    def metadata(self) -> dict[str, bytes]:
+        """Metadata sections alone; no tile need have arrived. Raises Truncated, Corrupt or LimitExceeded."""
+        return _read_metadata(self.data, self._first, self._limits.max_metadata_bytes)[0]
+
+    def tiles(self, wanted: Set[int] | None = None) -> dict[int, Tile]:
+        """The ``wanted`` tiles by number, row by row; None for all.
+
+        Of others only tag and length are looked at, and nothing that follows the last one wanted: what is damaged or
+        missing there does not matter. Raises Truncated, Corrupt or LimitExceeded.
+        """
+        data, header = self.data, self.header
+        offset = _read_metadata(data, self._first, self._limits.max_metadata_bytes)[1]
+        tiles: dict[int, Tile] = {}
+        for index in range(header.tile_count):
+            what = f"tile {index + 1} of {header.tile_count}"
+            if data[offset : offset + 1] not in (TILE_TAG, b""):
+                raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
+            start, end = _section_bounds(data, offset, self._limits.max_tile_bytes, what, "max_tile_bytes")
+            if wanted is None or index in wanted:
+                number, tiles[index] = parse_tile(header, _checked_payload(data, offset, start, end, what), what)
+                if number != index:
+                    raise Corrupt(f"The section of {what} is that of tile {number + 1}; {_OTHER_COPY}.")
+                if wanted is not None and len(tiles) == len(wanted):
+                    return tiles
+            offset = end + CRC_BYTES
+        if offset != len(data):
+            extra = len(data) - offset
+            raise Corrupt(f"{extra} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
+        return tiles
+
+
 def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
     """Read a whole file and verify every checksum and rule of the container.
 
     Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded; never another exception. Latents,
     words and alpha are not decoded here.
     """
-    header, metadata, tiles = read_tiles(data, limits)
-    return Stream(header, metadata, tuple(tiles.values()))
-
-
-def read_tiles(
-    data: bytes, limits: Limits = _DEFAULT_LIMITS, wanted: Set[int] | None = None
-) -> tuple[Header, dict[str, bytes], dict[int, Tile]]:
-    """As :func:`read_stream`, but only the ``wanted`` tiles (by number, row by row) are read and checked.
-
-    Of the others only tag and length are looked at, and nothing that follows the last one wanted: what is damaged or
-    missing there does not matter.
-    """
-    data = as_bytes(data)
-    header, offset = _read_header(data, limits)
-    metadata, offset = _read_metadata(data, offset, limits.max_metadata_bytes)
-    tiles = {}
-    for index in range(header.tile_count):
-        what = f"tile {index + 1} of {header.tile_count}"
-        if data[offset : offset + 1] not in (TILE_TAG, b""):
-            raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
-        start, end = _section_bounds(data, offset, limits.max_tile_bytes, what, "max_tile_bytes")
-        if wanted is None or index in wanted:
-            number, tiles[index] = parse_tile(header, _checked_payload(data, offset, start, end, what), what)
-            if number != index:
-                raise Corrupt(f"The section of {what} is that of tile {number + 1}; {_OTHER_COPY}.")
-            if wanted is not None and len(tiles) == len(wanted):
-                return header, metadata, tiles
-        offset = end + CRC_BYTES
-    if offset != len(data):
-        raise Corrupt(f"{len(data) - offset} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
-    return header, metadata, tiles
-
-
-def read_metadata(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> dict[str, bytes]:
-    """Metadata sections alone; no tile need have arrived. Raises as :func:`read_stream`."""
-    data = as_bytes(data)
-    return _read_metadata(data, _read_header(data, limits)[1], limits.max_metadata_bytes)[0]
+    container = Container(data, limits)
+    return Stream(container.header, container.metadata(), tuple(container.tiles().values()))
 
 
 def as_bytes(data: object) -> bytes:

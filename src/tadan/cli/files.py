@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tadan.cli.report import Report
 from tadan.errors import InvalidInput, OutputExists, TadanError, UnreadableInput, UnwritableOutput
-from tadan.files import Writer, read_bytes, write_atomically
+from tadan.files import Writer, own_stream, read_bytes, write_atomically
 
 STANDARD_STREAM = Path("-")
 STREAM_SUFFIX = ".tdn"
@@ -106,7 +106,7 @@ def split_output(
 def _check_output_name(output: Path, suffixes: frozenset[str] | None) -> None:
     """Before anything is written: ``encode a.png b.png`` must not take a picture for an output."""
     special = output.exists() and not output.is_file() and not output.is_dir()  # a device, a pipe
-    if output == STANDARD_STREAM or special:
+    if output == STANDARD_STREAM or special or own_stream(output) is not None:
         return
     if output.is_dir():
         raise InvalidInput(f"the output {output} is a folder; name it with --out-dir.")
@@ -161,7 +161,7 @@ def plan(sources: Sequence[Source], destination: Destination, report: Report) ->
     for source in sources:
         try:
             target = destination.target(source)
-            if target != STANDARD_STREAM:
+            if target != STANDARD_STREAM and own_stream(target) is None:
                 _check_target(source, target, inputs, taken)
                 if target.is_file() and destination.force is False:
                     report.line(f"{source.path}: skipped, {target} exists")

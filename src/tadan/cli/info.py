@@ -36,7 +36,8 @@ class _Reading:
     def __call__(self, source: files.Source) -> Done:
         import tadan
 
-        facts = tadan.inspect(files.read_source(source.path)).to_dict()
+        piped = source.path == files.STANDARD_STREAM
+        facts = tadan.inspect(files.read_source(source.path) if piped else source.path).to_dict()
         if self.as_json:
             return Done(document=json.dumps({"file": str(source.path), **facts}))
         return Done((str(source.path), *fact_lines(_shown(facts))))

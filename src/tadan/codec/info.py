@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import Any
 
-from tadan.bitstream import Limits, ScheduleField, read_header
+from tadan.bitstream import HEADER_PREFIX_BYTES, Limits, ScheduleField, read_header
 from tadan.bitstream.header import Pattern
+from tadan.codec.sources import Source, bytes_of
+from tadan.files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,20 @@ def schedule_text(field: ScheduleField) -> str:
     return field.name if field.pattern is None else pattern_text(field.pattern)  # type: ignore[return-value]
 
 
-def inspect(data: bytes, limits: Limits = Limits()) -> Info:  # noqa: B008 (immutable)
-    """Read the header of a stream.
+def inspect(data: Source, limits: Limits = Limits()) -> Info:  # noqa: B008 (immutable)
+    """Read the header of a file.
 
     Args:
-        data: the whole file, or its first bytes (``file_bytes`` and ``bpp`` then speak of these).
-        limits: see :class:`tadan.bitstream.Limits`.
+        data: a path, of which no more than the header is read; a binary file object; or bytes, the first of which do
+            (``file_bytes`` and ``bpp`` then speak of these).
+        limits: see :class:`tadan.Limits`.
 
     Raises:
         NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded: as their names say.
+        UnreadableInput: a path that cannot be read.
     """
-    header = read_header(data, limits)
+    start, size = _beginning(data)
+    header = read_header(start, limits)
     return Info(
         width=header.width,
         height=header.height,
@@ -67,6 +74,15 @@ def inspect(data: bytes, limits: Limits = Limits()) -> Info:  # noqa: B008 (immu
         version=header.version,
         tile_size=header.tile_size,
         tile_count=header.tile_count,
-        file_bytes=len(data),
-        bpp=8 * len(data) / (header.width * header.height),
+        file_bytes=size,
+        bpp=8 * size / (header.width * header.height),
     )
+
+
+def _beginning(source: Source) -> tuple[bytes, int]:
+    """The first bytes of a file, enough for any header, and how many it has in all."""
+    if not isinstance(source, str | PathLike):
+        data = bytes_of(source)
+        return data, len(data)
+    start = read_bytes(source, HEADER_PREFIX_BYTES)
+    return start, len(start) if len(start) < HEADER_PREFIX_BYTES else os.stat(source).st_size

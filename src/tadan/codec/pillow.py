@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from tadan.bitstream import HEADER_PREFIX_BYTES, Limits, read_header, read_metadata, read_stream
+from tadan.bitstream import HEADER_PREFIX_BYTES, Container, Limits, read_header, read_stream
 from tadan.bitstream.constants import MAX_SIDE
 from tadan.codec.options import EncodeOptions
 from tadan.errors import InvalidInput, TadanError, Truncated
@@ -107,7 +107,7 @@ def _limits(pixels: int) -> Limits:
 def _codec(pixels: int) -> Any:
     from tadan.codec import codec
 
-    return codec._default() if pixels <= _DEFAULT.max_pixels else codec.Codec(limits=_limits(pixels))
+    return codec.default_codec() if pixels <= _DEFAULT.max_pixels else codec.Codec(limits=_limits(pixels))
 
 
 def _decoded(data: bytes, pixels: int) -> Image.Image:
@@ -122,9 +122,9 @@ def _read_info(file: IO[bytes], start: bytes, limits: Limits) -> dict[str, bytes
     """Metadata under Pillow's names, if all of it has arrived whole; decoding says what is wrong otherwise."""
     try:
         try:
-            metadata = read_metadata(start, limits)
+            metadata = Container(start, limits).metadata()
         except Truncated:  # it may go on after the longest header
-            metadata = read_metadata(start + file.read(limits.max_metadata_bytes), limits)
+            metadata = Container(start + file.read(limits.max_metadata_bytes), limits).metadata()
     except TadanError:
         return {}
     return {_INFO_KEYS[name]: value for name, value in metadata.items()}

@@ -21,7 +21,8 @@ from tadan.errors import InvalidInput, TargetMissed
 from tadan.pictures.reading import Picture, Planes, read_picture
 
 if TYPE_CHECKING:
-    from tadan.codec.codec import Codec, Encoded
+    from tadan.codec.codec import Codec
+    from tadan.codec.writer import Encoded
 
 Kind = Literal["size", "psnr", "score"]
 _PEAK = 255.0
