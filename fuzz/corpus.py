@@ -17,7 +17,7 @@ import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.bitstream import STORED_MODEL_ID, Header, Limits, ScheduleField, Stream, read_stream, write_stream
+from tadan.bitstream import Header, Limits, Stream, read_stream, write_stream
 from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.entropy import ScaleTables, StageEncoder
@@ -28,7 +28,7 @@ from tadan.pictures.reading import pack_alpha
 
 FOLDER = Path(__file__).parent / "corpus"
 LIMITS = Limits(max_pixels=2**14, max_metadata_bytes=2**16, max_tiles=64, max_tile_bytes=2**20)
-CODEC = Codec(threads=1, limits=LIMITS, fallback=False)
+CODEC = Codec(threads=1, limits=LIMITS)
 TABLES = ScaleTables.gaussian()
 FORMS = ("png", "webp", "jpeg")
 
@@ -59,20 +59,26 @@ def _coded() -> dict[str, bytes]:
     with_metadata = Image.fromarray(crop("astronaut", 20, 24))
     with_metadata.info.update(exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6), xmp=b"<x/>", icc_profile=bytes(range(40)))
     return {
-        "rgb": CODEC.encode(crop("coffee", 20, 24), 40, effort=0),
-        "point": CODEC.encode(crop("coffee", 1, 1), 1, effort=0),
-        "best": CODEC.encode(crop("chelsea", 48, 33), 100, "best", effort=0),
-        "grey": CODEC.encode(grey, 10, "fast", effort=0),
-        "grey-alpha": CODEC.encode(_with_alpha(grey[:, :, None]), 90, "hyper", effort=0),
-        "rgba": CODEC.encode(_with_alpha(crop("chelsea", 5, 17)), 5, effort=0),
-        "raster": CODEC.encode(crop("astronaut", 32, 32), 70, "raster", effort=0),
-        "wavefront": CODEC.encode(crop("astronaut", 17, 64), 30, "wavefront", effort=0),
-        "rotated": CODEC.encode(crop("rocket", 40, 32), 80, "2x2-rotated", effort=0),
-        "inline": CODEC.encode(crop("rocket", 64, 32), 60, "0,1,2/3,4,5", effort=0),
-        "metadata": CODEC.encode(with_metadata, 50, effort=0),
-        "row": CODEC.encode(crop("astronaut", 64, 256), 20, effort=0, tile=64),
-        "tiles": CODEC.encode(crop("coffee", 100, 128), 50, "fast", effort=0, tile=64),
-        "tiles-alpha": CODEC.encode(_with_alpha(crop("chelsea", 70, 65)), 60, effort=0, tile=64),
+        "rgb": CODEC.encode(crop("coffee", 20, 24), quality=40, effort=0, fallback=False),
+        "point": CODEC.encode(crop("coffee", 1, 1), quality=1, effort=0, fallback=False),
+        "best": CODEC.encode(crop("chelsea", 48, 33), quality=100, schedule="best", effort=0, fallback=False),
+        "grey": CODEC.encode(grey, quality=10, schedule="fast", effort=0, fallback=False),
+        "grey-alpha": CODEC.encode(
+            _with_alpha(grey[:, :, None]), quality=90, schedule="hyper", effort=0, fallback=False
+        ),
+        "rgba": CODEC.encode(_with_alpha(crop("chelsea", 5, 17)), quality=5, effort=0, fallback=False),
+        "raster": CODEC.encode(crop("astronaut", 32, 32), quality=70, schedule="raster", effort=0, fallback=False),
+        "wavefront": CODEC.encode(
+            crop("astronaut", 17, 64), quality=30, schedule="wavefront", effort=0, fallback=False
+        ),
+        "rotated": CODEC.encode(crop("rocket", 40, 32), quality=80, schedule="2x2-rotated", effort=0, fallback=False),
+        "inline": CODEC.encode(crop("rocket", 64, 32), quality=60, schedule="0,1,2/3,4,5", effort=0, fallback=False),
+        "metadata": CODEC.encode(with_metadata, quality=50, effort=0, fallback=False),
+        "row": CODEC.encode(crop("astronaut", 64, 256), quality=20, effort=0, tile=64, fallback=False),
+        "tiles": CODEC.encode(crop("coffee", 100, 128), quality=50, schedule="fast", effort=0, tile=64, fallback=False),
+        "tiles-alpha": CODEC.encode(
+            _with_alpha(crop("chelsea", 70, 65)), quality=60, effort=0, tile=64, fallback=False
+        ),
     }
 
 
@@ -87,12 +93,12 @@ def _stored() -> dict[str, bytes]:
     for form in FORMS:
         for mode, pixels in (("L", crop("coffee", 12, 10)[:, :, 0]), ("RGBA", crop("astronaut", 9, 16))):
             height, width = pixels.shape[:2]
-            header = Header(width, height, mode, 75, STORED_MODEL_ID, ScheduleField(form))
+            header = Header(width, height, mode, 75, None, None, content=form)
             alpha = pack_alpha(np.full((height, width), 200, np.uint8)) if mode == "RGBA" else None
             tile = stored.tile_of(form, _payload(form, pixels), pixels, alpha)
             seeds[f"{form}-{mode.lower()}"] = write_stream(Stream(header, {}, (tile,)))
     pixels = crop("chelsea", 64, 96)
-    header = Header(96, 64, "RGB", 75, STORED_MODEL_ID, ScheduleField("png"), 64)
+    header = Header(96, 64, "RGB", 75, None, None, 64, "png")
     boxes = [pixels[:, :64], pixels[:, 64:]]
     tiles = tuple(stored.tile_of("png", _payload("png", box), box, None) for box in boxes)
     return {**seeds, "png-tiles": write_stream(Stream(header, {}, tiles))}
@@ -112,9 +118,9 @@ def known() -> dict[int, tuple[NDArray[np.int32], NDArray[np.int32]]]:
     """y_hat and z_hat of every tile of the seeds, by their checksum."""
     pairs = {}
     for seed in seeds().values():
-        if not seed.stream.header.is_stored:
+        if seed.stream.header.has_latents:
             for tile, latents in zip(seed.stream.tiles, CODEC.decode_latents(seed.data), strict=True):
-                pairs[tile.latents_crc] = latents.y_hat, latents.z_hat
+                pairs[tile.content_crc] = latents.y_hat, latents.z_hat
     return pairs
 
 

@@ -1,7 +1,7 @@
 """Structure-aware mutations, all ``(bytes, random.Random) -> bytes`` and total: any input is accepted.
 
 ``damage`` changes bytes and leaves checksums alone; ``forge`` changes fields, sections and what is in them, and then
-writes correct CRC-32C, so that only the checks behind the container are left.
+writes correct CRC-32, so that only the checks behind the container are left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 
 import corpus
-from tadan.bitstream import MAGIC, crc32c
+from tadan.bitstream import MAGIC
 from tadan.bitstream.varint import decode_varint, encode_varint
 from tadan.errors import TadanError
 
@@ -65,7 +65,7 @@ def join_file(fields: bytes, sections: list[tuple[bytes, bytes]]) -> bytes:
     """A file of these parts under correct checksums."""
 
     def closed(part: bytes) -> bytes:
-        return part + crc32c(part).to_bytes(4, "little")
+        return part + zlib.crc32(part).to_bytes(4, "little")
 
     start = closed(MAGIC + b"\x01" + encode_varint(len(fields)) + fields)
     return start + b"".join(closed(tag + encode_varint(len(payload)) + payload) for tag, payload in sections)
@@ -86,12 +86,12 @@ def _header(fields: bytes, rng: random.Random) -> bytes:
     try:
         width, at = decode_varint(fields, 0)
         height, at = decode_varint(fields, at)
-        mode, quality, model = fields[at : at + 1], fields[at + 1 : at + 2], fields[at + 2 : at + 10]
-        tile, at = decode_varint(fields, at + 10)
+        mode, content, quality = (fields[at + byte : at + byte + 1] for byte in range(3))
+        tile, at = decode_varint(fields, at + 3)
     except TadanError:
         return damage(fields, rng)
-    schedule = fields[at:]
-    match rng.randrange(8):
+    model, schedule = fields[at : at + 16], fields[at + 16 :]
+    match rng.randrange(9):
         case 0:
             width = rng.choice((*_SIDES, width ^ 1))
         case 1:
@@ -101,7 +101,7 @@ def _header(fields: bytes, rng: random.Random) -> bytes:
         case 3:
             quality = bytes((rng.randrange(102),))
         case 4:
-            model = rng.choice((bytes(8), rng.randbytes(8)))
+            model = rng.choice((b"", bytes(16), rng.randbytes(16)))
         case 5:
             tile = rng.choice((0, 64, 128, 64 * rng.randrange(9), *_SIDES))
         case 6:
@@ -109,9 +109,12 @@ def _header(fields: bytes, rng: random.Random) -> bytes:
             schedule = bytes((0, len(name))) + name
         case 7:
             schedule = _pattern(rng)
+        case 8:
+            content = bytes((rng.randrange(6),))
     if rng.random() < 0.1:
         schedule = damage(schedule, rng)
-    return encode_varint(width) + encode_varint(height) + mode + quality + model + encode_varint(tile) + schedule
+    size = encode_varint(width) + encode_varint(height)
+    return size + mode + content + quality + encode_varint(tile) + model + schedule
 
 
 def _pattern(rng: random.Random) -> bytes:

@@ -27,14 +27,13 @@ from PIL import Image, ImageFile
 from corpus import CODEC, FORMS, LIMITS, TABLES, known, seeds, stage_indices
 from tadan.bitstream import (
     HEADER_PREFIX_BYTES,
+    Container,
     Header,
     Recovered,
     Stream,
     Tile,
     read_header,
-    read_metadata,
     read_stream,
-    read_tiles,
     recover,
     write_stream,
 )
@@ -122,15 +121,15 @@ def container(data: bytes) -> None:
         check(prefix == header, "the header needs more than the longest prefix")
         facts = attempt(inspect, data, LIMITS, allowed=CONTAINER)
         check((facts is None) == (header is None), "inspect and read_header disagree")
-        metadata = attempt(read_metadata, data, LIMITS, allowed=CONTAINER)
+        metadata = attempt(lambda: Container(data, LIMITS).metadata(), allowed=CONTAINER)
         stream = attempt(read_stream, data, LIMITS, allowed=CONTAINER)
     if stream is None:
         return
     check(stream.header == header and stream.metadata == metadata, "the readers disagree")
     check(write_stream(stream) == data, "a stream with two spellings was accepted")
     wanted = {number for number in range(header.tile_count) if number % 2}
-    _, _, tiles = read_tiles(data, LIMITS, wanted)
-    check(tiles == {number: stream.tiles[number] for number in wanted}, "read_tiles and read_stream disagree")
+    tiles = Container(data, LIMITS).tiles(wanted)
+    check(tiles == {number: stream.tiles[number] for number in wanted}, "some tiles and all tiles disagree")
     check(sum(map(len, metadata.values())) <= LIMITS.max_metadata_bytes, "more metadata than allowed")
     check(header.width * header.height <= LIMITS.max_pixels and len(stream.tiles) <= LIMITS.max_tiles, "too large")
 
@@ -196,7 +195,7 @@ def decode(data: bytes) -> None:
     rng = random.Random(zlib.crc32(data))
     x, y = rng.randrange(header.width), rng.randrange(header.height)
     box = x, y, x + rng.randint(1, header.width - x), y + rng.randint(1, header.height - y)
-    part = attempt(CODEC.decode, data, (x, y, box[2] - x, box[3] - y))
+    part = attempt(lambda: CODEC.decode(data, region=(x, y, box[2] - x, box[3] - y)))
     if picture is None:
         if part is not None:  # the damage lies elsewhere
             _check_part(data, header, box, part)
@@ -204,9 +203,9 @@ def decode(data: bytes) -> None:
     check(picture.size == (header.width, header.height) and picture.mode == header.mode, "not what the header says")
     check(part is not None and same(part, picture.crop(box)), "a region is not the crop of the whole")
     stream = read_stream(data, LIMITS)
-    check(checked.tiles == tuple(f"{tile.latents_crc:08x}" for tile in stream.tiles), "verify reports other checksums")
-    if not header.is_stored:
-        shown = CODEC.decode(data, None, 2**20)
+    check(checked.tiles == tuple(f"{tile.content_crc:08x}" for tile in stream.tiles), "verify reports other checksums")
+    if header.has_latents:
+        shown = CODEC.decode(data, region=None, stages=2**20)
         check(same(shown, picture), "the preview from all stages is not the picture")
         for latents, tile in zip(CODEC.decode_latents(data), stream.tiles, strict=True):
             _check_latents(tile, latents.y_hat)
@@ -214,7 +213,7 @@ def decode(data: bytes) -> None:
 
 
 def _check_latents(tile: Tile, y_hat: NDArray[np.int32]) -> None:
-    expected = known().get(tile.latents_crc)
+    expected = known().get(tile.content_crc)
     if expected is None:
         raise Violation("latents that nobody encoded were accepted")
     check(np.array_equal(y_hat, expected[0]), "the latents are not those of their checksum")
@@ -222,18 +221,18 @@ def _check_latents(tile: Tile, y_hat: NDArray[np.int32]) -> None:
 
 def _same_place(a: Header, b: Header) -> bool:
     """Whether equal latents must give equal pixels."""
-    keys = "width", "height", "mode", "model_id", "tile_size", *(("schedule",) if a.is_stored else ("quality",))
+    keys = "width", "height", "mode", "content", "model_id", "tile_size", *(("quality",) if a.has_latents else ())
     return all(getattr(a, key) == getattr(b, key) for key in keys)
 
 
 def _check_picture(stream: Stream, picture: Image.Image) -> None:
     """Compare with the seed whose size, quality and checksums these are."""
-    marks = [(tile.latents_crc, tile.alpha) for tile in stream.tiles]
+    marks = [(tile.content_crc, tile.alpha) for tile in stream.tiles]
     for seed in seeds().values():
-        if marks == [(tile.latents_crc, tile.alpha) for tile in seed.stream.tiles]:
+        if marks == [(tile.content_crc, tile.alpha) for tile in seed.stream.tiles]:
             if _same_place(stream.header, seed.stream.header):
                 check(same(picture, seed.picture), "another picture without an error")
-            elif stream.header.quality != seed.stream.header.quality and not stream.header.is_stored:
+            elif stream.header.quality != seed.stream.header.quality and stream.header.has_latents:
                 check(False, "the latents of one quality were accepted for another")
 
 
@@ -242,18 +241,18 @@ def _check_part(data: bytes, header: Header, box: tuple[int, int, int, int], par
     origin = [seed for seed in seeds().values() if _same_place(header, seed.stream.header)]
     if len(origin) != 1:
         return
-    _, _, tiles = read_tiles(data, LIMITS, _touched(header, box))
-    if all((tile.latents_crc, tile.alpha) == _marks(origin[0].stream)[number] for number, tile in tiles.items()):
+    tiles = Container(data, LIMITS).tiles(_touched(header, box))
+    if all((tile.content_crc, tile.alpha) == _marks(origin[0].stream)[number] for number, tile in tiles.items()):
         check(same(part, origin[0].picture.crop(box)), "a region of another picture without an error")
 
 
 def _marks(stream: Stream) -> list[tuple[int, bytes | None]]:
-    return [(tile.latents_crc, tile.alpha) for tile in stream.tiles]
+    return [(tile.content_crc, tile.alpha) for tile in stream.tiles]
 
 
 def _touched(header: Header, box: tuple[int, int, int, int]) -> set[int]:
     """Tiles that lie under a box or, where g_s looks across borders, near it."""
-    margin = 0 if header.is_stored else MARGIN
+    margin = MARGIN if header.has_latents else 0
     return {
         number
         for number, (x, y, w, h) in enumerate(header.tile_boxes())
@@ -282,7 +281,7 @@ def salvage(data: bytes) -> None:
 
 def _check_states(found: Recovered, result: Salvaged) -> None:
     header, shown = found.header, np.asarray(result.image)
-    decoder = None if header.is_stored else TileDecoder(header, find_model(header.model_id), np.matmul)
+    decoder = None if header.model_id is None else TileDecoder(header, find_model(header.model_id), np.matmul)
     for state in result.tiles:
         x, y, w, h = state.box
         colour = shown[y : y + h, x : x + w]
@@ -300,11 +299,11 @@ def _check_states(found: Recovered, result: Salvaged) -> None:
     marks, expected = _marks(origin[0].stream), np.asarray(origin[0].picture)
     good = [
         state.state == "intact"
-        and (found.tiles[state.number].latents_crc, found.tiles[state.number].alpha) == marks[state.number]
+        and (found.tiles[state.number].content_crc, found.tiles[state.number].alpha) == marks[state.number]
         for state in result.tiles
     ]
     trusted = np.ones(shown.shape[:2], bool)
-    margin = 0 if header.is_stored else MARGIN
+    margin = MARGIN if header.has_latents else 0
     for state, is_good in zip(result.tiles, good, strict=True):
         if not is_good:
             x, y, w, h = state.box
@@ -317,7 +316,7 @@ def preview(data: bytes) -> None:
     rng = random.Random(zlib.crc32(data))
     stages = rng.randrange(5)
     with within(20):
-        shown = attempt(CODEC.decode, data, None, stages)
+        shown = attempt(lambda: CODEC.decode(data, stages=stages))
     picture = attempt(CODEC.decode, data)
     if picture is None:
         return  # a preview does not compare the checksum of the latents, so it may exist

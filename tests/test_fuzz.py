@@ -78,15 +78,15 @@ def test_damage_changes_seeds_and_seeds_survive_splitting():
 @pytest.mark.parametrize("field", ["tiles", "quality"])
 def test_the_oracle_notices_another_picture(field, monkeypatch):
     """A decoder that shows the wrong picture, or that skips the checksum of the latents, is a violation."""
-    from tadan.codec import codec, decoder
+    from tadan.codec import decoder, reader
 
     if field == "tiles":
         monkeypatch.setattr(decoder.TileDecoder, "latents", _unchecked)
         payload = bytearray(corpus.seeds()["rgb"].stream.tiles[0].payload)
         data = _with_payload(corpus.seeds()["rgb"].stream, bytes(payload[:-1]) + bytes((payload[-1] ^ 1,)))
     else:
-        real = codec.Codec._paint
-        monkeypatch.setattr(codec.Codec, "_paint", lambda *args: (real(*args), args[2]._rgb.__ior__(1)))
+        real = reader.pixels
+        monkeypatch.setattr(reader, "pixels", lambda *args: ((box, rgb | 1) for box, rgb in real(*args)))
         data = corpus.seeds()["rgb"].data
     with pytest.raises(Violation):
         TARGETS["decode"].run(data)
@@ -98,7 +98,7 @@ def _unchecked(self, tile, box):
 
 
 def _with_payload(stream, payload):
-    tile = Tile(stream.tiles[0].latents_crc, payload, stream.tiles[0].alpha)
+    tile = Tile(stream.tiles[0].content_crc, payload, stream.tiles[0].alpha)
     return write_stream(Stream(stream.header, stream.metadata, (tile,)))
 
 
@@ -121,7 +121,7 @@ def _burn(seconds):
 
 
 def test_a_file_of_nothing_but_tags_is_searched_in_linear_time():
-    header = Header(256, 64, "RGB", 50, b"12345678", ScheduleField("2x2"), 64)
+    header = Header(256, 64, "RGB", 50, b"1234567812345678", ScheduleField("2x2"), 64)
     whole = write_stream(Stream(header, {}, (Tile(0, b"x"),) * 4))
     length = 1_500_000
     tag = b"T" + bytes((length & 127 | 128, length >> 7 & 127 | 128, length >> 14)) + b"\x7f"

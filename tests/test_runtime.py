@@ -85,7 +85,7 @@ def test_inspecting_loads_no_numerical_library(tmp_path):
     import tadan
 
     path = tmp_path / "small.tdn"
-    path.write_bytes(tadan.encode(np.zeros((5, 6), np.uint8), 30, "4x4"))
+    path.write_bytes(tadan.encode(np.zeros((5, 6), np.uint8), quality=30, schedule="4x4"))
     script = """
     import sys, pathlib, tadan
     info = tadan.inspect(pathlib.Path(sys.argv[1]).read_bytes())

@@ -1,9 +1,13 @@
 """Every error that Tadan raises on purpose, in one small hierarchy.
 
 All derive from :class:`TadanError`, itself a ``ValueError``, so that ``except ValueError`` catches bad input as it
-does for other codecs. A message says what is wrong *and what to do next*. The command line prints it and exits
-with code 2.
+does for other codecs. A message says what is wrong *and what to do next*, in the words of Python; the command line
+turns the next step into its own options (:mod:`tadan.cli.advice`) and exits with code 2.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 
 class TadanError(ValueError):
@@ -31,7 +35,23 @@ class ModelMissing(TadanError):
 
 
 class LimitExceeded(TadanError):
-    """A size announced by the file or asked for by the caller is above the limit in force."""
+    """A size announced by the file or asked for by the caller is above the limit in force.
+
+    Attributes:
+        what: what is too large, in words.
+        limit: field of :class:`tadan.Limits` that was exceeded; None for bounds that nobody can raise.
+        value: what was announced or asked for.
+        bound: the limit in force.
+    """
+
+    def __init__(self, what: str, limit: str | None = None, value: int | None = None, bound: int | None = None) -> None:
+        """Keep the facts and say them."""
+        self.what, self.limit, self.value, self.bound = what, limit, value, bound
+        super().__init__(what if limit is None else f"{what}; raise Limits.{limit} if you trust the file")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes with their facts."""
+        return type(self), (self.what, self.limit, self.value, self.bound)
 
 
 class InvalidInput(TadanError):
@@ -44,6 +64,18 @@ class UnreadableInput(TadanError):
 
 class UnwritableOutput(TadanError):
     """An output could not be written; what stood at its place before is unchanged."""
+
+
+class OutputExists(UnwritableOutput):
+    """An output stands there already and was not to be replaced; it is unchanged."""
+
+
+class TargetMissed(TadanError):
+    """No quality gives a file as small, or a picture as good, as was asked for."""
+
+
+class MissingPackage(TadanError, ImportError):
+    """A package that this function needs is not installed; the message names the command that installs it."""
 
 
 class ToolFailed(TadanError):

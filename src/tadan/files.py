@@ -1,6 +1,8 @@
 """Reading and writing whole files, with errors that say what stands on the disk afterwards."""
 
+import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -8,39 +10,57 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tadan.errors import UnreadableInput, UnwritableOutput
+from tadan.errors import OutputExists, UnreadableInput, UnwritableOutput
 
 Writer = Callable[[IO[bytes]], None]
+_OWN_STREAM = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/self/fd/(\d+)")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Return the whole content of ``path``; UnreadableInput if it is missing, a folder or not permitted."""
+def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
+    """All of ``path``, or its first ``most`` bytes; UnreadableInput if it is missing, a folder or not permitted."""
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read(most)
     except OSError as error:
         raise UnreadableInput(f"Cannot read {os.fspath(path)}: {_reason(error)}. Check the name and rights.") from error
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes | Writer) -> None:
+def own_stream(path: str | os.PathLike[str]) -> int | None:
+    """Descriptor of the stream of this process that a path such as ``/dev/stdout`` or ``/dev/fd/3`` names, if any."""
+    match = _OWN_STREAM.fullmatch(str(os.fspath(path)))
+    return None if match is None else int(match[1] or match[2] or (2 if match[0].endswith("err") else 1))
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes | Writer, replace: bool = True) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old content or the new one, never a part.
 
     ``data`` is bytes, or a function that writes them to the binary file that it is given. The bytes go to a temporary
     file in the same folder, are flushed to the disk, and take the name in one step; an existing file keeps its
-    permission bits, a symbolic link keeps pointing to the file that is replaced. Devices and pipes (``/dev/stdout``)
-    are written directly. UnwritableOutput if any of this fails: the old file, if there was one, is then unchanged and
-    no temporary file is left.
+    permission bits, a symbolic link keeps pointing to the file that is replaced. Devices and pipes are written
+    directly, and so are streams of this process (``/dev/stdout``, ``/dev/fd/3``) whatever they were redirected to.
+
+    Raises:
+        OutputExists: ``replace`` is False and there is something already, even if it came while data were written.
+        UnwritableOutput: any of this fails. The old file, if there was one, is then unchanged, and no temporary file is
+            left.
     """
     shown = os.fspath(path)
+    own = own_stream(path)
+    if own is not None:
+        _fill_stream(str(shown), own, data)
+        return
     target = Path(os.path.realpath(path))
     try:
         old_mode = _mode(target)
         if old_mode is not None and stat.S_ISDIR(old_mode):
             raise IsADirectoryError("it is a folder")
-        if old_mode is not None and not stat.S_ISREG(old_mode):
+        if old_mode is not None and not stat.S_ISREG(old_mode):  # there is nothing to replace
             with open(path, "wb") as file:
                 _fill(file, data)
         else:
-            _replace(target, data, old_mode)
+            _replace(target, data, old_mode, replace)
+    except FileExistsError as error:
+        raise OutputExists(f"cannot write {shown}: it exists and was not to be replaced; it is unchanged") from error
     except OSError as error:
         kept = "the file that was there is unchanged" if target.is_file() else "nothing was written"
         raise UnwritableOutput(
@@ -60,7 +80,9 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _replace(target: Path, data: bytes | Writer, old_mode: int | None) -> None:
+def _replace(target: Path, data: bytes | Writer, old_mode: int | None, replace: bool) -> None:
+    if old_mode is not None and not replace:
+        raise FileExistsError(target)
     temporary = target.with_name(f".tadan-{secrets.token_hex(8)}.part")  # short: a long target name must still fit
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -70,11 +92,42 @@ def _replace(target: Path, data: bytes | Writer, old_mode: int | None) -> None:
             os.fsync(file.fileno())
         if old_mode is not None:
             os.chmod(temporary, stat.S_IMODE(old_mode))
-        os.replace(temporary, target)
+        if replace:
+            os.replace(temporary, target)
+        else:
+            _take_free_name(temporary, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _take_free_name(temporary: Path, target: Path) -> None:
+    """Rename without ever replacing, also if the name was taken a moment ago; FileExistsError if it is."""
+    if os.name == "nt":
+        os.rename(temporary, target)  # never replaces there
+        return
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if target.exists():
+            raise FileExistsError(target) from None
+        os.rename(temporary, target)
+    else:
+        os.unlink(temporary)
+
+
+def _fill_stream(shown: str, descriptor: int, data: bytes | Writer) -> None:
+    """Write to a stream of this process where it stands: what it was redirected to is neither cut nor replaced."""
+    whole = io.BytesIO()  # what seeks while it writes cannot go to a pipe
+    _fill(whole, data)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(whole.getvalue())
+    except OSError as error:
+        raise UnwritableOutput(f"Cannot write {shown}: {_reason(error)}; choose another place.") from error
 
 
 def _fill(file: IO[bytes], data: bytes | Writer) -> None:

@@ -4,15 +4,15 @@ import importlib
 import re
 from typing import Any
 
-from tadan.errors import InvalidInput
+from tadan.errors import InvalidInput, MissingPackage
 
 
 def require(module: str, extra: str, purpose: str) -> Any:
-    """Import and return ``module``; InvalidInput naming ``pip install "tadan[extra]"`` if it is not installed."""
+    """Import and return ``module``; MissingPackage naming ``pip install "tadan[extra]"`` if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InvalidInput(
+        raise MissingPackage(
             f'{purpose} needs {module.partition(".")[0]}, which is not installed; run: pip install "tadan[{extra}]"'
         ) from error
 

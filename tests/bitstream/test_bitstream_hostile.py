@@ -13,8 +13,9 @@ from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, Trunc
 # --- hostile structure under correct checksums ----------------------------------------------------------------------
 
 FIELDS = encode_fields(GOLDEN[0].header)
-assert FIELDS[2:4] == b"\x01\x32"
-SIZE, REST, SCHEDULE = FIELDS[:2], FIELDS[2:12], FIELDS[13:]
+assert FIELDS[2:5] == b"\x01\x00\x32"
+SIZE, REST, MODEL, SCHEDULE = FIELDS[:2], FIELDS[2:5], FIELDS[6:22], FIELDS[22:]
+START = SIZE + REST + b"\x00" + MODEL
 
 
 @pytest.mark.parametrize(
@@ -29,19 +30,19 @@ SIZE, REST, SCHEDULE = FIELDS[:2], FIELDS[2:12], FIELDS[13:]
         (b"\x64\x00" + FIELDS[2:], "height is 0"),
         (encode_varint(2**31) + FIELDS[1:], "width"),
         (SIZE + b"\x04" + FIELDS[3:], "mode byte is 4"),
-        (SIZE + b"\x01\x00" + FIELDS[4:], "quality is 0"),
-        (SIZE + b"\x01\x65" + FIELDS[4:], "quality is 101"),
-        (SIZE + REST + b"\x3f" + SCHEDULE, "multiple of 64"),
-        (SIZE + REST + b"\x00\x02", "schedule kind is 2"),
-        (SIZE + REST + b"\x00\x00\x00", "schedule name"),
-        (SIZE + REST + b"\x00\x00\x01A", "schedule name"),
-        (SIZE + REST + b"\x00\x00\x02\xc3\xa9", "schedule name"),
-        (SIZE + REST + b"\x00\x00\x01\n", "schedule name"),
-        (SIZE + REST + b"\x00\x00\x21" + b"a" * 33, "schedule name"),
-        (SIZE + REST + b"\x00\x01\x00\x01\x01", "0 x 1 x 1"),
-        (SIZE + REST + b"\x00\x01\x11\x01\x01" + bytes(17), "17 x 1 x 1"),
-        (SIZE + REST + b"\x00\x01\x01\x01\x02\x00\x02", "0 to K-1"),
-        (SIZE + REST + b"\x00\x01\x01\x01\x02\x01\x01", "0 to K-1"),
+        (SIZE + b"\x01\x00\x00" + FIELDS[5:], "quality is 0"),
+        (SIZE + b"\x01\x00\x65" + FIELDS[5:], "quality is 101"),
+        (SIZE + REST + b"\x3f" + MODEL + SCHEDULE, "multiple of 64"),
+        (START + b"\x02", "schedule kind is 2"),
+        (START + b"\x00\x00", "schedule name"),
+        (START + b"\x00\x01A", "schedule name"),
+        (START + b"\x00\x02\xc3\xa9", "schedule name"),
+        (START + b"\x00\x01\n", "schedule name"),
+        (START + b"\x00\x21" + b"a" * 33, "schedule name"),
+        (START + b"\x01\x00\x01\x01", "0 x 1 x 1"),
+        (START + b"\x01\x11\x01\x01" + bytes(17), "17 x 1 x 1"),
+        (START + b"\x01\x01\x01\x02\x00\x02", "0 to K-1"),
+        (START + b"\x01\x01\x01\x02\x01\x01", "0 to K-1"),
     ],
 )
 def test_hostile_header(fields, message):
@@ -93,7 +94,7 @@ ICC, EXIF, XMP, TILE = section(b"I", b"i"), section(b"E", b"e"), section(b"X", b
         (section(b"Q", b"?") + TILE, "should begin tile 1 of 1 but is 0x51"),
         (TILE + TILE, "follow the last tile"),
         (TILE + ICC, "follow the last tile"),
-        (section(b"T", b"crc"), "shorter than its latents checksum"),
+        (section(b"T", b"crc"), "shorter than its content checksum"),
         (with_crc(b"T\x89\x00crc.words"), "shortest form"),
     ],
 )
@@ -111,7 +112,7 @@ def test_missing_tile():
     ("payload", "message"),
     [
         (b"", "before its words"),
-        (b"\0crc", "shorter than its latents checksum"),
+        (b"\0crc", "shorter than its content checksum"),
         (b"\0crc.", "before its words"),
         (b"\0crc.\x03ab", "claims 3 bytes of 2"),
         (b"\0crc.\x80\x00", "shortest form"),
@@ -129,7 +130,7 @@ def test_hostile_tiles(payload, message):
 
 
 def test_limits_hold_exactly():
-    exact = Limits(max_pixels=6400, max_metadata_bytes=4, max_tiles=2, max_tile_bytes=14)
+    exact = Limits(max_pixels=6400, max_metadata_bytes=4, max_tiles=2, max_tile_bytes=14, max_pattern_cells=8)
     assert read_stream(GOLDEN_BYTES[1], exact) == GOLDEN[1]
 
 
@@ -139,6 +140,10 @@ def test_limits_hold_exactly():
         (Limits(max_pixels=6399), "100 x 64 = 6400 pixels, the limit is 6399; raise Limits.max_pixels"),
         (Limits(max_tiles=1), "2 tiles, the limit is 1; raise Limits.max_tiles"),
         (Limits(max_metadata_bytes=3), "Metadata exif claims 4 bytes where 3 .* raise Limits.max_metadata_bytes"),
+        (
+            Limits(max_pattern_cells=7),
+            "8 cells .*, the limit is 7; raise Limits.max_pattern_cells",
+        ),
         (Limits(max_tile_bytes=13), "Tile 1 of 2 claims 14 bytes where 13 .* raise Limits.max_tile_bytes"),
     ],
 )
@@ -186,7 +191,12 @@ def test_limits_are_validated(value):
         {"quality": 101},
         {"quality": True},
         {"model_id": b"short"},
-        {"model_id": "01234567"},
+        {"model_id": "0123456789abcdef"},
+        {"model_id": None},
+        {"schedule": None},
+        {"content": "gif"},
+        {"content": "png"},
+        {"content": "png", "schedule": None},
         {"tile_size": 65},
         {"tile_size": -64},
         {"schedule": "2x2"},

@@ -18,7 +18,9 @@ from skimage import data as pictures
 import icc_examples
 import tadan
 from cli_examples import command, fails, run
-from tadan.bitstream import MAGIC, Header, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import MAGIC, Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.codec.options import EncodeOptions
+from tadan.codec.writer import Encoded
 from tadan.errors import TadanError, UnreadableInput
 
 WIDTH, HEIGHT = 96, 80
@@ -53,22 +55,10 @@ class FakeCodec:
 
     calls: list
 
-    def __init__(self, model=None, threads=None, fallback=True):
-        self.calls.append({"model": model, "threads": threads})
+    def __init__(self, model=None, *, threads=None, **options):
+        self.calls.append({"model": model, "threads": threads, **options})
 
-    def encode(
-        self, image, quality=75, schedule="balanced", verify=False, effort=None, tile=None, strip=False, tune=None
-    ):
-        name = getattr(schedule, "name", schedule)
-        options = {
-            "quality": quality,
-            "schedule": name,
-            "verify": verify,
-            "effort": effort,
-            "tile": tile,
-            "strip": strip,
-            "tune": tune,
-        }
+    def encode_picture(self, image, options):
         self.calls.append(options)
         buffer = io.BytesIO()
         try:
@@ -76,10 +66,10 @@ class FakeCodec:
             picture.convert("RGB").save(buffer, "PNG")
         except OSError as error:
             raise UnreadableInput(f"cannot open {image}: {error}") from error
-        header = Header(picture.width, picture.height, "RGB", quality, b"anything", ScheduleField("2x2"))
-        return write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),)))
+        header = Header(picture.width, picture.height, "RGB", options.quality, b"anything" * 2, ScheduleField("2x2"))
+        return Encoded(write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),))), 0.0)
 
-    def decode(self, data, region=None, stages=None):
+    def decode(self, data, *, region=None, stages=None):
         return Image.open(io.BytesIO(read_stream(data).tiles[0].payload))
 
 
@@ -141,7 +131,9 @@ def test_verify_prints_checksums_and_fails_on_a_damaged_file(stream, stream_file
     damaged = bytearray(stream)
     damaged[-10] ^= 1
     (tmp_path / "bad.tdn").write_bytes(damaged)
-    result = fails("verify", tmp_path / "bad.tdn", stream_file, "--json", message=r"bad\.tdn.*checksum")
+    result = run("verify", tmp_path / "bad.tdn", stream_file, "--json", code=1)
+    assert re.search(r"error: .*bad\.tdn.*checksum", result.stderr)
+    fails("verify", tmp_path / "bad.tdn", tmp_path / "missing.tdn", message="missing")
     bad, good = map(json.loads, result.stdout.splitlines())
     assert (bad["ok"], bad["error"], good["ok"]) == (False, "Corrupt", True)
     assert good["tiles"][0] in shown
@@ -156,16 +148,16 @@ def test_info_shows_the_header(stream, stream_file):
 
 
 def test_info_model_counts_the_arithmetic_of_the_decoder():
-    shown = run("info", "--model").stdout
+    shown = run("model", "info").stdout
     assert float(re.search(r"^ +2x2 +([\d.]+)", shown, re.MULTILINE)[1]) <= 30
-    facts = json.loads(run("info", "--model", "--json").stdout)
+    facts = json.loads(run("model", "info", "--json").stdout)
     assert facts["id"] in shown
     assert facts["decoder_kmac_per_pixel"]["checkerboard"] <= 30
     for name, total in facts["decoder_kmac_per_pixel"].items():
         assert total == pytest.approx(sum(facts["decoder_parts"][name].values()), abs=1e-3)
     groups = len(facts["config"]["group_sizes"])
     assert facts["sequential_steps"] == {name: groups * count for name, count in facts["stages"].items()}
-    fails("info", "--model", "no-such-model", message="no-such-model")
+    fails("model", "info", "no-such-model", message="no-such-model.*--model FILE")
 
 
 def test_info_and_help_load_nothing_heavy(stream_file):
@@ -180,7 +172,7 @@ def test_info_and_help_load_nothing_heavy(stream_file):
 
 def test_a_stream_of_another_model_names_it(stream, tmp_path):
     parsed = read_stream(stream)
-    other = replace(parsed, header=replace(parsed.header, model_id=bytes.fromhex("0badc0de" * 2)))
+    other = replace(parsed, header=replace(parsed.header, model_id=bytes.fromhex("0badc0de" * 4)))
     (tmp_path / "other.tdn").write_bytes(write_stream(other))
     fails("decode", tmp_path / "other.tdn", message=r"0badc0de0badc0de|model")
     assert not (tmp_path / "other.png").exists()
@@ -198,8 +190,11 @@ def test_a_stream_of_another_model_names_it(stream, tmp_path):
 )
 def test_files_that_are_not_good_streams(change, message, stream, tmp_path):
     (tmp_path / "bad.tdn").write_bytes(change(stream))
-    for verb in ("info", "verify", "decode"):
+    for verb in ("info", "decode"):
         fails(verb, tmp_path / "bad.tdn", message=rf"(?s)error: .*bad\.tdn: .*{message}")
+    damaged = message in ("ends", "empty")  # what is whole but not ours, or of a later version, cannot be checked
+    shown = run("verify", tmp_path / "bad.tdn", code=1 if damaged else 2).stderr
+    assert re.search(rf"(?s)error: .*bad\.tdn: .*{message}", shown)
 
 
 # --- which files are read and written ---
@@ -210,8 +205,14 @@ def test_options_reach_the_codec(photo, fake, monkeypatch):
     monkeypatch.setattr("tadan.models.load_model", lambda name: SimpleNamespace(check_encoder=lambda: None))
     options = ["-q", 7, "--schedule", "best", "--effort", 5, "--verify", "--tile", 64, "--strip", "--tune", "eye"]
     run("encode", photo, *options, "--threads", 3, "--model", "m", "-Q")
-    encoded = {"quality": 7, "schedule": "4x4-opt-8", "verify": True, "effort": 5, "tile": 64, "strip": True}
-    assert fake.calls == [{"model": "m", "threads": 3}, encoded | {"tune": "eye"}]
+    sizes = ["--max-pixels", "2M", "--memory", "1.5G"]
+    run("encode", photo, photo.with_name("b.tdn"), *sizes, "--lossless", "--no-fallback")
+    first, second = (
+        EncodeOptions(quality=7, schedule="best", verify=True, effort=5, tile=64, strip=True, tune="eye"),
+        EncodeOptions(lossless=True, fallback=False),
+    )
+    limited = {"model": None, "threads": None, "limits": Limits(max_pixels=2_000_000), "memory": 1_500_000_000}
+    assert fake.calls == [{"model": "m", "threads": 3}, first, limited, second]
     assert photo.with_suffix(".tdn").exists()
 
 
@@ -239,7 +240,7 @@ def test_one_bad_file_does_not_stop_the_others(photo, tmp_path, fake):
 def test_two_inputs_never_share_an_output(photo, tmp_path, fake):
     (tmp_path / "photo.bmp").write_bytes(photo.read_bytes())
     fails("encode", photo, tmp_path / "photo.bmp", "--out-dir", tmp_path / "out", message="already the output of")
-    fails("encode", photo, tmp_path / "photo.bmp", "-o", tmp_path / "x.tdn", message="2 inputs .*--out-dir")
+    fails("encode", photo, tmp_path / "photo.bmp", "-o", tmp_path / "x.tdn", message="2 inputs .*x.tdn.*--out-dir")
     assert not (tmp_path / "x.tdn").exists()
 
 
@@ -247,19 +248,84 @@ def test_inputs_are_never_replaced(photo, tmp_path, fake):
     fails("encode", photo, "-o", photo, message="is an input too")
     run("encode", photo)
     photo.write_text("the original")
-    fails("decode", tmp_path / "photo.tdn", message="may be the original.*--force")
+    fails("decode", tmp_path / "photo.tdn", message="photo.png exists.*-f")
     assert photo.read_text() == "the original"
     run("decode", tmp_path / "photo.tdn", "--force")
     assert Image.open(photo).size == (WIDTH, HEIGHT)
 
 
-def test_existing_outputs_are_replaced_unless_no_clobber(photo, tmp_path, fake):
-    small = tmp_path / "photo.tdn"
+@pytest.mark.parametrize("place", [["{dir}/photo.tdn"], ["-o", "{dir}/photo.tdn"], ["--out-dir", "{dir}"], []])
+def test_nothing_is_replaced_without_force(place, photo, tmp_path, fake):
+    small, where = tmp_path / "photo.tdn", [part.format(dir=tmp_path) for part in place]
     small.write_text("old")
-    assert "skipped" in run("encode", photo, small, "--no-clobber").stdout
+    fails("encode", photo, *where, message="photo.tdn exists.*-f")
+    assert "skipped" in run("encode", photo, *where, "--no-clobber").stdout
     assert small.read_text() == "old"
-    run("encode", photo, small)
+    run("encode", photo, *where, "-f")
     assert small.read_bytes().startswith(MAGIC)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["out.webp"], "second path is the output, and .*out.webp does not end in .tdn.*--out-dir"),
+        (["b.jpg"], "b.jpg does not end in .tdn"),
+        (["b.jpg", "out.tdn"], "3 inputs; name a folder .*--out-dir"),
+        (["b.jpg", "c.jpg", "d.jpg"], "4 inputs"),
+        (["folder"], "is a folder; name it with --out-dir"),
+    ],
+)
+def test_a_typing_error_destroys_nothing(names, message, photo, chelsea, tmp_path, fake):
+    """The second of two paths is an output, and only one whose name says so."""
+    for name in ("photo.tdn", "b.tdn", "out.tdn"):
+        (tmp_path / name).write_text("old")
+    chelsea.save(tmp_path / "b.jpg")
+    (tmp_path / "folder").mkdir()
+    fails("encode", photo, *(tmp_path / name for name in names), message=message)
+    fails("encode", photo, *(tmp_path / name for name in names), "-f", message=message)
+    assert all((tmp_path / name).read_text() == "old" for name in ("photo.tdn", "b.tdn", "out.tdn"))
+    assert not (tmp_path / "out.webp").exists()
+
+
+def test_decoding_does_not_take_a_stream_for_an_output(photo, tmp_path, fake):
+    run("encode", photo, tmp_path / "a.tdn")
+    run("encode", photo, tmp_path / "b.tdn")
+    before = (tmp_path / "b.tdn").read_bytes()
+    for force in ([], ["-f"]):
+        fails("decode", tmp_path / "a.tdn", tmp_path / "b.tdn", *force, message="b.tdn does not end as a picture")
+        fails("decode", tmp_path, *force, message="is a folder; name one for the outputs")
+    assert (tmp_path / "b.tdn").read_bytes() == before
+
+
+def test_an_output_that_came_meanwhile_is_kept(photo, tmp_path, fake, monkeypatch):
+    small, encode = tmp_path / "small.tdn", FakeCodec.encode_picture
+
+    def slow(self, image, options):
+        small.write_text("from another process")
+        return encode(self, image, options)
+
+    monkeypatch.setattr(FakeCodec, "encode_picture", slow)
+    for force in ([], ["--no-clobber"]):
+        fails("encode", photo, small, *force, message="small.tdn: it exists.*-f")
+        assert small.read_text() == "from another process"
+        small.unlink()
+    run("encode", photo, small, "-f")
+    assert small.read_bytes().startswith(MAGIC)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png", "small.tdn"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="needs /dev/fd")
+def test_the_own_streams_are_written_where_they_stand(photo, tmp_path):
+    """What standard output was redirected to is neither cut nor replaced."""
+    log = tmp_path / "log.bin"
+    for name in ("/dev/stdout", "/dev/fd/1"):
+        log.write_bytes(b"line\n")
+        with log.open("ab") as file:
+            done = command("encode", photo, "-o", name, "-q", 20, "-e", 0, "-Q", stdout_to=file)
+        assert done.returncode == 0, done.stderr
+        assert log.read_bytes().startswith(b"line\n" + MAGIC)
+        piped = command("encode", photo, "-o", name, "-q", 20, "-e", 0, "-Q")
+        assert log.read_bytes() == b"line\n" + piped.stdout
 
 
 @pytest.mark.parametrize(
@@ -289,7 +355,7 @@ def test_a_full_disk_is_an_error_with_a_message(photo, fake):
 def test_formats_that_pillow_cannot_write(photo, tmp_path, fake, monkeypatch):
     run("encode", photo)
     fails("decode", tmp_path / "photo.tdn", tmp_path / "x.docx", message=r"'\.docx'; use \.png")
-    monkeypatch.setattr(FakeCodec, "decode", lambda self, *arguments: Image.new("RGBA", (4, 4)))
+    monkeypatch.setattr(FakeCodec, "decode", lambda self, *arguments, **options: Image.new("RGBA", (4, 4)))
     fails("decode", tmp_path / "photo.tdn", tmp_path / "x.jpg", message=r"JPEG cannot hold .* RGBA .*\.png")
     assert not (tmp_path / "x.jpg").exists()
 
@@ -311,29 +377,32 @@ def test_errors_and_interrupts_become_exit_codes(photo, fake, monkeypatch):
         raise TadanError("a strange \x1b[31mname")
 
     monkeypatch.setattr(FakeCodec, "__init__", unexpected)
-    assert "error: a strange \\x1b[31mname" in run("encode", photo, code=2).stderr
+    assert "a strange \\x1b[31mname" in run("encode", photo, code=2).stderr
     monkeypatch.setattr(FakeCodec, "__init__", interrupted)
     run("encode", photo, code=130)
 
 
 def test_warnings_name_the_file(photo, fake, monkeypatch):
-    encode = FakeCodec.encode
+    encode = FakeCodec.encode_picture
 
     def warn(*arguments, **options):
         warnings.warn("16 bits become 8", stacklevel=1)
         return encode(*arguments, **options)
 
-    monkeypatch.setattr(FakeCodec, "encode", warn)
+    monkeypatch.setattr(FakeCodec, "encode_picture", warn)
     assert run("encode", photo).stderr == f"warning: {photo}: 16 bits become 8\n"
 
 
 def test_help_names_every_verb():
     shown = run("--help").stdout
-    for verb in ("encode", "decode", "info", "verify", "lab", "schedule", "train", "export"):
+    for verb in ("encode", "decode", "info", "verify", "model", "schedule", "selftest", "lab"):
         assert re.search(rf"\b{verb}\b", shown), verb
+    assert re.search(r"Exit codes: 0 done; 1 checked and found wanting; 2 could not; 128 \+ n", shown)
+    for verb in ("list", "info", "finetune", "train", "export"):
+        assert re.search(rf"\b{verb}\b", run("model", "--help").stdout), verb
     assert run("--version").stdout == f"tadan {tadan.__version__}\n"
     assert "Missing argument" in run("encode", code=2).stderr
-    assert "at least one" in run("info", code=2).stderr
+    assert "Missing argument" in run("info", code=2).stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error(stream_file):

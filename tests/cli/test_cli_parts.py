@@ -11,7 +11,7 @@ from codec_examples import CODEC
 from photo_examples import photo
 
 PICTURE = photo("coffee", 100, 140)
-TILED = CODEC.encode(PICTURE, 50, tile=64, effort=0)
+TILED = CODEC.encode(PICTURE, quality=50, tile=64, effort=0)
 
 
 @pytest.fixture

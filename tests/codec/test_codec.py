@@ -11,6 +11,7 @@ from codec_examples import CODEC
 from photo_examples import CORNERS, photo, psnr
 from tadan.bitstream import Limits, read_stream
 from tadan.codec.codec import Codec, file_symbols
+from tadan.codec.options import EncodeOptions
 from tadan.errors import InvalidInput, LimitExceeded, ModelMissing
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule, ScanSchedule, schedule_names
@@ -25,7 +26,7 @@ INLINE = PatternSchedule([[0, 1, 2], [3, 1, 4]])
 @pytest.mark.parametrize("height", [1, 7, 16, 65])
 def test_every_size_comes_back(width, height):
     picture = photo("chelsea", height, width)
-    data = CODEC.encode(picture, 90)
+    data = CODEC.encode(picture, quality=90)
     decoded = CODEC.decode(data)
     assert (decoded.size, decoded.mode) == ((width, height), "RGB")
     assert psnr(decoded, picture) > 28
@@ -37,12 +38,12 @@ def test_every_size_comes_back(width, height):
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 1), (1, 17), (16, 16), (65, 33), (64, 64)])
 def test_sizes_under_schedules(width, height, schedule):
     picture = photo("coffee", height, width)
-    assert psnr(CODEC.decode(CODEC.encode(picture, 90, schedule, verify=True)), picture) > 28
+    assert psnr(CODEC.decode(CODEC.encode(picture, quality=90, schedule=schedule, verify=True)), picture) > 28
 
 
 def test_a_flat_picture_stays_flat():
     for level in (0, 128, 255):
-        decoded = np.asarray(CODEC.decode(CODEC.encode(np.full((40, 50, 3), level, np.uint8), 80)))
+        decoded = np.asarray(CODEC.decode(CODEC.encode(np.full((40, 50, 3), level, np.uint8), quality=80)))
         assert np.abs(decoded.astype(int) - level).max() < 40
 
 
@@ -52,7 +53,7 @@ def test_a_flat_picture_stays_flat():
 @pytest.mark.parametrize("name", CORNERS)
 def test_size_and_psnr_rise_with_quality(name):
     picture = photo(name)
-    coded = [CODEC.encode(picture, quality) for quality in (10, 40, 70, 95)]
+    coded = [CODEC.encode(picture, quality=quality) for quality in (10, 40, 70, 95)]
     sizes = [len(data) for data in coded]
     values = [psnr(CODEC.decode(data), picture) for data in coded]
     assert sizes == sorted(set(sizes))
@@ -62,7 +63,7 @@ def test_size_and_psnr_rise_with_quality(name):
 
 @pytest.mark.parametrize("quality", [1, 100, np.int64(50), np.uint8(7)])
 def test_qualities_at_the_bounds_and_of_numpy(quality):
-    data = CODEC.encode(photo(), quality)
+    data = CODEC.encode(photo(), quality=quality)
     assert tadan.inspect(data).quality == quality
     assert CODEC.decode(data).size == (96, 80)
 
@@ -70,7 +71,7 @@ def test_qualities_at_the_bounds_and_of_numpy(quality):
 @pytest.mark.parametrize("quality", [0, 101, -5, 75.0, "75", True, None, np.float32(3)])
 def test_other_qualities_are_refused(quality):
     with pytest.raises(InvalidInput, match="from 1 to 100"):
-        CODEC.encode(photo(), quality)
+        CODEC.encode(photo(), quality=quality)
 
 
 @pytest.mark.parametrize("schedule", ["2x2", "4x4", "raster"])
@@ -78,7 +79,7 @@ def test_other_qualities_are_refused(quality):
 @pytest.mark.parametrize("name", CORNERS)
 def test_the_file_is_as_small_as_estimated(name, quality, schedule):
     """Overhead: at most 1 % and 64 bytes of container; and the estimate is a lower bound."""
-    coded = CODEC.encode_with_estimate(photo(name), quality, schedule)
+    coded = CODEC.encode_picture(photo(name), EncodeOptions(quality=quality, schedule=schedule))
     assert coded.estimated_bits <= 8 * len(read_stream(coded.data).tiles[0].payload)
     assert 8 * len(coded.data) <= 1.01 * coded.estimated_bits + 8 * 64
 
@@ -89,8 +90,8 @@ def test_the_file_is_as_small_as_estimated(name, quality, schedule):
 @pytest.mark.parametrize("schedule", [*schedule_names(), INLINE, PatternSchedule(np.zeros((4, 2, 3), int))], ids=str)
 def test_every_schedule_decodes_to_what_the_encoder_had(schedule):
     picture = photo("rocket")
-    data = CODEC.encode(picture, 60, schedule, verify=True)
-    assert data == CODEC.encode(picture, 60, schedule)
+    data = CODEC.encode(picture, quality=60, schedule=schedule, verify=True)
+    assert data == CODEC.encode(picture, quality=60, schedule=schedule)
     assert len(CODEC.verify(data).tiles) == 1
     decoded = np.asarray(CODEC.decode(data))
     np.testing.assert_array_equal(decoded, np.asarray(CODEC.decode(data)))
@@ -101,21 +102,23 @@ def test_every_schedule_decodes_to_what_the_encoder_had(schedule):
 
 def test_aliases_and_patterns_of_the_catalogue_travel_by_name():
     picture = photo()
-    assert CODEC.encode(picture, 50, "balanced") == CODEC.encode(picture, 50, "4x4-opt-4")
-    assert tadan.inspect(CODEC.encode(picture, 50, "best")).schedule == "4x4-opt-8"
-    assert tadan.inspect(CODEC.encode(picture, 50, INLINE)).schedule == "0,1,2/3,1,4"
-    unnamed = CODEC.encode(picture, 50, PatternSchedule([[0, 2], [3, 1]]))
-    named = CODEC.encode(picture, 50, "2x2")
+    assert CODEC.encode(picture, quality=50, schedule="balanced") == CODEC.encode(
+        picture, quality=50, schedule="4x4-opt-4"
+    )
+    assert tadan.inspect(CODEC.encode(picture, quality=50, schedule="best")).schedule == "4x4-opt-8"
+    assert tadan.inspect(CODEC.encode(picture, quality=50, schedule=INLINE)).schedule == "0,1,2/3,1,4"
+    unnamed = CODEC.encode(picture, quality=50, schedule=PatternSchedule([[0, 2], [3, 1]]))
+    named = CODEC.encode(picture, quality=50, schedule="2x2")
     assert CODEC.verify(unnamed).tiles == CODEC.verify(named).tiles
     renamed = PatternSchedule([[1, 0], [0, 1]], name="checkerboard")  # another pattern under a name of the catalogue
-    assert tadan.inspect(CODEC.encode(picture, 50, renamed)).schedule == "1,0/0,1"
+    assert tadan.inspect(CODEC.encode(picture, quality=50, schedule=renamed)).schedule == "1,0/0,1"
 
 
 def test_schedules_that_cannot_be_written_are_refused():
     with pytest.raises(InvalidInput, match="choose one of"):
-        CODEC.encode(photo(), 50, "spiral")
+        CODEC.encode(photo(), quality=50, schedule="spiral")
     with pytest.raises(InvalidInput, match="cannot be written"):
-        CODEC.encode(photo(), 50, ScanSchedule(slope=5))
+        CODEC.encode(photo(), quality=50, schedule=ScanSchedule(slope=5))
 
 
 # --- one codec, many callers ------------------------------------------------------------------------------------------
@@ -125,18 +128,23 @@ def test_four_threads_share_one_codec():
     codec = Codec(threads=1)  # fresh: sessions, tables and kernels are built by whoever comes first
     jobs = [(name, quality, s) for name in CORNERS for quality in (20, 80) for s in ("2x2", "4x4", "2x2-rotated")]
     with ThreadPoolExecutor(4) as pool:
-        coded = list(pool.map(lambda job: codec.encode(photo(job[0]), job[1], job[2]), jobs))
+        coded = list(pool.map(lambda job: codec.encode(photo(job[0]), quality=job[1], schedule=job[2]), jobs))
         decoded = list(pool.map(lambda data: codec.decode(data).tobytes(), coded))
     alone = Codec(threads=1)
     for job, data, pixels in zip(jobs, coded, decoded, strict=True):
-        assert data == alone.encode(photo(job[0]), job[1], job[2])
+        assert data == alone.encode(photo(job[0]), quality=job[1], schedule=job[2])
         assert pixels == alone.decode(data).tobytes()
 
 
 def test_encoding_twice_and_with_other_thread_counts_gives_decodable_equal_latents():
     picture = photo()
-    data = CODEC.encode(picture, 75)
-    assert data == CODEC.encode(picture, 75) == tadan.encode(picture) == tadan.encode(picture, 75, "balanced")
+    data = CODEC.encode(picture, quality=75)
+    assert (
+        data
+        == CODEC.encode(picture, quality=75)
+        == tadan.encode(picture)
+        == tadan.encode(picture, quality=75, schedule="balanced")
+    )
     for threads in (1, 2, None):
         assert Codec(threads=threads).verify(data) == CODEC.verify(data)
     pixels = [np.asarray(codec.decode(data)).astype(int) for codec in (CODEC, Codec(threads=2))]
@@ -157,12 +165,12 @@ def test_models_by_name_path_and_value():
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_threads_are_checked(threads):
-    with pytest.raises(InvalidInput, match="at least 1"):
+    with pytest.raises(InvalidInput, match="threads goes from 1"):
         Codec(threads=threads)
 
 
 def test_the_symbols_of_a_file_have_the_estimated_bits():
-    coded = CODEC.encode_with_estimate(photo("coffee", 96, 160), tile=64)
+    coded = CODEC.encode_picture(photo("coffee", 96, 160), EncodeOptions(tile=64))
     tables = CODEC.model.tables
     assert sum(tables.bits(*pair).sum() for pair in file_symbols(coded.data, CODEC.model)) == pytest.approx(
         coded.estimated_bits
@@ -210,5 +218,5 @@ def test_metadata_above_the_limit_is_refused_before_a_file_is_made():
 
 def test_an_inline_pattern_is_as_good_as_a_name():
     picture = photo("chelsea", 32, 48)
-    assert CODEC.encode(picture, 40, "0,2/3,1") == CODEC.encode(picture, 40, "2x2")
-    assert tadan.inspect(CODEC.encode(picture, 40, "0,1/2,2")).schedule == "0,1/2,2"
+    assert CODEC.encode(picture, quality=40, schedule="0,2/3,1") == CODEC.encode(picture, quality=40, schedule="2x2")
+    assert tadan.inspect(CODEC.encode(picture, quality=40, schedule="0,1/2,2")).schedule == "0,1/2,2"

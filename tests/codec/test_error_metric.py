@@ -103,7 +103,7 @@ def test_a_model_says_what_encoders_search_for(tmp_path):
     picture = photo("astronaut", 128, 128)
 
     def coded(model, tune=None):
-        return Codec(model, threads=1, fallback=False).encode(picture, 75, effort=6, tune=tune)
+        return Codec(model, threads=1).encode(picture, quality=75, effort=6, tune=tune, fallback=False)
 
     assert coded(eye) == coded(plain, "eye")
     assert coded(plain) == coded(eye, "psnr")

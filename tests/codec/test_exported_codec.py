@@ -12,6 +12,7 @@ from model_examples import CONFIG, batch, exported, exported_bytes, float_model
 from photo_examples import photo, psnr
 from tadan.codec import encoder
 from tadan.codec.codec import Codec
+from tadan.codec.options import EncodeOptions
 from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
@@ -34,27 +35,29 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codec(model):
-    return Codec(model, threads=1, fallback=False)
+    return Codec(model, threads=1)
 
 
 @pytest.mark.parametrize("effort", [0, 3])
 @pytest.mark.parametrize("schedule", ["2x2", "4x4", "hyper"])
 def test_a_photograph_comes_back(codec, effort, schedule):
-    coded = codec.encode_with_estimate(PICTURE, 70, schedule, effort=effort, verify=True)
+    coded = codec.encode_picture(
+        PICTURE, EncodeOptions(quality=70, schedule=schedule, effort=effort, verify=True, fallback=False)
+    )
     assert psnr(codec.decode(coded.data), PICTURE) > 22
     assert 8 * len(coded.data) <= 1.01 * coded.estimated_bits + 8 * 64
 
 
 @pytest.mark.parametrize("size", [(1, 1), (17, 3), (64, 64), (65, 130)], ids=str)
 def test_pictures_of_any_size(codec, size):
-    data = codec.encode(photo("coffee", *size), 60, effort=2, verify=True)
+    data = codec.encode(photo("coffee", *size), quality=60, effort=2, verify=True, fallback=False)
     assert codec.decode(data).size == size[::-1]
 
 
 def test_the_search_spends_less(codec, model):
     costs = []
     for effort in (0, 3, 6):
-        data = codec.encode(PICTURE, 60, effort=effort)
+        data = codec.encode(PICTURE, quality=60, effort=effort, fallback=False)
         error = 255**2 / 10 ** (psnr(codec.decode(data), PICTURE) / 10)
         costs.append(quality_lambda(model.config, 60) * error + 8 * len(data) / (112 * 160))
     assert costs == sorted(costs, reverse=True)
@@ -62,15 +65,18 @@ def test_the_search_spends_less(codec, model):
 
 
 def test_threads_and_tiles_change_no_byte_of_latents_and_no_pixel(model, codec):
-    many = Codec(model, threads=2, fallback=False)
+    many = Codec(model, threads=2)
     for tile in (0, 64):
-        one, two = (each.encode(PICTURE, 55, "2x2", effort=3, tile=tile) for each in (codec, many))
+        one, two = (
+            each.encode(PICTURE, quality=55, schedule="2x2", effort=3, tile=tile, fallback=False)
+            for each in (codec, many)
+        )
         assert one == two
         np.testing.assert_array_equal(np.asarray(codec.decode(one)), np.asarray(many.decode(one)))
 
 
 def test_a_region_of_tiles_shows_the_same_pixels(codec):
-    data = codec.encode(photo("astronaut", 200, 260), 50, tile=64)
+    data = codec.encode(photo("astronaut", 200, 260), quality=50, tile=64, fallback=False)
     whole = np.asarray(codec.decode(data)).astype(int)
     for x, y, w, h in ((0, 0, 10, 10), (60, 50, 80, 90), (250, 190, 10, 10)):
         part = np.asarray(codec.decode(data, region=(x, y, w, h))).astype(int)
@@ -88,9 +94,9 @@ def far_sighted(transforms, y_hat, quality):
 
 def test_a_latent_that_reaches_beyond_the_next_tile_leaves_no_seam(tmp_path, monkeypatch):
     """One plane and its tiles of 64 pixels, under a model that looks seven positions far."""
-    codec = Codec(exported(tmp_path, body_blocks=3, kernel=5), threads=1, fallback=False)
+    codec = Codec(exported(tmp_path, body_blocks=3, kernel=5), threads=1)
     assert 16 * codec.model.config.reach > 64
-    data = codec.encode(photo("astronaut", 210, 330), 60, "hyper", effort=0, tile=64)
+    data = codec.encode(photo("astronaut", 210, 330), quality=60, schedule="hyper", effort=0, tile=64, fallback=False)
     cells = [latents.y_hat for latents in codec.decode_latents(data)]
     plane = np.concatenate([np.concatenate(cells[6 * row : 6 * row + 6], axis=1) for row in range(4)])
     monkeypatch.setattr(Transforms, "synthesise", far_sighted)
@@ -106,7 +112,7 @@ def test_latents_of_tiles_are_those_of_the_whole_picture(tmp_path, monkeypatch, 
     model, picture, seen = exported(tmp_path, **sizes), photo("astronaut", 250, 330), []
     untouched = Transforms.hyper_of
     monkeypatch.setattr(Transforms, "hyper_of", lambda self, y: seen.append(y) or untouched(self, y))
-    Codec(model, threads=1, fallback=False).encode(picture, 60, "hyper", effort=0, tile=64)
+    Codec(model, threads=1).encode(picture, quality=60, schedule="hyper", effort=0, tile=64, fallback=False)
     joined = np.concatenate([np.concatenate(seen[6 * row : 6 * row + 6], axis=1) for row in range(4)])
     whole = Transforms(model, 1).latents_of(picture, 60)
     np.testing.assert_allclose(joined, whole, atol=3e-6 * np.abs(whole).max())
@@ -132,7 +138,7 @@ def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypa
 
 
 def test_a_preview_and_what_is_left_of_a_damaged_file(codec):
-    data = codec.encode(photo("astronaut", 130, 190), 70, "4x4", tile=64)
+    data = codec.encode(photo("astronaut", 130, 190), quality=70, schedule="4x4", tile=64, fallback=False)
     whole = codec.decode(data)
     qualities = [psnr(codec.decode(data, stages=stages), whole) for stages in (0, 4, 15)]
     assert qualities == sorted(qualities)
@@ -148,7 +154,7 @@ def test_a_preview_and_what_is_left_of_a_damaged_file(codec):
 
 
 def test_a_damaged_file_does_not_verify(codec):
-    data = codec.encode(PICTURE, 60)
+    data = codec.encode(PICTURE, quality=60, fallback=False)
     assert len(codec.verify(data).tiles) == 1
     with pytest.raises(Corrupt):
         codec.verify(data[:-9] + bytes(9))
@@ -170,8 +176,8 @@ def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
     assert model.config == CONFIG
     assert (model.metadata["name"], model.metadata["licence"]) == ("mine", "CC0-1.0")
     assert "licence" not in read_bytes(tmp_path, exported_bytes()).metadata
-    codec = Codec(model, threads=1, fallback=False)
-    assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
+    codec = Codec(model, threads=1)
+    assert psnr(codec.decode(codec.encode(PICTURE, quality=60, verify=True, fallback=False)), PICTURE) > 22
     assert "integer networks" in model.describe()
     assert "schedule" not in model.metadata
 
@@ -180,7 +186,11 @@ def test_a_specialised_run_becomes_a_file_with_the_tables_of_its_schedule(tmp_pa
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
     monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
     coded, encode = [], Codec.encode
-    monkeypatch.setattr(Codec, "encode", lambda self, *args: coded.append(args[2]) or encode(self, *args))
+    monkeypatch.setattr(
+        Codec,
+        "encode",
+        lambda self, *args, **options: coded.append(options["schedule"]) or encode(self, *args, **options),
+    )
     Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
     metadata = {"config": json.dumps(CONFIG.to_dict())}
     save_tensors(tmp_path / "ema.safetensors", float_model().state_dict(), metadata)
@@ -200,8 +210,8 @@ def test_a_model_fresh_from_its_start_becomes_a_file_that_codes(tmp_path):
         network, calibrate(network, [batch("chelsea")]), WeightBits(), ScaleTables.gaussian(), batch("chelsea")
     )
     model = read_bytes(tmp_path, save_model(CONFIG, tensors, {}))
-    codec = Codec(model, threads=1, fallback=False)
-    assert psnr(codec.decode(codec.encode(PICTURE, 60, verify=True)), PICTURE) > 22
+    codec = Codec(model, threads=1)
+    assert psnr(codec.decode(codec.encode(PICTURE, quality=60, verify=True, fallback=False)), PICTURE) > 22
 
 
 def read_bytes(folder, data):

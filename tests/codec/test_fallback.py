@@ -18,11 +18,12 @@ import reference_decoder as reference
 import tadan
 from codec_examples import CODEC, with_header, with_tile
 from photo_examples import CORNERS, photo, psnr
-from tadan.bitstream import STORED_MODEL_ID, Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_stream, write_stream
 from tadan.cli.main import app
 from tadan.codec import fallback, stored
 from tadan.codec.codec import Codec
 from tadan.codec.guard import is_unusual
+from tadan.codec.options import EncodeOptions
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, Truncated, UnsupportedVersion
 from unusual_examples import unusual
 
@@ -51,7 +52,7 @@ def jpegs(name):
 
 def stored_stream(form, payload, checksum, width, height, mode="RGB", alpha=None):
     """A stream with a stored tile that may break any rule."""
-    header = Header(width, height, mode, 50, STORED_MODEL_ID, ScheduleField(form))
+    header = Header(width, height, mode, 50, None, None, content=form)
     return write_stream(Stream(header, {}, (Tile(checksum, payload, alpha),)))
 
 
@@ -68,7 +69,7 @@ def example(form):
     payload = {"png": stored.as_png, "webp": stored.as_webp, "jpeg": lambda p: stored.as_jpeg(p, 60)}[form](picture)
     tile = stored.tile_of(form, payload, picture, None)
     pixels = np.asarray(Image.open(io.BytesIO(payload)).convert("RGB"))
-    return stored_stream(form, payload, tile.latents_crc, 12, 9), pixels
+    return stored_stream(form, payload, tile.content_crc, 12, 9), pixels
 
 
 # --- the promises -----------------------------------------------------------------------------------------------------
@@ -80,39 +81,39 @@ def test_never_much_larger_than_png_nor_worse_than_jpeg(name, quality):
     picture = unusual()[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no promise may be broken here, not even with a warning
-        coded = CODEC.encode_with_estimate(picture, quality)
+        coded = CODEC.encode_picture(picture, EncodeOptions(quality=quality))
     decoded = CODEC.decode(coded.data)
     assert len(coded.data) <= 1.2 * png_bytes(name) + CONTAINER
     reached = psnr(decoded, picture)
     for size, value in jpegs(name):
         assert size > len(coded.data) or value <= reached + 0.06
     assert (decoded.size, decoded.mode) == (picture.shape[1::-1], "L" if picture.ndim == 2 else "RGB")
-    assert tadan.inspect(coded.data).stored == CODEC.verify(coded.data).stored == coded.stored
+    assert tadan.inspect(coded.data).content == CODEC.verify(coded.data).content == coded.content
     assert coded.estimated_bits <= 8 * len(coded.data)
-    if coded.stored in ("png", "webp"):
+    if coded.content in ("png", "webp"):
         np.testing.assert_array_equal(np.asarray(decoded), picture)
 
 
 @pytest.mark.parametrize("name", ["screenshot", "flat", "checker", "stripes", "line art", "dither"])
 def test_screens_and_drawings_are_kept_without_loss(name):
     for quality in (30, 100):
-        assert CODEC.encode_with_estimate(unusual()[name], quality).stored in ("webp", "png")
+        assert CODEC.encode_picture(unusual()[name], EncodeOptions(quality=quality)).content in ("webp", "png")
 
 
 @pytest.mark.parametrize("name", CORNERS)
 def test_photographs_are_not_touched(name):
     picture = photo(name, 112, 128)
-    neural = Codec(threads=1, fallback=False)
+    neural = Codec(threads=1)
     for quality in QUALITIES:
-        coded = CODEC.encode_with_estimate(picture, quality)
-        assert coded.stored is None
-        assert coded.data == neural.encode(picture, quality)
+        coded = CODEC.encode_picture(picture, EncodeOptions(quality=quality))
+        assert coded.content == "latents"
+        assert coded.data == neural.encode(picture, quality=quality, fallback=False)
 
 
 def test_photographs_are_not_even_compared(monkeypatch):
-    monkeypatch.setattr(fallback, "Comparison", lambda *_: pytest.fail("a photograph was taken for something else"))
+    monkeypatch.setattr(fallback, "FormChoice", lambda *_: pytest.fail("a photograph was taken for something else"))
     for name in CORNERS:
-        CODEC.encode(photo(name, 112, 128), 50)
+        CODEC.encode(photo(name, 112, 128), quality=50)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -128,24 +129,24 @@ def test_the_guard_looks_at_bits_and_at_the_lossless_size(ndim):
 
 
 def test_without_fallback_a_warning_says_what_it_costs():
-    insisting = Codec(threads=1, fallback=False)
+    insisting = Codec(threads=1)
     with pytest.warns(UserWarning, match=r"unlike the photographs.*neural stream .* dB.*lossless.*fallback"):
-        coded = insisting.encode_with_estimate(unusual()["line art"], 60)
-    assert coded.stored is None
+        coded = insisting.encode_picture(unusual()["line art"], EncodeOptions(quality=60, fallback=False))
+    assert coded.content == "latents"
     assert len(insisting.decode_latents(coded.data)) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert insisting.encode(photo(), 60) == CODEC.encode(photo(), 60)
+        assert insisting.encode(photo(), quality=60, fallback=False) == CODEC.encode(photo(), quality=60)
 
 
 def test_a_promise_that_cannot_be_kept_is_a_warning(monkeypatch):
     neural = fallback.Candidate(None, bytes(50_000), 900.0)
-    monkeypatch.setattr(fallback.Comparison, "best", lambda self: neural)
+    monkeypatch.setattr(fallback.FormChoice, "best", lambda self: neural)
     with pytest.warns(UserWarning, match=r"takes 50,000 bytes, a lossless PNG \d+"):
-        CODEC.encode(unusual()["flat"], 50)
+        CODEC.encode(unusual()["flat"], quality=50)
     monkeypatch.setattr(fallback, "_PNG_FACTOR", 1e9)
     with pytest.warns(UserWarning, match=r"JPEG of the same size has \d\d\.\d dB, this 18\.6"):
-        CODEC.encode(unusual()["mixed"], 50)
+        CODEC.encode(unusual()["mixed"], quality=50)
 
 
 # --- stored streams ---------------------------------------------------------------------------------------------------
@@ -154,11 +155,11 @@ def test_a_promise_that_cannot_be_kept_is_a_warning(monkeypatch):
 @pytest.mark.parametrize("form", ["png", pytest.param("webp", marks=NEEDS_WEBP), "jpeg"])
 def test_no_model_is_needed_to_decode(form, monkeypatch):
     data, pixels = example(form)
-    monkeypatch.setattr("tadan.codec.codec.find_model", lambda *_: pytest.fail("a model was looked for"))
-    monkeypatch.setattr("tadan.codec.codec.load_model", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("tadan.codec.engine.find_model", lambda *_: pytest.fail("a model was looked for"))
+    monkeypatch.setattr("tadan.codec.engine.load_model", lambda *_: pytest.fail("a model was loaded"))
     for codec in (Codec(threads=1), Codec("no-such-model")):
         np.testing.assert_array_equal(np.asarray(codec.decode(data)), pixels)
-        assert codec.verify(data).stored == form
+        assert codec.verify(data).content == form
         with pytest.raises(InvalidInput, match=f"stored as {form.upper()} and has no latents"):
             codec.decode_latents(data)
 
@@ -168,23 +169,23 @@ def test_alpha_grey_and_metadata_travel_as_ever():
     for name, mode in (("line art", "LA"), ("screenshot", "RGBA")):
         image = Image.fromarray(np.dstack([unusual()[name], alpha]))
         image.info["icc_profile"] = b"profile"
-        coded = CODEC.encode_with_estimate(image, 40, verify=True)
+        coded = CODEC.encode_picture(image, EncodeOptions(quality=40, verify=True))
         decoded = CODEC.decode(coded.data)
-        assert coded.stored is not None
+        assert coded.content != "latents"
         assert (decoded.mode, decoded.info["icc_profile"]) == (mode, b"profile")
         np.testing.assert_array_equal(np.asarray(decoded), np.asarray(image))
 
 
 def test_without_webp_there_is_png(monkeypatch):
     monkeypatch.setattr("tadan.codec.stored.features.check", lambda name: False)
-    coded = CODEC.encode_with_estimate(unusual()["screenshot"], 60)
-    assert coded.stored == "png"
+    coded = CODEC.encode_picture(unusual()["screenshot"], EncodeOptions(quality=60))
+    assert coded.content == "png"
     np.testing.assert_array_equal(np.asarray(CODEC.decode(coded.data)), unusual()["screenshot"])
 
 
 def test_sides_that_webp_cannot_hold():
-    coded = CODEC.encode_with_estimate(np.zeros((1, 16_384), np.uint8), 10)
-    assert coded.stored in (None, "png")
+    coded = CODEC.encode_picture(np.zeros((1, 16_384), np.uint8), EncodeOptions(quality=10))
+    assert coded.content in ("latents", "png")
     assert CODEC.decode(coded.data).size == (16_384, 1)
 
 
@@ -197,7 +198,7 @@ def test_jpeg_of_any_content_can_be_made():
 
 def test_tiles_are_stored_one_by_one():
     picture = unusual()["mixed"]
-    header = Header(160, 120, "RGB", 50, STORED_MODEL_ID, ScheduleField("png"), 64)
+    header = Header(160, 120, "RGB", 50, None, None, 64, "png")
     parts = [picture[y : y + h, x : x + w] for x, y, w, h in header.tile_boxes()]
     tiles = tuple(stored.tile_of("png", stored.as_png(part), part, None) for part in parts)
     data = write_stream(Stream(header, {}, tiles))
@@ -207,7 +208,7 @@ def test_tiles_are_stored_one_by_one():
 
 
 def test_the_reference_decoder_knows_that_there_are_no_latents():
-    model = SimpleNamespace(id=STORED_MODEL_ID)
+    model = SimpleNamespace(id=bytes(16))
     with pytest.raises(reference.Invalid, match="section 13"):
         reference.decode(example("png")[0], model)
 
@@ -251,7 +252,7 @@ def test_a_jpeg_is_checked_byte_by_byte():
         with pytest.raises(Corrupt):
             CODEC.decode(with_tile(data, payload=bytes(damaged)))
         try:  # under a checksum that was forged too, any picture may come, but of the right size
-            decoded = CODEC.decode(with_tile(data, payload=bytes(damaged), latents_crc=zlib.crc32(damaged)))
+            decoded = CODEC.decode(with_tile(data, payload=bytes(damaged), content_crc=zlib.crc32(damaged)))
         except TadanError:
             continue
         assert (decoded.size, decoded.mode) == ((12, 9), "RGB")
@@ -331,18 +332,25 @@ def test_bombs_are_refused_before_anything_is_allocated():
         Codec(limits=Limits(max_pixels=107)).decode(example("png")[0])
 
 
-@pytest.mark.parametrize("schedule", [ScheduleField("2x2"), ScheduleField("avif"), ScheduleField(pattern=(((0,),),))])
-def test_forms_of_the_future_are_named(schedule):
-    for call in (CODEC.decode, CODEC.verify):
-        with pytest.raises(UnsupportedVersion, match=r"stored as .*upgrade tadan"):
-            call(with_header(example("png")[0], schedule=schedule))
+@pytest.mark.parametrize("kind", [4, 255])
+def test_content_of_the_future_is_named(kind):
+    """Whatever follows the byte: a later version may have other fields there."""
+    data = bytearray(example("png")[0])
+    end = 10 + data[9]
+    data[13] = kind  # behind width, height and mode
+    for fields in (data[10:end], data[10:14], data[10:end] + b"more"):
+        head = bytes(data[:9]) + bytes((len(fields),)) + bytes(fields)
+        forged = head + zlib.crc32(head).to_bytes(4, "little") + bytes(data[end + 4 :])
+        for call in (CODEC.decode, CODEC.verify, CODEC.salvage, tadan.inspect):
+            with pytest.raises(UnsupportedVersion, match=rf"content of kind {kind}.*upgrade tadan"):
+                call(forged)
 
 
 def test_a_form_is_no_schedule():
     with pytest.raises(UnsupportedVersion):
-        CODEC.decode(with_header(CODEC.encode(photo(), 50), schedule=ScheduleField("png")))
+        CODEC.decode(with_header(CODEC.encode(photo(), quality=50), schedule=ScheduleField("png")))
     with pytest.raises(TadanError):
-        CODEC.encode(photo(), 50, "png")
+        CODEC.encode(photo(), quality=50, schedule="png")
 
 
 def test_wrong_alpha_of_a_stored_picture():
@@ -370,14 +378,14 @@ def run(*arguments):
 def test_the_command_line_says_what_is_stored(tmp_path):
     source, target = tmp_path / "screen.png", tmp_path / "screen.tdn"
     Image.fromarray(unusual()["screenshot"]).save(source)
-    form = tadan.inspect(CODEC.encode(unusual()["screenshot"], 75)).stored
+    form = tadan.inspect(CODEC.encode(unusual()["screenshot"], quality=75)).content
     assert f"stored as {form.upper()}" in run("encode", source).stdout
     text = run("info", target).stdout
     assert f"as {form.upper()}, no model needed" in text
     assert "schedule" not in text
-    assert json.loads(run("info", target, "--json").stdout)["stored"] == form
+    assert json.loads(run("info", target, "--json").stdout)["content"] == form
     assert f"stored as {form.upper()}" in run("verify", target).stdout
-    assert json.loads(run("verify", target, "--json").stdout)["stored"] == form
+    assert json.loads(run("verify", target, "--json").stdout)["content"] == form
     run("decode", target, tmp_path / "back.png")
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "back.png")), unusual()["screenshot"])
 
@@ -388,5 +396,5 @@ def test_the_command_line_can_insist(tmp_path):
     result = run("encode", source, "--no-fallback")
     assert "warning: " in result.stderr
     assert "unlike the photographs" in result.stderr
-    assert tadan.inspect(target.read_bytes()).stored is None
+    assert tadan.inspect(target.read_bytes()).content == "latents"
     assert "schedule" in run("info", target).stdout

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 import tadan
 from codec_examples import CODEC
 from photo_examples import photo, psnr
-from tadan.bitstream import Limits, crc32c, read_header, read_stream, recover
+from tadan.bitstream import Limits, read_header, read_stream, recover
 from tadan.bitstream.varint import encode_varint
 from tadan.codec.canvas import LOST
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, NotOurFile, TadanError, Truncated
@@ -23,15 +24,15 @@ from tadan.schedule import get_schedule
 PICTURE = photo("astronaut", 130, 200)
 SOURCE = Image.fromarray(PICTURE)
 SOURCE.info["xmp"] = b"<x:xmpmeta/>"
-ONE = CODEC.encode(PICTURE, 60, effort=0)
-TILED = CODEC.encode(SOURCE, 60, tile=64, effort=0)  # 3 rows of 4 tiles
+ONE = CODEC.encode(PICTURE, quality=60, effort=0)
+TILED = CODEC.encode(SOURCE, quality=60, tile=64, effort=0)  # 3 rows of 4 tiles
 WHOLE = np.asarray(CODEC.decode(TILED)).astype(int)
 STREAM = read_stream(TILED)
 ENDS = []  # offset after each tile section, the last first
 _end = len(TILED)
 for _tile in reversed(STREAM.tiles):
     ENDS.append(_end)
-    _size = 1 + 4 + len(_tile.payload)  # number, latents CRC, words
+    _size = 1 + 4 + len(_tile.payload)  # number, content CRC, words
     _end -= 1 + len(encode_varint(_size)) + _size + 4
 FIRST = _end  # offset of the first tile section
 
@@ -68,7 +69,7 @@ def check_honest(result):
 
 def test_offsets_of_the_examples():
     assert all(
-        TILED[end - 4 : end] == crc32c(TILED[start : end - 4]).to_bytes(4, "little")
+        TILED[end - 4 : end] == crc32(TILED[start : end - 4]).to_bytes(4, "little")
         for start, end in zip([*ENDS[1:], FIRST], ENDS, strict=True)
     )
 
@@ -153,11 +154,11 @@ def test_damaged_metadata_is_left_out():
 
 
 def test_forged_checksums_are_not_believed():
-    """A tile whose bytes were changed under a correct CRC-32C still has to give the latents that were encoded."""
+    """A tile whose bytes were changed under a correct CRC-32 still has to give the latents that were encoded."""
     starts = [FIRST, *ENDS[::-1]]
     body = bytearray(TILED[starts[2] : starts[3] - 4])
     body[40] ^= 4
-    forged = TILED[: starts[2]] + bytes(body) + crc32c(bytes(body)).to_bytes(4, "little") + TILED[starts[3] :]
+    forged = TILED[: starts[2]] + bytes(body) + crc32(bytes(body)).to_bytes(4, "little") + TILED[starts[3] :]
     result = CODEC.salvage(forged)
     assert [tile.number for tile in result.tiles if tile.state == "lost"] == [2]
     check_honest(result)
@@ -187,8 +188,8 @@ def test_recover_raises_nothing_else(tail, keep):
 
 def test_a_stored_picture():
     flat = Image.fromarray(np.full((40, 60, 3), (10, 200, 30), np.uint8))
-    data = CODEC.encode(flat, 50)
-    assert tadan.inspect(data).stored
+    data = CODEC.encode(flat, quality=50)
+    assert tadan.inspect(data).content != "latents"
     assert CODEC.salvage(data).whole
     result = CODEC.salvage(flipped(data, len(data) - 10))
     assert result.count("lost") == 1
@@ -198,7 +199,7 @@ def test_a_stored_picture():
 def test_alpha_comes_with_its_tile():
     picture = SOURCE.copy()
     picture.putalpha(Image.fromarray(PICTURE[:, :, 1]))
-    data = CODEC.encode(picture, 50, tile=64, effort=0)
+    data = CODEC.encode(picture, quality=50, tile=64, effort=0)
     result = CODEC.salvage(flipped(data, len(data) - 9))
     shown = np.asarray(result.image)
     np.testing.assert_array_equal(shown[:128, :, 3], PICTURE[:128, :, 1])
@@ -212,7 +213,7 @@ def test_alpha_comes_with_its_tile():
 def test_stages_that_arrived_are_those_that_were_written(schedule):
     """Latents of a stage that arrived are exact; which these are grows with every byte."""
     model, plan = load_model(), get_schedule(schedule)
-    data = CODEC.encode(PICTURE[:80, :96], 70, schedule, effort=0)
+    data = CODEC.encode(PICTURE[:80, :96], quality=70, schedule=schedule, effort=0)
     [tile], [whole] = read_stream(data).tiles, CODEC.decode_latents(data)
     steps, counts = list(model.twin.steps(plan, (5, 6))), []
     for length in (0, 3, 9, *np.linspace(12, len(tile.payload), 9).astype(int)):
@@ -255,7 +256,7 @@ def test_a_truncated_file_of_tiles():
 
 def test_previews_of_tiles_and_of_stored_pictures():
     assert psnr(CODEC.decode(TILED, stages=2), PICTURE) > psnr(CODEC.decode(TILED, stages=0), PICTURE)
-    stored = CODEC.encode(np.full((40, 60, 3), (10, 200, 30), np.uint8), 50)
+    stored = CODEC.encode(np.full((40, 60, 3), (10, 200, 30), np.uint8), quality=50)
     assert (np.asarray(CODEC.decode(stored, stages=1)) == (10, 200, 30)).all()
     for wrong in (-1, 1.5, True):
         with pytest.raises(InvalidInput, match="stages"):

@@ -29,7 +29,7 @@ from tadan.errors import Corrupt, InvalidInput, LimitExceeded, Truncated
 from tadan.models import load_model
 
 PICTURE = photo("astronaut", 200, 230)
-TILED = CODEC.encode(PICTURE, 60, tile=64, effort=0)
+TILED = CODEC.encode(PICTURE, quality=60, tile=64, effort=0)
 WHOLE = np.asarray(CODEC.decode(TILED)).astype(int)
 BOXES = st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(1, 200), st.integers(1, 200))
 
@@ -50,13 +50,13 @@ def joined(data):
 
 def test_tiles_are_shown_as_one_plane_of_latents():
     """So a picture of many tiles cannot have seams that the synthesis does not have inside a tile."""
-    together = CODEC._transforms_of(load_model(), 1).synthesise(joined(TILED), 60)[:200, :230].astype(int)
+    together = CODEC._engine.transforms(load_model(), 1).synthesise(joined(TILED), 60)[:200, :230].astype(int)
     assert np.abs(WHOLE - together).max() <= 1
     assert np.mean(together != WHOLE) < 1e-3
 
 
 def test_borders_of_tiles_are_no_worse_than_their_inside():
-    one = np.asarray(CODEC.decode(CODEC.encode(PICTURE, 60, tile=0, effort=0)))
+    one = np.asarray(CODEC.decode(CODEC.encode(PICTURE, quality=60, tile=0, effort=0)))
     at = np.zeros(PICTURE.shape[:2], bool)
     for border in (64, 128, 192):
         at[border - 4 : border + 4] = at[:, border - 4 : border + 4] = True
@@ -71,8 +71,8 @@ def test_borders_of_tiles_are_no_worse_than_their_inside():
 @pytest.mark.parametrize("effort", [0, 2])
 def test_a_search_sees_beyond_its_tile(effort):
     """Tiles of a searched picture fit together as well as those of an unsearched one."""
-    data = CODEC.encode(PICTURE, 60, tile=128, effort=effort)
-    one = CODEC.encode(PICTURE, 60, tile=0, effort=effort)
+    data = CODEC.encode(PICTURE, quality=60, tile=128, effort=effort)
+    one = CODEC.encode(PICTURE, quality=60, tile=0, effort=effort)
     step = np.abs(np.diff(np.asarray(CODEC.decode(data)).astype(int), axis=1)).mean((0, 2))
     same = np.abs(np.diff(np.asarray(CODEC.decode(one)).astype(int), axis=1)).mean((0, 2))
     assert abs(step[127] - same[127]) < 0.1 * same[127] + 0.2
@@ -82,7 +82,7 @@ def test_nothing_depends_on_threads_or_memory():
     for threads, memory in ((1, 2**30), (3, 2**34), (2, 2**20)):
         codec = Codec(threads=threads, memory=memory)
         np.testing.assert_array_equal(np.asarray(codec.decode(TILED)).astype(int), WHOLE)
-        again = read_stream(codec.encode(PICTURE, 60, tile=64, effort=0))
+        again = read_stream(codec.encode(PICTURE, quality=60, tile=64, effort=0))
         assert len(again.tiles) == 16
         assert codec.verify(write_stream(again)).tiles  # g_a is float: another machine may choose other latents
 
@@ -92,7 +92,7 @@ def test_modes(mode):
     picture = Image.fromarray(PICTURE).convert(mode)
     if mode.endswith("A"):
         picture.putalpha(Image.fromarray(PICTURE[:, :, 0]))
-    decoded = CODEC.decode(CODEC.encode(picture, 70, tile=128, effort=0))
+    decoded = CODEC.decode(CODEC.encode(picture, quality=70, tile=128, effort=0))
     assert (decoded.mode, decoded.size) == (mode, picture.size)
     assert (
         psnr(
@@ -107,8 +107,8 @@ def test_modes(mode):
 
 def test_tiles_cost_little_where_they_are_large():
     """A quarter of the latents of 128-pixel tiles lie at a border; at the default size it is a thirtieth."""
-    one = len(CODEC.encode(PICTURE, 60, tile=0, effort=0))
-    assert one < len(CODEC.encode(PICTURE, 60, tile=128, effort=0)) < 1.15 * one
+    one = len(CODEC.encode(PICTURE, quality=60, tile=0, effort=0))
+    assert one < len(CODEC.encode(PICTURE, quality=60, tile=128, effort=0)) < 1.15 * one
 
 
 # --- regions ----------------------------------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ def test_damage_elsewhere_does_not_touch_a_region():
 
 def test_a_region_of_a_stored_picture():
     flat = np.full((90, 120, 3), (10, 200, 30), np.uint8)
-    data = CODEC.encode(flat, 50)
-    assert tadan.inspect(data).stored
+    data = CODEC.encode(flat, quality=50)
+    assert tadan.inspect(data).content != "latents"
     np.testing.assert_array_equal(np.asarray(CODEC.decode(data, region=(100, 80, 50, 50))), flat[80:, 100:])
 
 
@@ -179,7 +179,7 @@ def test_the_tile_size_that_is_chosen(width, height):
         return
     assert 0 < side <= TILE_SIDE
     assert side % 64 == 0
-    header = Header(width, height, "RGB", 50, bytes(8), ScheduleField("2x2"), side)
+    header = Header(width, height, "RGB", 50, bytes(16), ScheduleField("2x2"), side)
     rows, cols = header.tile_grid
     most = TILE_SIDE if width * height < HUGE_PIXELS else HUGE_TILE_SIDE
     assert rows <= -(-height // most)
@@ -193,7 +193,7 @@ def test_tile_sizes_that_are_none(tile):
 
 
 def test_a_tile_as_large_as_the_picture_is_the_picture():
-    assert CODEC.encode(PICTURE, 60, tile=256, effort=0) == CODEC.encode(PICTURE, 60, tile=0, effort=0)
+    assert CODEC.encode(PICTURE, quality=60, tile=256, effort=0) == CODEC.encode(PICTURE, quality=60, tile=0, effort=0)
 
 
 def test_too_many_tiles_are_refused_before_any_work():
@@ -231,7 +231,7 @@ def test_a_window_is_cut_off_at_the_borders(box, margin):
 
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_lines_visit_every_tile_once_along_the_shorter_side(cols, rows):
-    header = Header(64 * cols, 64 * rows, "RGB", 50, bytes(8), ScheduleField("2x2"), 64)
+    header = Header(64 * cols, 64 * rows, "RGB", 50, bytes(16), ScheduleField("2x2"), 64)
     visited = list(lines(header, set(range(cols * rows))))
     assert sorted(number for line in visited for number in line) == list(range(cols * rows))
     assert max(map(len, visited)) == min(cols, rows)
@@ -246,7 +246,7 @@ def test_a_region_is_cut_off_at_the_picture(region):
 
 def test_the_reach_of_a_latent_is_what_the_networks_have():
     """One latent changed: nothing changes beyond its reach, something does right before it."""
-    transforms, reach = CODEC._transforms_of(load_model(), 1), load_model().config.reach
+    transforms, reach = CODEC._engine.transforms(load_model(), 1), load_model().config.reach
     size, middle = 2 * reach + 5, reach + 2
     y_hat = joined(TILED)[:1, :1].repeat(size, 0).repeat(size, 1)
     changed = y_hat.copy()

@@ -111,7 +111,7 @@ def test_they_show_what_the_format_can_do(golden):
 
 
 def test_stored_pictures_are_among_them():
-    assert {stream.schedule for stream in STORED_SET.streams} == {"png", "webp", "jpeg"}
+    assert {stream.content for stream in STORED_SET.streams} == {"png", "webp", "jpeg"}
     assert {stream.mode for stream in STORED_SET.streams} == {"L", "LA", "RGB", "RGBA"}
 
 
@@ -175,7 +175,7 @@ def test_other_latents_fail_at_their_stage(tmp_path):
         *tile.parameters[6 * groups :],
     )
     assert f"stage 6 of 8, group {groups} of {groups}: means or scale indices differ" in detail(parameters=steps)
-    assert "latents CRC differs" in detail(latents=flipped(tile.latents))
+    assert "content CRC differs" in detail(latents=flipped(tile.latents))
     assert f"{8 * groups} steps instead of {8 * groups - 1}" in detail(y=tile.y[:-1], parameters=tile.parameters[:-1])
     assert "1 tiles instead of 0" in failure(changed(golden, tiles=())).detail
 

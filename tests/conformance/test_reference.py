@@ -48,17 +48,19 @@ def photographs():
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
 @pytest.mark.parametrize(("name", "quality"), [("48x32", 5), ("33x17", 60), ("17x33", 98)])
 def test_small_photographs(codec, model, photographs, name, quality, schedule):
-    check_agreement(codec, model, codec.encode(photographs[name], quality, schedule))
+    check_agreement(codec, model, codec.encode(photographs[name], quality=quality, schedule=schedule))
 
 
 @pytest.mark.parametrize("schedule", ["4x4", "2x2-rotated", INLINE, "wavefront"], ids=str)
 def test_several_patches(codec, model, photographs, schedule):
-    check_agreement(codec, model, codec.encode(photographs["112x83"], 60, schedule))
+    check_agreement(codec, model, codec.encode(photographs["112x83"], quality=60, schedule=schedule))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA"])
 def test_other_modes(codec, model, photographs, mode):
-    check_agreement(codec, model, codec.encode(Image.fromarray(photographs["33x17"]).convert(mode), 60, "2x2"))
+    check_agreement(
+        codec, model, codec.encode(Image.fromarray(photographs["33x17"]).convert(mode), quality=60, schedule="2x2")
+    )
 
 
 @pytest.mark.parametrize("schedule", ["4x4", PatternSchedule(INLINE_GROUPED)], ids=str)
@@ -125,7 +127,7 @@ def test_pixels_of_section_11(codec, model, photographs, mode):
     shown = Image.fromarray(photographs["33x17"]).convert(mode)
     if mode == "LA":
         shown.putalpha(Image.fromarray(photographs["33x17"][:, :, 2]))
-    data = codec.encode(shown, 60, "2x2")
+    data = codec.encode(shown, quality=60, schedule="2x2")
     ((_, y_hat),) = reference.decode(data, model)
     scale = factors(model, "inverse_gain", 60) / np.float32(64)
     y = (y_hat.astype(np.float32) * scale).transpose(2, 0, 1)

@@ -28,7 +28,7 @@ EIGHT_GROUPS = {"group_sizes": (1, 1, 2, 2, 1, 3, 4, 2), "embed_sizes": (2, 1, 2
 
 def pair_of(folder, **sizes):
     """A codec with a small random model, and the model as the reference decoder reads it."""
-    codec = Codec(exported(folder, **sizes), threads=1, fallback=False)
+    codec = Codec(exported(folder, **sizes), threads=1)
     return codec, reference.Model(exported_bytes(**sizes))
 
 
@@ -45,18 +45,18 @@ def eight(tmp_path_factory):
 @pytest.mark.parametrize("schedule", ["checkerboard", "4x4-opt-4", "2x2-rotated", "raster", PAIR, FOUR], ids=str)
 @pytest.mark.parametrize("size", [(1, 1), (33, 17), (50, 75)], ids=str)
 def test_files_of_four_groups(four, schedule, size):
-    check_agreement(*four, four[0].encode(photo("coffee", *size), 60, schedule, effort=0))
+    check_agreement(*four, four[0].encode(photo("coffee", *size), quality=60, schedule=schedule, effort=0))
 
 
 @pytest.mark.parametrize("schedule", ["hyper", "4x4", "2x2-rotated", "wavefront", PAIR, EIGHT], ids=str)
 def test_files_of_eight_groups(eight, schedule):
-    check_agreement(*eight, eight[0].encode(photo("chelsea", 49, 65), 30, schedule, effort=0))
+    check_agreement(*eight, eight[0].encode(photo("chelsea", 49, 65), quality=30, schedule=schedule, effort=0))
 
 
 @pytest.mark.parametrize("schedule", ["4x4-opt-4", PAIR], ids=str)
 def test_files_of_several_tiles(four, schedule):
     image = Image.fromarray(photo("astronaut", 70, 135)).convert("LA")
-    data = four[0].encode(image, 80, schedule, effort=2, tile=64)
+    data = four[0].encode(image, quality=80, schedule=schedule, effort=2, tile=64)
     assert read_header(data).tile_grid == (2, 3)
     check_agreement(*four, data)
 
@@ -85,15 +85,19 @@ def test_a_model_that_saturates_everywhere(four, tmp_path):
     }
     path = tmp_path / "wild.safetensors"
     path.write_bytes(save_model(product.config, tensors, {"name": "wild"}))
-    codec = Codec(path, threads=1, fallback=False)
+    codec = Codec(path, threads=1)
     model = reference.Model(path.read_bytes())
     for schedule in ("2x2-rotated", "4x4", PAIR):
-        check_agreement(codec, model, codec.encode(photo("chelsea", 64, 80), 60, schedule, effort=0))
+        check_agreement(
+            codec,
+            model,
+            codec.encode(photo("chelsea", 64, 80), quality=60, schedule=schedule, effort=0, fallback=False),
+        )
 
 
 def test_both_refuse_wrong_words(four):
     codec, model = four
-    stream = read_stream(codec.encode(photo("coffee", 48, 32), 60, PAIR))
+    stream = read_stream(codec.encode(photo("coffee", 48, 32), quality=60, schedule=PAIR, fallback=False))
     (tile,) = stream.tiles
     for wrong in (tile.payload[:-4], tile.payload + bytes(4), bytes(4) + tile.payload[4:]):
         data = write_stream(replace(stream, tiles=(replace(tile, payload=wrong),)))
@@ -106,7 +110,7 @@ def test_both_refuse_wrong_words(four):
 def test_both_refuse_groups_that_do_not_divide_the_models(four):
     """Named or inline; 3 and 8 groups are none of the divisors of 4."""
     codec, model = four
-    stream = read_stream(codec.encode(photo("coffee", 48, 32), 60, PAIR))
+    stream = read_stream(codec.encode(photo("coffee", 48, 32), quality=60, schedule=PAIR, fallback=False))
     for groups in (3, 8):
         field = schedule_field(PatternSchedule(np.arange(groups)[:, None, None]))
         data = write_stream(replace(stream, header=replace(stream.header, schedule=field)))
@@ -119,7 +123,7 @@ def test_both_refuse_groups_that_do_not_divide_the_models(four):
 def test_a_named_schedule_that_the_model_cannot_follow_is_no_misuse(four, tmp_path):
     """A stream is refused as a stream, whether its schedule has a name or not."""
     six = Codec(exported(tmp_path, group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6), threads=1, fallback=False)
-    stream = read_stream(six.encode(photo("coffee", 48, 32), 60, "2x2"))
+    stream = read_stream(six.encode(photo("coffee", 48, 32), quality=60, schedule="2x2", fallback=False))
     header = replace(stream.header, schedule=schedule_field(get_schedule("2x2-rotated")))
     with pytest.raises(UnsupportedVersion, match="4 channel groups apart, its model 1, 2, 3, 6"):
         six.decode(write_stream(replace(stream, header=header)))
@@ -130,6 +134,8 @@ def test_the_reference_decoder_refuses_models_of_other_designs(four, change):
     product = four[0].model
 
     class Changed:
+        interface = product.config.interface
+
         @staticmethod
         def to_dict():
             return json.loads(json.dumps({**product.config.to_dict(), **change}))

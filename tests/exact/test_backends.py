@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from photo_examples import photo
 from tadan.bitstream import read_stream
 from tadan.codec.codec import Codec
+from tadan.codec.options import EncodeOptions
 from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt
 from tadan.latents.coder import LatentCoder, plane_shape
@@ -66,11 +67,11 @@ def test_decoding_is_the_same_for_every_backend_thread_count_and_batch(coded, ma
 def test_a_large_picture_encodes_to_the_same_bytes_on_every_backend():
     """Large enough that BLAS and torch do share the work between threads."""
     picture = photo("astronaut", 256, 320)
-    files = {Codec(MODEL, threads=threads).encode(picture, 80, "2x2") for threads in (1, 2)}
+    files = {Codec(MODEL, threads=threads).encode(picture, quality=80, schedule="2x2") for threads in (1, 2)}
     assert len(files) == 1
     [tile] = read_stream(*files).tiles
     coder = LatentCoder(MODEL, 80, BY_NAME["2x2"], torch_matmul)
-    assert coder.decode([tile.payload], (16, 20))[0].checksum() == tile.latents_crc
+    assert coder.decode([tile.payload], (16, 20))[0].checksum() == tile.content_crc
 
 
 def test_one_damaged_payload_of_a_batch_is_reported(coded):
@@ -81,7 +82,9 @@ def test_one_damaged_payload_of_a_batch_is_reported(coded):
 
 def test_wavefront_has_the_symbols_and_probabilities_of_raster():
     codec, picture = Codec(MODEL, threads=1), photo("coffee")
-    raster, wavefront = (codec.encode_with_estimate(picture, 60, name) for name in ("raster", "wavefront"))
+    raster, wavefront = (
+        codec.encode_picture(picture, EncodeOptions(quality=60, schedule=name)) for name in ("raster", "wavefront")
+    )
     first, second = (codec.decode_latents(one.data)[0] for one in (raster, wavefront))
     np.testing.assert_array_equal(first.y_hat, second.y_hat)
     assert first.checksum() == second.checksum()

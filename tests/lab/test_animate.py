@@ -32,7 +32,7 @@ def frames():
 
 def test_frames_lead_to_the_decoded_picture(frames):
     assert [frame.stage for frame in frames] == list(range(16 + 1))
-    data = CODEC.encode(PICTURE, 40, "4x4")
+    data = CODEC.encode(PICTURE, quality=40, schedule="4x4")
     assert np.array_equal(frames[-1].picture, np.asarray(CODEC.decode(data)))
     assert frames[-1].file_bytes == len(data)
     assert frames[-1].bytes_read == pytest.approx(len(data))

@@ -18,7 +18,7 @@ from tadan_lab.measure import damage
 from tadan_lab.measure.harm import HARMS
 
 PICTURE = photo("coffee", 200, 128)
-DATA = CODEC.encode(PICTURE, 50, effort=0, tile=64)  # 4 rows of 2 tiles
+DATA = CODEC.encode(PICTURE, quality=50, effort=0, tile=64)  # 4 rows of 2 tiles
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_tiles_that_are_wrong_are_found():
     damaged = DATA[:200] + b"\0\0" + DATA[202:]
     lying = [replace(tile, state="intact") for tile in CODEC.salvage(damaged).tiles]
     assert judge.wrong(damaged, replace(CODEC.salvage(damaged), tiles=tuple(lying))) >= 1
-    larger = CODEC.encode(photo("coffee", 201, 128), 50, effort=0, tile=64)
+    larger = CODEC.encode(photo("coffee", 201, 128), quality=50, effort=0, tile=64)
     assert judge.wrong(larger, CODEC.salvage(larger)) == 8
-    assert judge.wrong(CODEC.encode(PICTURE, 51, effort=0, tile=64), left) == 8
+    assert judge.wrong(CODEC.encode(PICTURE, quality=51, effort=0, tile=64), left) == 8
 
 
 def test_pixels_near_lost_tiles_do_not_count():

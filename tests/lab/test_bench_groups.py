@@ -46,8 +46,8 @@ def run(*line):
 @pytest.mark.parametrize("schedule", [PAIR, "2x2-rotated", "raster"])
 def test_frames_lead_to_the_decoded_picture(model, schedule):
     frames = decoding_frames(model, PICTURE, 40, schedule, threads=1)
-    codec = Codec(model, 1, fallback=False)
-    data = codec.encode(PICTURE, 40, parse_schedule(schedule))
+    codec = Codec(model, threads=1)
+    data = codec.encode(PICTURE, quality=40, schedule=parse_schedule(schedule), fallback=False)
     assert np.array_equal(frames[-1].picture, np.asarray(codec.decode(data)))
     assert frames[-1].bytes_read == pytest.approx(len(data))
     assert frames[-1].stage == frames[-1].stages
@@ -57,8 +57,10 @@ def test_frames_lead_to_the_decoded_picture(model, schedule):
 @pytest.mark.parametrize("name", [PAIR, "2x2-rotated", "4x4", "raster"])
 def test_the_lowest_group_that_comes_next_has_the_means_of_the_codec(model, name):
     schedule = parse_schedule(name)
-    codec = Codec(model, 1, fallback=False)
-    [latents] = codec.decode_latents(codec.encode(PICTURE.crop((0, 0, 75, 60)), 40, schedule))
+    codec = Codec(model, threads=1)
+    [latents] = codec.decode_latents(
+        codec.encode(PICTURE.crop((0, 0, 75, 60)), quality=40, schedule=schedule, fallback=False)
+    )
     height, width, channels = latents.y_hat.shape
     rows = latents.y_hat.reshape(-1, channels)
     states = list(partial_latents(model, latents, 40, schedule, range(schedule.stage_count(height, width) + 1)))

@@ -51,6 +51,6 @@ def test_schedules_of_channel_groups(tmp_path):
     image = Image.fromarray(photo_of(64, 96))
     rows = measure_speed(image, ["2x2-rotated", PAIR], 50, 1, 1, str(tmp_path / "small.safetensors"))
     assert [(row.schedule, row.stages) for row in rows] == [("2x2-rotated", 4), (PAIR, 3)]
-    data = Codec(model, 1, fallback=False).encode(image, 50, parse_schedule(PAIR), effort=0)
+    data = Codec(model, threads=1).encode(image, quality=50, schedule=parse_schedule(PAIR), effort=0, fallback=False)
     assert rows[1].bytes == len(data)
     assert read_header(data).tile_count == 1

@@ -82,7 +82,7 @@ def test_the_verb_compares_with_one_tile(tmp_path):
         *[("coffee.png", "default", 1), ("coffee.png", "64", 6)],
     ]
     whole, tiled = rows[:2]
-    one_tile, tiles = (CODEC.encode(photo("chelsea", 100, 150), 40, effort=0, tile=side) for side in (0, 64))
+    one_tile, tiles = (CODEC.encode(photo("chelsea", 100, 150), quality=40, effort=0, tile=side) for side in (0, 64))
     assert (whole["bytes"], whole["bytes_one_tile"], tiled["bytes"]) == (len(one_tile), len(one_tile), len(tiles))
     assert whole["seam_db"] is None
     assert tiled["psnr_db"] == pytest.approx(psnr(photo("chelsea", 100, 150), CODEC.decode(tiles)), abs=0.05)

@@ -182,6 +182,7 @@ def test_missing_cvvdp_is_said_clearly(monkeypatch):
         choose_metrics("cvvdp")
 
 
+@pytest.mark.torch
 def test_cvvdp_gets_the_decoded_picture_first_and_the_display(monkeypatch):
     """The package calls its arguments test and reference, in this order."""
     calls = []

@@ -272,7 +272,7 @@ def test_effort_reaches_the_encoder_and_the_name():
     for effort in (None, 0, 7):
         codec = TadanCodec(schedule="best", effort=effort)
         codec._codec = Recorder()
-        codec.encode(Image.new("RGB", (8, 8)), 40)
+        codec.encode(Image.new("RGB", (8, 8)), quality=40)
     assert calls[0] == {"quality": 40, "schedule": "best"}
     assert calls[1] == {"quality": 40, "schedule": "best", "effort": 0}
     assert codec.name == "tadan-best-effort-7"

@@ -22,6 +22,7 @@ def run(*line):
     return shown.exit_code, shown.output
 
 
+@pytest.mark.torch
 def test_all_ways_agree(crops, tmp_path):
     code, shown = run(crops, "--out", tmp_path / "e.json")
     assert code == 0, shown

@@ -41,9 +41,9 @@ def with_tensors(tensors, folder, **metadata):
 def test_it_decodes_what_the_whole_model_encoded(whole, decoder):
     alone = read_model(decoder)
     assert (alone.id, alone.name, alone.config, alone.metadata) == (whole.id, whole.name, CONFIG, whole.metadata)
-    codec = Codec(whole, threads=1, fallback=False)
+    codec = Codec(whole, threads=1)
     for quality, schedule in ((1, "2x2"), (60, "4x4-opt-4"), (100, "raster")):
-        data = codec.encode(PICTURE, quality, schedule, effort=1)
+        data = codec.encode(PICTURE, quality=quality, schedule=schedule, effort=1, fallback=False)
         other = Codec(alone, threads=1)
         np.testing.assert_array_equal(np.asarray(other.decode(data)), np.asarray(codec.decode(data)))
         assert other.verify(data) == codec.verify(data)
@@ -117,7 +117,7 @@ def test_the_commands(whole, tmp_path):
     path, out, picture = tmp_path / "whole.safetensors", tmp_path / "decoder.safetensors", tmp_path / "in.png"
     path.write_bytes(exported_bytes())
     Image.fromarray(PICTURE).save(picture)
-    assert "bytes" in run("export", path, out, "--decoder-only").stdout
+    assert "bytes" in run("model", "export", path, out, "--decoder-only").stdout
     alone = read_model(out)
     assert (alone.id, alone.metadata) == (whole.id, whole.metadata)
     facts = json.loads(run("info", "--model", out, "--json").stdout)
@@ -135,5 +135,12 @@ def test_the_commands(whole, tmp_path):
 
 
 def test_exports_that_cannot_be(tmp_path):
-    fails("export", tmp_path, tmp_path / "out.safetensors", message="--data")
-    fails("export", tmp_path / "none.safetensors", tmp_path / "out.safetensors", "--decoder-only", message="no model")
+    fails("model", "export", tmp_path, tmp_path / "out.safetensors", message="--data")
+    fails(
+        "model",
+        "export",
+        tmp_path / "none.safetensors",
+        tmp_path / "out.safetensors",
+        "--decoder-only",
+        message="no model",
+    )

@@ -35,7 +35,7 @@ def with_alpha(image, alpha=RAMP):
 
 
 def round_trip(picture, quality=90):
-    return CODEC.decode(CODEC.encode(picture, quality, effort=0))
+    return CODEC.decode(CODEC.encode(picture, quality=quality, effort=0))
 
 
 def planes(picture, strip=False):
@@ -301,19 +301,21 @@ def test_8_bit_pictures_give_no_warning(format):
     ids=lambda value: str(getattr(value, "shape", value)),
 )
 def test_arrays_are_coded_as_the_images_they_are(array, mode):
-    data = CODEC.encode(array, 80)
+    data = CODEC.encode(array, quality=80)
     assert tadan.inspect(data).mode == mode
-    assert data == CODEC.encode(Image.fromarray(array[:, :, 0] if mode == "L" and array.ndim == 3 else array), 80)
+    assert data == CODEC.encode(
+        Image.fromarray(array[:, :, 0] if mode == "L" and array.ndim == 3 else array), quality=80
+    )
 
 
 def test_layout_in_memory_does_not_matter():
     picture = photo()
-    data = CODEC.encode(picture, 80)
+    data = CODEC.encode(picture, quality=80)
     wide = np.zeros((80, 192, 3), np.uint8)
     wide[:, ::2] = picture
     for same in (np.asfortranarray(picture), picture[::-1].copy()[::-1], wide[:, ::2]):
-        assert CODEC.encode(same, 80) == data
-    transposed = CODEC.encode(picture.transpose(1, 0, 2), 80)
+        assert CODEC.encode(same, quality=80) == data
+    transposed = CODEC.encode(picture.transpose(1, 0, 2), quality=80)
     assert tadan.inspect(transposed).width == 80
 
 

@@ -219,18 +219,18 @@ def test_what_cannot_be_written_leaves_the_old(folder, tmp_path, monkeypatch):
 
 def test_streams_hold_the_pattern_and_decode_without_the_store(folder):
     save_schedule("mine", MINE, {})
-    data = CODEC.encode(photo(), 30, "mine")
+    data = CODEC.encode(photo(), quality=30, schedule="mine")
     assert read_stream(data).header.schedule.name is None
     assert tadan.inspect(data).schedule == "0,1/1,1"
     pixels = CODEC.decode(data).tobytes()
     (folder / "mine.json").unlink()
     assert CODEC.decode(data).tobytes() == pixels
-    assert data == CODEC.encode(photo(), 30, "0,1/1,1")
+    assert data == CODEC.encode(photo(), quality=30, schedule="0,1/1,1")
 
 
 def test_a_pattern_of_the_catalogue_travels_by_name():
     save_schedule("mine", PatternSchedule([[0, 1], [1, 0]]), {})
-    assert tadan.inspect(CODEC.encode(photo(), 30, "mine")).schedule == "checkerboard"
+    assert tadan.inspect(CODEC.encode(photo(), quality=30, schedule="mine")).schedule == "checkerboard"
 
 
 def test_list_and_show_know_stored_schedules(folder):

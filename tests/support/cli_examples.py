@@ -24,7 +24,7 @@ def fails(*arguments, message):
     return result
 
 
-def command(*arguments, **options):
+def command(*arguments, stdout_to=subprocess.PIPE, **options):
     """Start the command as users do, in its own process."""
     line = [sys.executable, "-m", "tadan", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, timeout=60, check=False, **options)
+    return subprocess.run(line, stdout=stdout_to, stderr=subprocess.PIPE, timeout=60, check=False, **options)

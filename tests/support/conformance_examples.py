@@ -59,8 +59,8 @@ def save_changed(path, change):
 
 
 def run(*line, code=0):
-    """What `tadan conformance` prints; it must end with that exit code."""
-    shown = CliRunner().invoke(app, ["conformance", *map(str, line)])
+    """What `tadan selftest` prints; it must end with that exit code."""
+    shown = CliRunner().invoke(app, ["selftest", *map(str, line)])
     assert shown.exit_code == code, shown.output
     return shown.stdout
 

@@ -93,13 +93,13 @@ def decode_tile(model, tile, quality, field):
         plane.decode_stage(schedule, stage, pull)
     rans.finish()
     crc = zlib.crc32(z_hat.astype("<i4").tobytes() + plane.y_hat.astype("<i4").tobytes())
-    check(crc == tile["crc"], "latents CRC")
+    check(crc == tile["crc"], "content CRC")
     return z_hat, plane.y_hat
 
 
 def decode(data, model):
     """File bytes and :class:`Model` -> (z_hat, y_hat) of every tile, int64 (row, col, channel)."""
     file = parse(data)
-    check(any(file["model_id"]), "a stored picture, section 13, has no latents")
+    check(file["model_id"], "a stored picture, section 13, has no latents")
     check(file["model_id"] == model.id, "another model")
     return [decode_tile(model, tile, file["quality"], file["schedule"]) for tile in file["tiles"]]

@@ -13,12 +13,12 @@ def check(condition, what):
 # --- container, 1 to 5 ----------------------------------------------------------------------------------------------
 
 
-def crc32c(data):
+def crc32(data):
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte
         for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)  # 0x1EDC6F41 reflected
+            crc = crc >> 1 ^ (0xEDB88320 if crc & 1 else 0)  # 0x04C11DB7 reflected
     return crc ^ 0xFFFFFFFF
 
 
@@ -56,11 +56,14 @@ def parse(data):
     check(reader.u8() == 1, "version")
     fields = Reader(reader.take(reader.varint()))
     end = reader.at
-    check(reader.u32() == crc32c(data[:end]), "header CRC")
+    check(reader.u32() == crc32(data[:end]), "header CRC")
     width, height = fields.varint(), fields.varint()
-    mode, quality, model_id, side = fields.u8(), fields.u8(), fields.take(8), fields.varint()
-    check(mode <= 3 and 1 <= quality <= 100 and side % 64 == 0, "header field")
-    if fields.u8() == 0:
+    mode, content, quality, side = fields.u8(), fields.u8(), fields.u8(), fields.varint()
+    check(mode <= 3 and content <= 3 and 1 <= quality <= 100 and side % 64 == 0, "header field")
+    model_id = fields.take(16) if content == 0 else None
+    if content:
+        schedule = None
+    elif fields.u8() == 0:
         schedule = fields.take(fields.u8()).decode("ascii")
     else:
         groups, rows, cols = fields.u8(), fields.u8(), fields.u8()
@@ -77,12 +80,12 @@ def parse(data):
         tag = reader.take(1)
         payload = Reader(reader.take(reader.varint()))
         end = reader.at
-        check(reader.u32() == crc32c(data[start:end]), "section CRC")
+        check(reader.u32() == crc32(data[start:end]), "section CRC")
         if tag == b"T":
             check(len(sizes) == 1 or payload.varint() == len(tiles), "number of the tile")
-            latents_crc = payload.u32()
+            content_crc = payload.u32()
             alpha = payload.take(payload.varint()) if mode >= 2 else None
-            tiles.append({"crc": latents_crc, "alpha": alpha, "words": payload.take(len(payload.data) - payload.at)})
+            tiles.append({"crc": content_crc, "alpha": alpha, "words": payload.take(len(payload.data) - payload.at)})
     check(len(tiles) == len(sizes), "number of tiles")
     for tile, size in zip(tiles, sizes, strict=True):
         tile["size"] = size

@@ -23,12 +23,14 @@ class Model:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         check(header["format"] == "tadan-model" and header["format_version"] == "1", "not a model file")
         self.config = json.loads(header["config"])
+        self.interface = json.loads(header["interface"])
         self.tensors = load(data)
         others = {name for name in self.tensors if name in OTHERS or name.startswith("format.")}
         self.id = self.content_id(self.tensors.keys() - others)
         check(self.id.hex() == header["id"], "content id")
         check(header.get("encoder") == (self.content_id(others).hex() if others else None), "id of the encoder")
         check(self.config["design"] == "renderer", "unknown design")
+        check(self.interface["context"] == "mixed-kernels" and self.interface["stride"] == 16, "unknown interface")
         self.sizes, self.embeds = self.config["group_sizes"], self.config["embed_sizes"]  # n and e of 9.1
         check(len(self.sizes) == len(self.embeds), "one embedding for each group")
         self.M, self.G, self.T = sum(self.sizes), len(self.sizes), self.config["late"]
@@ -41,12 +43,12 @@ class Model:
         self.unpacked = unpack(self.tensors, self.config)
 
     def content_id(self, names):
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode("ascii"))
+        parts = [json.dumps(facts, sort_keys=True).encode("ascii") for facts in (self.config, self.interface)]
         for name in sorted(names):
-            value = self.tensors[name]
-            digest.update(f"\0{name}\0{value.dtype.newbyteorder('<').str}\0{value.shape}\0".encode())
-            digest.update(value.astype(value.dtype.newbyteorder("<")).tobytes())
-        return digest.digest()[:8]
+            value = self.tensors[name].astype(self.tensors[name].dtype.newbyteorder("<"))
+            shape = ",".join(map(str, value.shape))
+            parts += [name.encode(), value.dtype.str.encode(), shape.encode(), value.tobytes()]
+        return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).digest()[:16]
 
     def exact(self, name):
         return self.unpacked[name].astype(np.int64)

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from model_examples import exported_bytes
 from tadan.cli.main import app
 from tadan.cli.settings import parse_settings
-from tadan.errors import InvalidInput, TadanError
+from tadan.errors import InvalidInput
 from tadan.models import ModelConfig
 from tadan.train import finetune
-from tadan.train.finetune import Comparison
+from tadan.train.finetune import BeforeAfter
 from tadan.train.log import StepFacts
 from tadan.train.recipe import Recipe
 from training_examples import write_pictures
@@ -46,7 +46,7 @@ def quick(monkeypatch):
 
 def tune(folders, where, *more, code=0):
     out = where / "mine.safetensors"
-    line = ["finetune", folders / "data", "--out", out, "--init", folders / "small.safetensors"]
+    line = ["model", "finetune", folders / "data", "--out", out, "--init", folders / "small.safetensors"]
     return out, run(*line, "--run", where / "run", "--minutes", "0", "--device", "cpu", *QUICK, *more, code=code)
 
 
@@ -82,23 +82,22 @@ def test_the_steps_are_counted_by_the_pace_of_the_machine_and_the_pace_leaves_no
 def test_a_comparison_says_what_became_better():
     before = {"bpp_zbpp_psnr_J": {"10": [1.0, 0.1, 30.0, 1.5]}, "mean_log_J": 0.5}
     after = {"bpp_zbpp_psnr_J": {"10": [0.9, 0.1, 30.0, 1.35]}, "mean_log_J": 0.4}
-    assert "J 1.5000 -> 1.3500 (-10.00 %)" in Comparison(before, after).lines()[0]
-    Comparison(before, after).check(Path("run"))
+    assert "J 1.5000 -> 1.3500 (-10.00 %)" in BeforeAfter(before, after).lines()[0]
+    assert BeforeAfter(before, after).better
     for worse in (before, {**before, "mean_log_J": float("nan")}):
-        with pytest.raises(TadanError, match="--force"):
-            Comparison(before, worse).check(Path("run"))
+        assert not BeforeAfter(before, worse).better
 
 
 def test_bad_arguments_are_named_before_anything_is_trained(folders, tmp_path):
     missing = tmp_path / "no" / "mine.safetensors"
-    shown = run("finetune", folders / "data", "--out", missing, code=2).stderr
+    shown = run("model", "finetune", folders / "data", "--out", missing, code=2).stderr
     assert "create it first" in " ".join(shown.split())
-    shown = run("finetune", folders / "data", "--out", tmp_path / "x", "--set", "color=1", code=2).stderr
+    shown = run("model", "finetune", folders / "data", "--out", tmp_path / "x", "--set", "color=1", code=2).stderr
     assert "late_size" in shown
 
 
 def test_training_from_the_command_line_goes_on(folders, tmp_path):
-    line = ["train", folders / "data", "--run", tmp_path, "--minutes", "0", "--device", "cpu"]
+    line = ["model", "train", folders / "data", "--run", tmp_path, "--minutes", "0", "--device", "cpu"]
     first = run(*line, "--init", folders / "small.safetensors", *QUICK, "--set", "steps=2", "--set", "log_every=1")
     assert "stopped after step 1 of 2" in first.stderr
     assert "held out after step 2" in run(*line).stderr

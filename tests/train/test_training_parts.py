@@ -176,7 +176,7 @@ def test_the_pace_is_printed_and_nothing_is_kept(folder, tmp_path):
     sizes = ["group_sizes=4,4,8,48", "analysis_width=64", "body_width=64", "grid=48"]
     options = [word for size in [*sizes, "embed_sizes=1,1,2,2"] for word in ("--config", size)]
     settings = [word for one in ("batch=1", "size=64", "late_size=64", "threads=1") for word in ("--set", one)]
-    result = CliRunner().invoke(app, ["train", str(folder), "--run", str(run), "--bench", *options, *settings])
+    result = CliRunner().invoke(app, ["model", "train", str(folder), "--run", str(run), "--bench", *options, *settings])
     assert result.exit_code == 0, result.output
     assert "megapixels/s" in result.output
     assert "matrix products" in result.output

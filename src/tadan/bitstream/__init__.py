@@ -4,32 +4,29 @@ docs/SPEC.md is normative. ``read_header`` needs the first bytes of a file only;
 does not decode latents: that is the business of ``tadan.codec``.
 """
 
-from tadan.bitstream.constants import HEADER_PREFIX_BYTES, MAGIC, STORED_FORMS, STORED_MODEL_ID, VERSION
-from tadan.bitstream.container import Stream, Tile, read_header, read_metadata, read_stream, read_tiles, write_stream
-from tadan.bitstream.crc32c import crc32c
+from tadan.bitstream.constants import CONTENTS, HEADER_PREFIX_BYTES, LATENTS, MAGIC, VERSION
+from tadan.bitstream.container import Container, Stream, Tile, read_header, read_stream, write_stream
 from tadan.bitstream.header import Header, ScheduleField
 from tadan.bitstream.limits import Limits
 from tadan.bitstream.recover import Recovered, recover
 from tadan.bitstream.sniff import is_tdn
 
 __all__ = [
+    "CONTENTS",
     "HEADER_PREFIX_BYTES",
+    "LATENTS",
     "MAGIC",
-    "STORED_FORMS",
-    "STORED_MODEL_ID",
     "VERSION",
+    "Container",
     "Header",
     "Limits",
     "Recovered",
     "ScheduleField",
     "Stream",
     "Tile",
-    "crc32c",
     "is_tdn",
     "read_header",
-    "read_metadata",
     "read_stream",
-    "read_tiles",
     "recover",
     "write_stream",
 ]

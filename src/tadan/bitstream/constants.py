@@ -7,9 +7,10 @@ VERSION = 1
 MODES = ("L", "RGB", "LA", "RGBA")  # the index is the mode byte
 ALPHA_MODES = ("LA", "RGBA")
 
-MODEL_ID_BYTES = 8
-STORED_MODEL_ID = bytes(MODEL_ID_BYTES)  # no model: tiles are complete pictures in the format that the schedule names
-STORED_FORMS = ("png", "webp", "jpeg")
+# What tiles hold; the index is the content byte. All but latents are complete pictures in a common format.
+LATENTS = "latents"
+CONTENTS = (LATENTS, "png", "webp", "jpeg")
+MODEL_ID_BYTES = 16
 MIN_QUALITY, MAX_QUALITY = 1, 100
 MAX_SIDE = 2**31 - 1  # pixels, for width, height and tile size
 TILE_MULTIPLE = 64  # pixels; the latent grid of every model divides it

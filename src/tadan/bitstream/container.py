@@ -1,7 +1,8 @@
-"""Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32C."""
+"""Writing and reading whole `.tdn` streams: header, metadata and tile sections, each under its own CRC-32."""
 
 from collections.abc import Set
 from dataclasses import dataclass
+from zlib import crc32
 
 from tadan.bitstream.constants import (
     CRC_BYTES,
@@ -11,7 +12,6 @@ from tadan.bitstream.constants import (
     TILE_TAG,
     VERSION,
 )
-from tadan.bitstream.crc32c import crc32c
 from tadan.bitstream.header import Header, decode_fields, encode_fields
 from tadan.bitstream.limits import Limits
 from tadan.bitstream.sniff import check_magic
@@ -25,12 +25,12 @@ _DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: CRC-32 (zlib) of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None).
+    """One tile: CRC-32 of its decoded latents, entropy-coded words, PNG stream of its alpha plane (or None).
 
-    In a stored stream (``Header.is_stored``): checksum as of section 13 of docs/SPEC.md, a picture file, and alpha.
+    Of a stored picture: checksum as of section 13 of docs/SPEC.md, a picture file, and alpha.
     """
 
-    latents_crc: int
+    content_crc: int
     payload: bytes
     alpha: bytes | None = None
 
@@ -54,7 +54,7 @@ def write_stream(stream: Stream) -> bytes:
         raise InvalidInput(f"{len(tiles)} tiles for a grid of {header.tile_count}; give one Tile per tile box.")
     fields = encode_fields(header)
     start = MAGIC + bytes((VERSION,)) + encode_varint(len(fields)) + fields
-    parts = [start, _crc_bytes(crc32c(start))]
+    parts = [start, _crc_bytes(crc32(start))]
     for key, tag in METADATA_TAGS.items():
         if key in stream.metadata:
             parts += _section(tag, _checked_bytes(stream.metadata[key], f"metadata {key!r}"))
@@ -66,9 +66,56 @@ def write_stream(stream: Stream) -> bytes:
 def read_header(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Header:
     """Read and verify the header; ``data`` may end anywhere after it (HEADER_PREFIX_BYTES bytes always suffice).
 
-    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles, pixels of a tile).
+    Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded (pixels, tiles, pixels of a tile,
+    cells of a pattern).
     """
     return _read_header(as_bytes(data), limits)[0]
+
+
+class Container:
+    """A file whose header is read; its sections are read and checked when they are asked for.
+
+    Args:
+        data: the file.
+        limits: sizes above which it is refused.
+
+    Raises:
+        NotOurFile, Truncated, UnsupportedVersion, Corrupt, LimitExceeded: as :func:`read_header`.
+    """
+
+    def __init__(self, data: bytes, limits: Limits = _DEFAULT_LIMITS) -> None:
+        self.data, self._limits = as_bytes(data), limits
+        self.header, self._first = _read_header(self.data, limits)
+
+    def metadata(self) -> dict[str, bytes]:
+        """Metadata sections alone; no tile need have arrived. Raises Truncated, Corrupt or LimitExceeded."""
+        return _read_metadata(self.data, self._first, self._limits.max_metadata_bytes)[0]
+
+    def tiles(self, wanted: Set[int] | None = None) -> dict[int, Tile]:
+        """The ``wanted`` tiles by number, row by row; None for all.
+
+        Of others only tag and length are looked at, and nothing that follows the last one wanted: what is damaged or
+        missing there does not matter. Raises Truncated, Corrupt or LimitExceeded.
+        """
+        data, header = self.data, self.header
+        offset = _read_metadata(data, self._first, self._limits.max_metadata_bytes)[1]
+        tiles: dict[int, Tile] = {}
+        for index in range(header.tile_count):
+            what = f"tile {index + 1} of {header.tile_count}"
+            if data[offset : offset + 1] not in (TILE_TAG, b""):
+                raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
+            start, end = _section_bounds(data, offset, self._limits.max_tile_bytes, what, "max_tile_bytes")
+            if wanted is None or index in wanted:
+                number, tiles[index] = parse_tile(header, _checked_payload(data, offset, start, end, what), what)
+                if number != index:
+                    raise Corrupt(f"The section of {what} is that of tile {number + 1}; {_OTHER_COPY}.")
+                if wanted is not None and len(tiles) == len(wanted):
+                    return tiles
+            offset = end + CRC_BYTES
+        if offset != len(data):
+            extra = len(data) - offset
+            raise Corrupt(f"{extra} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
+        return tiles
 
 
 def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
@@ -77,43 +124,8 @@ def read_stream(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> Stream:
     Raises NotOurFile, Truncated, UnsupportedVersion, Corrupt, or LimitExceeded; never another exception. Latents,
     words and alpha are not decoded here.
     """
-    header, metadata, tiles = read_tiles(data, limits)
-    return Stream(header, metadata, tuple(tiles.values()))
-
-
-def read_tiles(
-    data: bytes, limits: Limits = _DEFAULT_LIMITS, wanted: Set[int] | None = None
-) -> tuple[Header, dict[str, bytes], dict[int, Tile]]:
-    """As :func:`read_stream`, but only the ``wanted`` tiles (by number, row by row) are read and checked.
-
-    Of the others only tag and length are looked at, and nothing that follows the last one wanted: what is damaged or
-    missing there does not matter.
-    """
-    data = as_bytes(data)
-    header, offset = _read_header(data, limits)
-    metadata, offset = _read_metadata(data, offset, limits.max_metadata_bytes)
-    tiles = {}
-    for index in range(header.tile_count):
-        what = f"tile {index + 1} of {header.tile_count}"
-        if data[offset : offset + 1] not in (TILE_TAG, b""):
-            raise Corrupt(f"Byte {offset} should begin {what} but is 0x{data[offset]:02x}; {_OTHER_COPY}.")
-        start, end = _section_bounds(data, offset, limits.max_tile_bytes, what, "max_tile_bytes")
-        if wanted is None or index in wanted:
-            number, tiles[index] = parse_tile(header, _checked_payload(data, offset, start, end, what), what)
-            if number != index:
-                raise Corrupt(f"The section of {what} is that of tile {number + 1}; {_OTHER_COPY}.")
-            if wanted is not None and len(tiles) == len(wanted):
-                return header, metadata, tiles
-        offset = end + CRC_BYTES
-    if offset != len(data):
-        raise Corrupt(f"{len(data) - offset} bytes follow the last tile; {_OTHER_COPY}, or cut it to {offset} bytes.")
-    return header, metadata, tiles
-
-
-def read_metadata(data: bytes, limits: Limits = _DEFAULT_LIMITS) -> dict[str, bytes]:
-    """Metadata sections alone; no tile need have arrived. Raises as :func:`read_stream`."""
-    data = as_bytes(data)
-    return _read_metadata(data, _read_header(data, limits)[1], limits.max_metadata_bytes)[0]
+    container = Container(data, limits)
+    return Stream(container.header, container.metadata(), tuple(container.tiles().values()))
 
 
 def as_bytes(data: object) -> bytes:
@@ -135,17 +147,17 @@ def _crc_bytes(crc: int) -> bytes:
 
 def _section(tag: bytes, payload: bytes) -> tuple[bytes, bytes, bytes]:
     start = tag + encode_varint(len(payload))
-    return start, payload, _crc_bytes(crc32c(payload, crc32c(start)))
+    return start, payload, _crc_bytes(crc32(payload, crc32(start)))
 
 
 def _tile_payload(header: Header, tile: Tile, index: int) -> bytes:
-    if not isinstance(tile.latents_crc, int) or not 0 <= tile.latents_crc < 2**32:
-        raise InvalidInput(f"The latents checksum of tile {index} is {tile.latents_crc!r}; give a 32-bit unsigned int.")
+    if not isinstance(tile.content_crc, int) or not 0 <= tile.content_crc < 2**32:
+        raise InvalidInput(f"The content checksum of tile {index} is {tile.content_crc!r}; give a 32-bit unsigned int.")
     if (tile.alpha is not None) != header.has_alpha:
         has = "has no" if tile.alpha is None else "has an"
         raise InvalidInput(f"Tile {index} {has} alpha plane but the mode is {header.mode}; make them agree.")
     parts = [encode_varint(index)] if header.tile_count > 1 else []
-    parts.append(_crc_bytes(tile.latents_crc))
+    parts.append(_crc_bytes(tile.content_crc))
     if tile.alpha is not None:
         alpha = _checked_bytes(tile.alpha, f"alpha plane of tile {index}")
         parts += [encode_varint(len(alpha)), alpha]
@@ -169,24 +181,38 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
     end = start + length
     if len(data) < end + CRC_BYTES:
         raise Truncated(f"The file ends at byte {len(data)}, inside the header; {_AGAIN}.")
-    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(data[:end])):
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32(data[:end])):
         raise Corrupt(f"The checksum of the header does not match; {_OTHER_COPY}.")
     header = decode_fields(data[start:end])
     pixels = header.width * header.height
     if pixels > limits.max_pixels:
         raise LimitExceeded(
-            f"The picture has {header.width} x {header.height} = {pixels} pixels, the limit is {limits.max_pixels}; "
-            "raise Limits.max_pixels if you trust the file."
+            f"The picture has {header.width} x {header.height} = {pixels} pixels, the limit is {limits.max_pixels}",
+            "max_pixels",
+            pixels,
+            limits.max_pixels,
         )
     if header.tile_count > limits.max_tiles:
         raise LimitExceeded(
-            f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}; raise Limits.max_tiles if "
-            "you trust the file."
+            f"The picture has {header.tile_count} tiles, the limit is {limits.max_tiles}",
+            "max_tiles",
+            header.tile_count,
+            limits.max_tiles,
         )
-    if not header.is_stored and header.tile_pixels > limits.max_tile_pixels:
+    if header.has_latents and header.tile_pixels > limits.max_tile_pixels:
         raise LimitExceeded(
-            f"A tile has {header.tile_pixels} pixels, the limit is {limits.max_tile_pixels}; raise "
-            "Limits.max_tile_pixels if you trust the file and have about 100 bytes of memory for each."
+            f"A tile has {header.tile_pixels} pixels of about 100 bytes, the limit is {limits.max_tile_pixels}",
+            "max_tile_pixels",
+            header.tile_pixels,
+            limits.max_tile_pixels,
+        )
+    cells = 0 if header.schedule is None else header.schedule.cells
+    if cells > limits.max_pattern_cells:
+        raise LimitExceeded(
+            f"The schedule pattern has {cells} cells of about 10 ms, the limit is {limits.max_pattern_cells}",
+            "max_pattern_cells",
+            cells,
+            limits.max_pattern_cells,
         )
     return header, end + CRC_BYTES
 
@@ -219,8 +245,7 @@ def _section_bounds(data: bytes, offset: int, limit: int, what: str, limit_name:
     length, start = decode_varint(data, offset + 1)
     if length > limit:
         raise LimitExceeded(
-            f"{what.capitalize()} claims {length} bytes where {limit} are allowed; raise Limits.{limit_name} if you "
-            "trust the file."
+            f"{what.capitalize()} claims {length} bytes where {limit} are allowed", limit_name, length, limit
         )
     end = start + length
     if len(data) < end + CRC_BYTES:
@@ -230,7 +255,7 @@ def _section_bounds(data: bytes, offset: int, limit: int, what: str, limit_name:
 
 def _checked_payload(data: bytes, offset: int, start: int, end: int, what: str) -> bytes:
     payload = data[start:end]
-    if data[end : end + CRC_BYTES] != _crc_bytes(crc32c(payload, crc32c(data[offset:start]))):
+    if data[end : end + CRC_BYTES] != _crc_bytes(crc32(payload, crc32(data[offset:start]))):
         raise Corrupt(f"The checksum of {what} does not match; {_OTHER_COPY}.")
     return payload
 
@@ -247,7 +272,7 @@ def parse_tile(header: Header, payload: bytes, what: str) -> tuple[int, Tile]:
             number, position = decode_varint(payload, 0)
         crc_end = position + CRC_BYTES
         if len(payload) < crc_end:
-            raise Truncated(f"The payload of {what} is shorter than its latents checksum.")
+            raise Truncated(f"The payload of {what} is shorter than its content checksum.")
         length, start = decode_varint(payload, crc_end) if header.has_alpha else (0, crc_end)
     except Truncated as error:
         raise Corrupt(f"The payload of {what} ends before its words; {_OTHER_COPY}. {error}") from error

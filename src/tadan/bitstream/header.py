@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tadan.bitstream.constants import (
     ALPHA_MODES,
+    CONTENTS,
+    LATENTS,
     MAX_NAME_LENGTH,
     MAX_PATTERN_SIDE,
     MAX_QUALITY,
@@ -15,12 +17,11 @@ from tadan.bitstream.constants import (
     MODES,
     SCHEDULE_INLINE,
     SCHEDULE_NAMED,
-    STORED_MODEL_ID,
     TILE_MULTIPLE,
     VERSION,
 )
 from tadan.bitstream.varint import decode_varint, encode_varint
-from tadan.errors import Corrupt, InvalidInput, Truncated
+from tadan.errors import Corrupt, InvalidInput, Truncated, UnsupportedVersion
 
 Pattern = tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -54,6 +55,11 @@ class ScheduleField:
         if self.pattern is not None:
             _check_pattern(self.pattern)
 
+    @property
+    def cells(self) -> int:
+        """Groups x rows x columns of an inline pattern, 0 for a name."""
+        return 0 if self.pattern is None else len(self.pattern) * len(self.pattern[0]) * len(self.pattern[0][0])
+
 
 def _check_pattern(pattern: Pattern) -> None:
     _check_side(pattern, "groups")
@@ -76,19 +82,22 @@ def _check_side(values: object, what: str) -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """Size in pixels, pixel mode, quality (1 to 100), model, schedule and tiling of a stream.
+    """Size in pixels, pixel mode, quality (1 to 100), content, model, schedule and tiling of a stream.
 
-    ``model_id``: the first 8 bytes of the content hash of the model file. ``tile_size``: side of the square tiles in
-    pixels, a multiple of 64; 0 = the picture is one tile. Raises InvalidInput if a field is out of range.
+    ``content``: what tiles hold, "latents", or pictures stored as "png", "webp" or "jpeg". ``model_id``: the first 16
+    bytes of the content hash of the model file. It and ``schedule`` are None unless there are latents. ``quality``: the
+    one that was asked for. ``tile_size``: side of the square tiles in pixels, a multiple of 64; 0 = the picture is one
+    tile. Raises InvalidInput if a field is out of range.
     """
 
     width: int
     height: int
     mode: str
     quality: int
-    model_id: bytes
-    schedule: ScheduleField
+    model_id: bytes | None
+    schedule: ScheduleField | None
     tile_size: int = 0
+    content: str = LATENTS
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -102,24 +111,33 @@ class Header:
             raise InvalidInput(f"The mode is {self.mode!r}; it must be one of {', '.join(MODES)}: convert the picture.")
         if not _is_int(self.quality, MIN_QUALITY, MAX_QUALITY):
             raise InvalidInput(f"The quality is {self.quality!r}; give an int from {MIN_QUALITY} to {MAX_QUALITY}.")
-        if not isinstance(self.model_id, bytes) or len(self.model_id) != MODEL_ID_BYTES:
-            raise InvalidInput(f"The model id is {self.model_id!r}; it must be {MODEL_ID_BYTES} bytes.")
+        if self.content not in CONTENTS:
+            raise InvalidInput(f"The content is {self.content!r}; it must be one of {', '.join(CONTENTS)}.")
+        self._check_decoding()
         if not _is_int(self.tile_size, 0, MAX_SIDE) or self.tile_size % TILE_MULTIPLE:
             raise InvalidInput(
                 f"The tile size is {self.tile_size!r}; it must be 0 (one tile) or a multiple of {TILE_MULTIPLE} pixels."
             )
+
+    def _check_decoding(self) -> None:
+        if not self.has_latents:
+            if self.model_id is not None or self.schedule is not None:
+                raise InvalidInput(f"A {self.content} picture has neither model nor schedule; give None for both.")
+            return
+        if not isinstance(self.model_id, bytes) or len(self.model_id) != MODEL_ID_BYTES:
+            raise InvalidInput(f"The model id is {self.model_id!r}; it must be {MODEL_ID_BYTES} bytes.")
         if not isinstance(self.schedule, ScheduleField):
             raise InvalidInput(f"The schedule is {self.schedule!r}; it must be a ScheduleField.")
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether tiles hold latents, which need a model, or complete pictures in a common format."""
+        return self.content == LATENTS
 
     @property
     def has_alpha(self) -> bool:
         """Whether tiles carry an alpha plane."""
         return self.mode in ALPHA_MODES
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether tiles are pictures in a common format, named by the schedule field, instead of latents."""
-        return self.model_id == STORED_MODEL_ID
 
     @property
     def tile_grid(self) -> tuple[int, int]:
@@ -150,28 +168,46 @@ class Header:
 def encode_fields(header: Header) -> bytes:
     """Encode the header fields: what lies between the header length and the header checksum."""
     out = bytearray(encode_varint(header.width) + encode_varint(header.height))
-    out += bytes((MODES.index(header.mode), header.quality)) + header.model_id + encode_varint(header.tile_size)
-    if header.schedule.name is not None:
-        name = header.schedule.name.encode("ascii")
-        out += bytes((SCHEDULE_NAMED, len(name))) + name
-    elif header.schedule.pattern is not None:
-        pattern = header.schedule.pattern
-        out += bytes((SCHEDULE_INLINE, len(pattern), len(pattern[0]), len(pattern[0][0])))
-        out += b"".join(encode_varint(stage) for group in pattern for row in group for stage in row)
+    out += bytes((MODES.index(header.mode), CONTENTS.index(header.content), header.quality))
+    out += encode_varint(header.tile_size)
+    if header.model_id is not None and header.schedule is not None:
+        out += header.model_id + _encode_schedule(header.schedule)
     return bytes(out)
 
 
+def _encode_schedule(field: ScheduleField) -> bytes:
+    if field.pattern is None:
+        name = str(field.name).encode("ascii")
+        return bytes((SCHEDULE_NAMED, len(name))) + name
+    pattern = field.pattern
+    stages = b"".join(encode_varint(stage) for group in pattern for row in group for stage in row)
+    return bytes((SCHEDULE_INLINE, len(pattern), len(pattern[0]), len(pattern[0][0]))) + stages
+
+
 def decode_fields(fields: bytes) -> Header:
-    """Decode header fields whose checksum has been verified; Corrupt if they are not exactly one valid header."""
+    """Decode header fields whose checksum has been verified.
+
+    Raises:
+        UnsupportedVersion: tiles hold something that this version does not know.
+        Corrupt: the fields are not exactly one valid header.
+    """
     cursor = _Cursor(fields)
     try:
         width, height = cursor.varint(), cursor.varint()
-        mode, quality = cursor.take(2)
+        mode, content = cursor.take(2)
+        if content >= len(CONTENTS):
+            raise UnsupportedVersion(
+                f"The file holds content of kind {content}, which this version does not know; "
+                "run `pip install --upgrade tadan`."
+            )
         if mode >= len(MODES):
             raise InvalidInput(f"The mode byte is {mode}.")
-        model_id, tile_size = cursor.take(MODEL_ID_BYTES), cursor.varint()
-        schedule = _decode_schedule(cursor)
-        header = Header(width, height, MODES[mode], quality, model_id, schedule, tile_size)
+        (quality,) = cursor.take(1)
+        tile_size = cursor.varint()
+        model_id, schedule = None, None
+        if CONTENTS[content] == LATENTS:
+            model_id, schedule = cursor.take(MODEL_ID_BYTES), _decode_schedule(cursor)
+        header = Header(width, height, MODES[mode], quality, model_id, schedule, tile_size, CONTENTS[content])
     except (InvalidInput, Truncated, Corrupt) as error:
         raise Corrupt(f"The header does not follow the format, use another copy of the file. {error}") from error
     if cursor.position != len(fields):

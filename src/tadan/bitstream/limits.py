@@ -13,6 +13,8 @@ class Limits:
     ``max_metadata_bytes``: ICC, EXIF and XMP together. ``max_tiles``: tiles of the grid.
     ``max_tile_bytes``: payload of one tile section. ``max_tile_pixels``: of one tile with latents, whose decoding takes
     about 100 bytes a pixel; encoders choose tiles of at most 1.5 megapixels. Stored pictures have no such limit.
+    ``max_pattern_cells``: groups x rows x columns of an inline pattern. Each may need a context kernel of its own,
+    about 10 ms of work and 1.6 MB that are kept for the whole file.
     """
 
     max_pixels: int = 178_956_970
@@ -20,6 +22,7 @@ class Limits:
     max_tiles: int = 65_536
     max_tile_bytes: int = 2**30
     max_tile_pixels: int = 2**24
+    max_pattern_cells: int = 128
 
     def __post_init__(self) -> None:
         """Raise InvalidInput unless every limit is an int >= 0."""

@@ -1,16 +1,16 @@
 """What can still be read of a damaged `.tdn` file: sections whose checksum holds, wherever they stand.
 
-Nothing here guesses: a section counts as read when its CRC-32C holds, a header when its own does after at most one byte
+Nothing here guesses: a section counts as read when its CRC-32 holds, a header when its own does after at most one byte
 was put right. Only the end of a file that was cut short is taken without a checksum, and said to be so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zlib import crc32
 
 from tadan.bitstream.constants import CRC_BYTES, MAGIC, METADATA_TAGS, TILE_TAG, VERSION
 from tadan.bitstream.container import Tile, as_bytes, parse_tile, read_header
-from tadan.bitstream.crc32c import advance, crc32c
 from tadan.bitstream.header import Header
 from tadan.bitstream.limits import Limits
 from tadan.bitstream.varint import decode_varint
@@ -111,16 +111,21 @@ def _wrong_field(head: bytearray, first: int) -> tuple[int, int] | None:
     if not 0 < end <= len(head):
         return None
     start = end - CRC_BYTES
-    difference = crc32c(bytes(head[:start])) ^ int.from_bytes(head[start:end], "little")
+    difference = crc32(bytes(head[:start])) ^ int.from_bytes(head[start:end], "little")
     for byte in range(CRC_BYTES):
         if difference == difference & 0xFF << 8 * byte:
             return start + byte, head[start + byte] ^ difference >> 8 * byte
-    effects = [advance(bytes((change,)), 0) for change in range(256)]
+    effects = [_advance(bytes((change,)), 0) for change in range(256)]
     for at in range(start - 1, first - 1, -1):
         if difference in effects:
             return at, head[at] ^ effects.index(difference)
-        effects = [advance(b"\0", effect) for effect in effects]
+        effects = [_advance(b"\0", effect) for effect in effects]
     return None
+
+
+def _advance(data: bytes, register: int) -> int:
+    """The register of the CRC after some bytes; what zlib takes and gives is its complement."""
+    return crc32(data, register ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 def _end_or_zero(head: bytearray) -> int:
@@ -133,7 +138,7 @@ def _end_or_zero(head: bytearray) -> int:
 def _holds(head: bytearray) -> bool:
     end = _end_or_zero(head)
     stored = bytes(head[end - CRC_BYTES : end])
-    return 0 < end <= len(head) and stored == crc32c(bytes(head[: end - CRC_BYTES])).to_bytes(CRC_BYTES, "little")
+    return 0 < end <= len(head) and stored == crc32(bytes(head[: end - CRC_BYTES])).to_bytes(CRC_BYTES, "little")
 
 
 class _Sections:
@@ -193,7 +198,7 @@ class _Sections:
             return None
         self._budget -= end - offset
         stored = self._data[end : end + CRC_BYTES]
-        if stored != crc32c(payload, crc32c(self._data[offset:start])).to_bytes(CRC_BYTES, "little"):
+        if stored != crc32(payload, crc32(self._data[offset:start])).to_bytes(CRC_BYTES, "little"):
             return None
         if key is None:
             try:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.cli import files
-from tadan.cli.report import Report
+from tadan.cli import files, options
+from tadan.cli.report import Done, Report
 from tadan.errors import Corrupt, InvalidInput, Truncated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tadan.codec.codec import Codec
     from tadan.codec.salvage import Salvaged
 
-EXIT_INCOMPLETE = 1  # pictures were written, but not all of them are whole
 STATES = ("intact", "partial", "lost")
 _DEFAULT_SUFFIX = ".png"
 _EXIF_PREFIX = b"Exif\0\0"
@@ -30,19 +29,37 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
+_QUALITY_OPTIONS: dict[str, dict[str, Any]] = {"AVIF": {}, "JPEG": {"subsampling": 0}, "WEBP": {"lossless": False}}
 
 
 def decode(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN",
-            help="Tadan files, folders of them or '-'; the second of two is the output if it ends in .png or the like.",
+            metavar="IN [OUT]",
+            help="A Tadan file and the picture to write; with --out-dir any number of files. '-' is a pipe.",
             show_default=False,
         ),
     ],
-    output: files.OutputOption = None,
-    out_dir: files.OutDirOption = None,
+    output: options.Output = None,
+    out_dir: options.OutDir = None,
+    picture_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format", metavar="NAME", help="Format of the picture: png, jpg, webp, tif, ppm.", show_default="by OUT"
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            "-q",
+            "--quality",
+            min=1,
+            max=100,
+            help="Quality of a JPEG, WebP or AVIF to write.",
+            show_default="95, WebP lossless",
+        ),
+    ] = None,
     region: Annotated[
         str | None,
         typer.Option(metavar="X,Y,W,H", help="Decode only this part, in pixels, from the tiles that it needs."),
@@ -59,60 +76,101 @@ def decode(
         ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --salvage: one JSON object per file and line says what is left.")
+        bool, typer.Option("--json", help="With --salvage: print one JSON object per file and line.")
     ] = False,
-    force: files.ForceOption = None,
-    threads: files.ThreadsOption = None,
-    model: files.ModelOption = None,
-    quiet: files.QuietOption = False,
+    force: options.Force = None,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    model: options.ModelName = None,
+    max_pixels: options.MaxPixels = None,
+    memory: options.Memory = None,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
-    """Decode .tdn files into pictures; the extension of OUT chooses the format, PNG is the default."""
+    """Decode a .tdn file into a picture whose ending chooses the format, or many of them below a folder."""
     part = None if region is None else _parse_region(region)
     if salvage and (part is not None or preview is not None):
         raise InvalidInput("--salvage shows all that is left; leave out --region and --preview")
     if as_json and not salvage:
         raise InvalidInput("--json is the report of --salvage; add --salvage")
-    names_output = paths[-1].suffix.lower() not in ("", files.STREAM_SUFFIX) and not paths[-1].is_dir()
-    inputs, output = files.split_output(paths, output, out_dir, names_output)
-    destination = files.Destination(_DEFAULT_SUFFIX, output, out_dir, force, protect=True)
-    report = Report(
-        quiet or as_json, stdout_is_data=output == files.STANDARD_STREAM or inputs == [files.STANDARD_STREAM]
-    )
-    jobs = files.plan(files.expand(inputs, files.STREAMS, report), destination, report)
-    if jobs:
-        picture_format = _format_of(jobs[0].target)  # all targets have the same suffix
-        codec = files.open_codec(model, threads)
-        incomplete = 0
-
-        def work(job: files.Job) -> None:
-            nonlocal incomplete
-            data = files.read_source(job.source)
-            start = time.perf_counter()
-            if salvage:
-                left = codec.salvage(data)
-                image, found = left.image, "" if left.whole else f"  {_summary(left)}"
-                incomplete += not left.whole
-            else:
-                image, found = _decoded(codec, data, part, preview), ""
-            seconds = time.perf_counter() - start
-            files.write_target(job.target, lambda file: _save(image, picture_format, file), out_dir)
-            size = f"{image.width} x {image.height} {image.mode}"
-            report.line(f"{job.source} -> {job.target}  {size}  {seconds:.2f} s{found}")
-            if as_json:
-                typer.echo(json.dumps({"file": str(job.source), "output": str(job.target), **left.to_dict()}))
-
-        report.each(jobs, lambda job: job.source, work)
-        report.finish()
-        if incomplete:
-            raise typer.Exit(EXIT_INCOMPLETE)
+    inputs, output = files.split_output(paths, output, out_dir, None)
+    suffix = _DEFAULT_SUFFIX if picture_format is None else f".{picture_format.lower().removeprefix('.')}"
+    destination = files.Destination(suffix, output, out_dir, force)
+    piped = output == files.STANDARD_STREAM or (output is None and inputs == [files.STANDARD_STREAM])
+    report = Report(quiet or as_json, piped, not no_progress)
+    planned = files.plan(files.expand(inputs, files.STREAMS, report), destination, report)
+    if planned:
+        named = suffix if picture_format is not None else _suffix_of(planned[0].target)  # all have the same
+        saving = _Saving.of(named, quality)
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory)
+        work = _Decoding(choice, saving, destination, part, preview, salvage, as_json)
+        report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
 
 
-def _decoded(codec: Codec, data: bytes, region: list[int] | None, stages: int | None) -> Image:
-    try:
-        return codec.decode(data, region, stages)
-    except (Corrupt, Truncated) as error:
-        raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
+@dataclass(frozen=True)
+class _Saving:
+    """How Pillow writes a picture."""
+
+    name: str
+    options: dict[str, Any]
+
+    @staticmethod
+    def of(suffix: str, quality: int | None) -> _Saving:
+        """What an extension stands for.
+
+        Raises:
+            InvalidInput: Pillow writes no such format, or it has no quality and one was given.
+        """
+        from PIL import Image
+
+        name = Image.registered_extensions().get(suffix)
+        if name is None or name not in Image.SAVE or suffix == files.STREAM_SUFFIX:
+            raise InvalidInput(
+                f"no picture format to write has the extension {suffix!r}; use .png, .jpg, .webp or .tif."
+            )
+        if quality is None:
+            return _Saving(name, _SAVE_OPTIONS.get(name, {}))
+        if name not in _QUALITY_OPTIONS:
+            raise InvalidInput(f"{name} has no quality; leave -q out, or write .jpg, .webp or .avif")
+        return _Saving(name, {"quality": quality, **_QUALITY_OPTIONS[name]})
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """Decodes one file after the other, in whatever process it finds itself."""
+
+    choice: options.CodecChoice
+    saving: _Saving
+    destination: files.Destination
+    region: list[int] | None
+    stages: int | None
+    salvage: bool
+    as_json: bool
+
+    def __call__(self, job: files.Job) -> Done:
+        data = files.read_source(job.source)
+        start = time.perf_counter()
+        left: Salvaged | None = None
+        if self.salvage:
+            left = self.choice.codec.salvage(data)
+            image = left.image
+        else:
+            image = self._decoded(data)
+        seconds = time.perf_counter() - start
+        files.write_target(job.target, lambda file: _save(image, self.saving, file), self.destination)
+        found = "" if left is None or left.whole else f"  {_summary(left)}"
+        line = f"{job.source} -> {job.target}  {image.width} x {image.height} {image.mode}  {seconds:.2f} s{found}"
+        document = None
+        if self.as_json and left is not None:
+            document = json.dumps({"file": str(job.source), "output": str(job.target), **left.to_dict()})
+        return Done((line,), document, wanting=left is not None and not left.whole)
+
+    def _decoded(self, data: bytes) -> Image:
+        try:
+            return self.choice.codec.decode(data, region=self.region, stages=self.stages)
+        except (Corrupt, Truncated) as error:
+            raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
 
 
 def _parse_region(text: str) -> list[int]:
@@ -129,27 +187,21 @@ def _summary(left: Salvaged) -> str:
     return "; ".join([*states, *left.notes])
 
 
-def _format_of(target: Path) -> str:
-    """Pillow's name of the format that the extension stands for; PNG for standard output."""
-    from PIL import Image
-
-    suffix = _DEFAULT_SUFFIX if target == files.STANDARD_STREAM else target.suffix.lower()
-    name = Image.registered_extensions().get(suffix)
-    if name is None or name not in Image.SAVE or suffix == files.STREAM_SUFFIX:
-        raise InvalidInput(f"no picture format to write has the extension {suffix!r}; use .png, .jpg, .webp or .tif.")
-    return name
+def _suffix_of(target: Path) -> str:
+    """Extension that chooses the format; that of PNG for standard output and other places without a name."""
+    return _DEFAULT_SUFFIX if target == files.STANDARD_STREAM or not target.suffix else target.suffix.lower()
 
 
-def _save(image: Image, picture_format: str, file: IO[bytes]) -> None:
+def _save(image: Image, saving: _Saving, file: IO[bytes]) -> None:
     """Encode ``image``, its ICC profile, EXIF and XMP included where the format has a place for them."""
-    options = {**_SAVE_OPTIONS.get(picture_format, {}), **_metadata_options(image.info, picture_format)}
+    metadata = _metadata_options(image.info, saving.name)
     try:
-        image.save(file, picture_format, **options)
+        image.save(file, saving.name, **saving.options, **metadata)
     except (OSError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the format
             raise
         raise InvalidInput(
-            f"{picture_format} cannot hold this {image.width} x {image.height} {image.mode} picture ({error}); "
+            f"{saving.name} cannot hold this {image.width} x {image.height} {image.mode} picture ({error}); "
             "choose .png as extension of the output."
         ) from error
 

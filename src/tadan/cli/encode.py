@@ -4,34 +4,60 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli import files
-from tadan.cli.report import Report
-from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN
-from tadan.errors import UnreadableInput
+from tadan.cli import files, options
+from tadan.cli.report import Done, Report
+from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN, EncodeOptions
+from tadan.errors import InvalidInput, UnreadableInput
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from tadan.codec.target import Target
+
+_OUTPUTS = frozenset({files.STREAM_SUFFIX})
 
 
 def encode(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IN",
-            help="Pictures, folders of pictures or '-'; the second of two is the output if it ends in .tdn.",
+            metavar="IN [OUT]",
+            help="A picture and the file to write; with --out-dir any number of pictures and folders. '-' is a pipe.",
             show_default=False,
         ),
     ],
-    output: files.OutputOption = None,
-    out_dir: files.OutDirOption = None,
+    output: options.Output = None,
+    out_dir: options.OutDir = None,
     quality: Annotated[
-        int, typer.Option("-q", "--quality", min=1, max=100, help="1 (smallest file) to 100 (best picture).")
-    ] = 75,
+        int | None,
+        typer.Option(
+            "-q",
+            "--quality",
+            min=1,
+            max=100,
+            help="1 (smallest file) to 100 (best picture).",
+            show_default=str(DEFAULT_QUALITY),
+        ),
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES", help="Find the best quality whose file has at most so many bytes: 200k, 1.5M."),
+    ] = None,
+    target_psnr: Annotated[
+        float | None, typer.Option(metavar="DB", help="Find the lowest quality that reaches this PSNR in decibels.")
+    ] = None,
+    target_score: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="Find the lowest quality that reaches this SSIMULACRA2 score.")
+    ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Keep every sample: store the picture as PNG or lossless WebP.")
+    ] = False,
     schedule: Annotated[
         str,
         typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
@@ -72,38 +98,84 @@ def encode(
         int | None,
         typer.Option(help="Pixels a side of the tiles, a multiple of 64; 0: one tile.", show_default="by size"),
     ] = None,
-    force: files.ForceOption = None,
-    threads: files.ThreadsOption = None,
-    model: files.ModelOption = None,
-    quiet: files.QuietOption = False,
+    force: options.Force = None,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    model: options.ModelName = None,
+    max_pixels: options.MaxPixels = None,
+    memory: options.Memory = None,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
-    """Compress pictures into .tdn files; without OUT or --out-dir each goes beside its picture."""
-    names_output = paths[-1].suffix.lower() == files.STREAM_SUFFIX
-    inputs, output = files.split_output(paths, output, out_dir, names_output)
+    """Compress a picture into a .tdn file, or many of them below a folder."""
+    target = _target(target_size, target_psnr, target_score)
+    given = [name for name, used in (("-q", quality is not None), ("--lossless", lossless)) if used]
+    if (target is not None) + len(given) > 1:
+        wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
+        raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
+    chosen = EncodeOptions(
+        quality=DEFAULT_QUALITY if quality is None else quality,
+        schedule=schedule,
+        effort=effort,
+        tile=tile,
+        strip=strip,
+        tune=tune,
+        fallback=fallback,
+        lossless=lossless,
+        verify=verify,
+    )
+    inputs, output = files.split_output(paths, output, out_dir, _OUTPUTS)
     destination = files.Destination(files.STREAM_SUFFIX, output, out_dir, force)
-    report = Report(quiet, stdout_is_data=output == files.STANDARD_STREAM or inputs == [files.STANDARD_STREAM])
-    jobs = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
-    if jobs:
-        import tadan
-        from tadan.schedule import parse_schedule
-
-        chosen = parse_schedule(schedule)
-        codec = files.open_codec(model, threads, fallback, encodes=True)
-
-        def work(job: files.Job) -> None:
-            start = time.perf_counter()
-            image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
-            data = codec.encode(image, quality, chosen, verify, effort, tile, strip, tune)
-            seconds = time.perf_counter() - start
-            files.write_target(job.target, data, out_dir)
-            facts = tadan.inspect(data)
-            stored = f"  stored as {facts.stored.upper()}" if facts.stored else ""
-            report.line(
-                f"{job.source} -> {job.target}  {len(data):,} bytes  {facts.bpp:.3f} bpp  {seconds:.2f} s{stored}"
-            )
-
-        report.each(jobs, lambda job: job.source, work)
+    piped = output == files.STANDARD_STREAM or (output is None and inputs == [files.STANDARD_STREAM])
+    report = Report(quiet, piped, not no_progress)
+    planned = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
+    if planned:
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=True)
+        report.each(planned, lambda job: job.source, _Encoding(choice, chosen, target, destination), jobs)
     report.finish()
+
+
+def _target(size: str | None, psnr: float | None, score: float | None) -> Target | None:
+    """The one target that was given, if any."""
+    given = [name for name, value in (("size", size), ("psnr", psnr), ("score", score)) if value is not None]
+    if len(given) > 1:
+        raise InvalidInput(f"--target-{given[0]} and --target-{given[1]} exclude each other; give one of them")
+    if not given:
+        return None
+    from tadan.codec.target import Target
+
+    if size is not None:
+        return Target.size(options.parse_size(size, "--target-size"))
+    return Target.psnr(psnr) if psnr is not None else Target.score(score or 0.0)
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """Encodes one picture after the other, in whatever process it finds itself."""
+
+    choice: options.CodecChoice
+    chosen: EncodeOptions
+    target: Target | None
+    destination: files.Destination
+
+    def __call__(self, job: files.Job) -> Done:
+        import tadan
+
+        start = time.perf_counter()
+        image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
+        if self.target is None:
+            coded = self.choice.codec.encode_picture(image, self.chosen)
+        else:
+            from tadan.codec.target import encode_to
+
+            coded = encode_to(self.choice.codec, image, self.target, self.chosen)
+        seconds = time.perf_counter() - start
+        files.write_target(job.target, coded.data, self.destination)
+        facts = tadan.inspect(coded.data)
+        stored = "" if facts.content == "latents" else f"  stored as {facts.content.upper()}"
+        quality = "" if self.target is None else f"  quality {facts.quality}"
+        what = f"{len(coded.data):,} bytes  {facts.bpp:.3f} bpp{quality}  {seconds:.2f} s{stored}"
+        return Done((f"{job.source} -> {job.target}  {what}",))
 
 
 def _standard_input() -> Image:

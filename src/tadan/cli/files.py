@@ -2,9 +2,9 @@
 
 The rules are those of cwebp, avifenc and cjxl, extended to many files:
 
-* ``IN OUT``, ``IN -o OUT`` or any number of files and folders, with ``--out-dir`` or beside their inputs;
+* ``IN OUT``, ``IN -o OUT``, or ``IN`` alone, whose output goes beside it; many files and folders need ``--out-dir``;
 * folders are searched recursively, hidden files left out, and their structure is kept below ``--out-dir``;
-* outputs appear whole or not at all and replace older ones, unless ``--no-clobber``; inputs are never replaced;
+* outputs appear whole or not at all; nothing is replaced without ``-f``, and inputs are never replaced;
 * ``-`` is standard input or output.
 """
 
@@ -15,16 +15,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from tadan.cli.report import Report
-from tadan.errors import InvalidInput, TadanError, UnreadableInput, UnwritableOutput
-from tadan.files import Writer, read_bytes, write_atomically
-
-if TYPE_CHECKING:
-    from tadan.codec.codec import Codec
+from tadan.errors import InvalidInput, OutputExists, TadanError, UnreadableInput, UnwritableOutput
+from tadan.files import Writer, own_stream, read_bytes, write_atomically
 
 STANDARD_STREAM = Path("-")
 STREAM_SUFFIX = ".tdn"
@@ -35,31 +29,6 @@ PICTURES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg", ".jpg", ".jxl"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"}
 )
-
-# Options that several verbs share.
-OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Write here ('-': standard output).", show_default=False)
-]
-OutDirOption = Annotated[
-    Path | None,
-    typer.Option("--out-dir", help="Write all outputs below this folder; it is created.", show_default=False),
-]
-ForceOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--force/--no-clobber",
-        help="Replace existing outputs / skip inputs whose output exists.",
-        show_default=False,
-    ),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Processor threads (default: all).", show_default=False)
-]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Name or file of a model (default: bundled).", show_default=False)
-]
-QuietOption = Annotated[bool, typer.Option("-Q", "--quiet", help="Print errors only.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per file and line.")]
 
 
 @dataclass(frozen=True)
@@ -82,15 +51,13 @@ class Job:
 class Destination:
     """Where outputs go: one ``output``, below ``out_dir``, or beside each input under the input's name + ``suffix``.
 
-    ``force``: True replaces what is there, False skips, None replaces it unless ``protect`` is set and the name was
-    derived from that of the input, so that ``decode photo.tdn`` cannot destroy the original ``photo.png``.
+    ``force``: True replaces what is there, False skips the input, None is an error.
     """
 
     suffix: str
     output: Path | None = None
     out_dir: Path | None = None
     force: bool | None = None
-    protect: bool = False
 
     def target(self, source: Source) -> Path:
         """Path of the output for ``source``; InvalidInput if it has no name to derive one from."""
@@ -106,19 +73,53 @@ class Destination:
 
 
 def split_output(
-    paths: Sequence[Path], output: Path | None, out_dir: Path | None, names_output: bool
+    paths: Sequence[Path], output: Path | None, out_dir: Path | None, suffixes: frozenset[str] | None
 ) -> tuple[list[Path], Path | None]:
-    """Tell inputs from the output: of two paths the second is the output if it is ``-`` or ``names_output``.
+    """Tell inputs from the output.
+
+    Args:
+        paths: as they were given.
+        output: of ``-o``.
+        out_dir: of ``--out-dir``; all paths are inputs then.
+        suffixes: that a second path must have to be an output; None: any but that of a stream.
 
     Raises:
-        InvalidInput: more than one place was given for the output.
+        InvalidInput: more than one place was given for the output, several inputs have none, or the second path cannot
+            be an output and so is most likely an input.
     """
     inputs = list(paths)
-    if len(inputs) == 2 and output is None and (names_output or inputs[1] == STANDARD_STREAM):
-        output = inputs.pop()
     if output is not None and out_dir is not None:
         raise InvalidInput(f"both an output ({output}) and --out-dir are given; leave one of them out.")
+    if out_dir is not None:
+        return inputs, None
+    if len(inputs) == 2 and output is None:
+        output = inputs.pop()
+        _check_output_name(output, suffixes)
+    if len(inputs) > 1:
+        place = "" if output is None else f" for the one output {output}"
+        raise InvalidInput(f"{len(inputs)} inputs{place}; name a folder for their outputs with --out-dir.")
+    if output is None and inputs[0].is_dir():
+        raise InvalidInput(f"{inputs[0]} is a folder; name one for the outputs of its files with --out-dir.")
     return inputs, output
+
+
+def _check_output_name(output: Path, suffixes: frozenset[str] | None) -> None:
+    """Before anything is written: ``encode a.png b.png`` must not take a picture for an output."""
+    special = output.exists() and not output.is_file() and not output.is_dir()  # a device, a pipe
+    if output == STANDARD_STREAM or special or own_stream(output) is not None:
+        return
+    if output.is_dir():
+        raise InvalidInput(f"the output {output} is a folder; name it with --out-dir.")
+    suffix = output.suffix.lower()
+    fits = suffix in suffixes if suffixes is not None else suffix not in ("", STREAM_SUFFIX)
+    if not fits:
+        wanted = (
+            f"end in {', '.join(sorted(suffixes))}" if suffixes is not None else "end as a picture does, in .png say"
+        )
+        raise InvalidInput(
+            f"the second path is the output, and {output} does not {wanted}; "
+            "for several inputs name a folder with --out-dir, for another ending use -o."
+        )
 
 
 def expand(paths: Sequence[Path], suffixes: frozenset[str], report: Report) -> list[Source]:
@@ -160,12 +161,13 @@ def plan(sources: Sequence[Source], destination: Destination, report: Report) ->
     for source in sources:
         try:
             target = destination.target(source)
-            if target != STANDARD_STREAM:
+            if target != STANDARD_STREAM and own_stream(target) is None:
                 _check_target(source, target, inputs, taken)
-                if target.exists() and destination.force is False:
+                if target.is_file() and destination.force is False:
                     report.line(f"{source.path}: skipped, {target} exists")
                     continue
-                _check_protected(target, destination)
+                if target.is_file() and destination.force is None:
+                    raise OutputExists(f"the output {target} exists")
         except TadanError as error:
             report.failure(source.path, error)
         else:
@@ -176,7 +178,7 @@ def plan(sources: Sequence[Source], destination: Destination, report: Report) ->
 def _check_target(source: Source, target: Path, inputs: set[Path], taken: dict[Path, Path]) -> None:
     resolved = target.resolve()
     if resolved in inputs:
-        raise UnwritableOutput(f"the output {target} is an input too; give it another name with -o or --out-dir.")
+        raise UnwritableOutput(f"the output {target} is an input too; give it another name.")
     if target.is_dir():
         raise UnwritableOutput(f"the output {target} is a folder; give a file name, or the folder with --out-dir.")
     if resolved in taken:
@@ -184,28 +186,6 @@ def _check_target(source: Source, target: Path, inputs: set[Path], taken: dict[P
             f"{target} is already the output of {taken[resolved]} in this run; run it separately with another -o."
         )
     taken[resolved] = source.path
-
-
-def _check_protected(target: Path, destination: Destination) -> None:
-    derived = destination.output is None and destination.out_dir is None
-    if destination.protect and derived and destination.force is None and target.exists():
-        raise UnwritableOutput(
-            f"{target} exists and may be the original; replace it with --force, or name another output "
-            "with -o or --out-dir."
-        )
-
-
-def open_codec(model: str | None, threads: int | None, fallback: bool = True, encodes: bool = False) -> Codec:
-    """Make the codec that the options ask for; a wrong ``--model`` is one error here, not one per file later."""
-    import tadan
-
-    if model is not None:
-        from tadan.models import load_model
-
-        loaded = load_model(model)
-        if encodes:
-            loaded.check_encoder()
-    return tadan.Codec(model=model, threads=threads, fallback=fallback)
 
 
 def read_source(path: Path) -> bytes:
@@ -217,10 +197,13 @@ def read_source(path: Path) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def write_target(path: Path, data: bytes | Writer, out_dir: Path | None = None) -> None:
+def write_target(path: Path, data: bytes | Writer, destination: Destination) -> None:
     """Write bytes, or what a function writes to a file, as a whole file or to standard output.
 
-    Folders below ``out_dir`` are created; UnwritableOutput if any of this fails.
+    Folders below ``out_dir`` are created. A file that came meanwhile is replaced only if the destination says so.
+
+    Raises:
+        UnwritableOutput: any of this fails; OutputExists among them.
     """
     if path == STANDARD_STREAM:
         if sys.stdout.isatty():
@@ -232,9 +215,9 @@ def write_target(path: Path, data: bytes | Writer, out_dir: Path | None = None) 
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    if out_dir is not None:
+    if destination.out_dir is not None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UnwritableOutput(f"cannot create {path.parent}: {error.strerror}; give another --out-dir.") from error
-    write_atomically(path, data)
+    write_atomically(path, data, replace=bool(destination.force))

@@ -1,4 +1,4 @@
-"""``tadan finetune``: a shipped model made better on one's own pictures, in one command. Needs the extra ``train``."""
+"""``tadan model finetune``: a shipped model made better on one's own pictures, in one command."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from tadan.cli.report import EXIT_SIGNAL, EXIT_WANTING, print_error
 from tadan.cli.settings import parse_settings
-from tadan.cli.train import SIGNALLED, Device, need_torch
+from tadan.cli.train import Device, need_torch
 from tadan.errors import InvalidInput
 
 
@@ -33,7 +34,7 @@ def finetune(
     need_torch()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InvalidInput(
-            "finetune runs in one process; on several GPUs run: torchrun ... -m tadan train --init photo"
+            "finetune runs in one process; on several GPUs run: torchrun ... -m tadan model train --init photo"
         )
     if not out.resolve().parent.is_dir():
         raise InvalidInput(f"there is no folder {out.resolve().parent} for the model file; create it first")
@@ -45,12 +46,16 @@ def finetune(
     tuning = Finetune(folder, pictures, init, parse_settings(setting or [], Recipe()), device)
     signal = tuning.train(60 * minutes)
     if signal is not None:
-        raise typer.Exit(SIGNALLED + signal)
+        raise typer.Exit(EXIT_SIGNAL + signal)
     comparison = tuning.compare()
     for line in comparison.lines():
         typer.echo(line)
-    if not force:
-        comparison.check(folder)
+    if not comparison.better and not force:
+        print_error(
+            f"the tuned model is not better on held-out pictures (J {comparison.percent:+.2f} %): nothing was written; "
+            f"give it more pictures, or more --minutes in another folder than --run {folder}, or write it with --force"
+        )
+        raise typer.Exit(EXIT_WANTING)
     data, _ = tuning.export(name)
     write_atomically(out, data)
-    typer.echo(f"{out}: {len(data):,} bytes; use it with: tadan encode PICTURE --model {out}")
+    typer.echo(f"{out}: {len(data):,} bytes; use it with: tadan encode photo.jpg photo.tdn --model {out}")

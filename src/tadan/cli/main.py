@@ -11,19 +11,18 @@ import typer
 from typer.core import TyperGroup
 
 import tadan
-from tadan.cli import schedule
-from tadan.cli.conformance import conformance
+from tadan.cli import model, schedule
 from tadan.cli.decode import decode
 from tadan.cli.encode import encode
-from tadan.cli.finetune import finetune
 from tadan.cli.info import info
-from tadan.cli.report import EXIT_FAILURE, print_error
-from tadan.cli.train import export, train
+from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error
+from tadan.cli.selftest import selftest
 from tadan.cli.verify import verify
 from tadan.errors import TadanError
 
-_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-_EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+_EXIT_INTERRUPTED = EXIT_SIGNAL + 2  # SIGINT
+_EXIT_BROKEN_PIPE = EXIT_SIGNAL + 13  # SIGPIPE
+_EXIT_CODES = "Exit codes: 0 done; 1 checked and found wanting; 2 could not; 128 + n ended by signal n."
 
 
 class _Verbs(TyperGroup):
@@ -33,7 +32,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except TadanError as error:
-            print_error(str(error))
+            print_error(error)
             raise typer.Exit(EXIT_FAILURE) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(_EXIT_INTERRUPTED) from error
@@ -44,6 +43,7 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     help="Tadan: a learned image codec that decodes bit-exactly on every machine.",
+    epilog=_EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,11 +68,9 @@ app.command()(encode)
 app.command()(decode)
 app.command()(info)
 app.command()(verify)
-app.command()(conformance)
+app.add_typer(model.app, name="model")
 app.add_typer(schedule.app, name="schedule")
-app.command()(train)
-app.command()(finetune)
-app.command()(export)
+app.command()(selftest)
 for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody
     app.add_typer(verb.load(), name=verb.name)
 

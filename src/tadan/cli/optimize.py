@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.cli import files
+from tadan.cli import options
 from tadan.errors import InvalidInput, UnwritableOutput
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def optimize(
         int | None,
         typer.Option(min=1, help=f"Neighbourhoods to measure; default: all for size 2 and 3, {BUDGET} for 4."),
     ] = None,
-    model: files.ModelOption = None,
-    threads: files.ThreadsOption = None,
+    model: options.ModelName = None,
+    threads: options.Threads = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the samples and of the neighbourhoods.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace stored schedules of these names.")] = False,
@@ -90,7 +90,7 @@ def optimize(
     if name is not None:
         _store(name, orders, cheapest, about)
     console.print(
-        f"use it: tadan encode photo.jpg --schedule {name or cheapest.text}",
+        f"use it: tadan encode photo.jpg photo.tdn --schedule {name or cheapest.text}",
         markup=False,
         highlight=False,
         soft_wrap=True,

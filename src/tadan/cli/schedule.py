@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli.files import ModelOption
 from tadan.cli.optimize import optimize
+from tadan.cli.options import ModelName
 from tadan.cli.report import print_error
 from tadan.errors import TadanError
 
@@ -29,7 +29,7 @@ def show(
     radius: Annotated[
         int | None, typer.Option(min=0, max=8, help="Radius of the context window; default: that of the model.")
     ] = None,
-    model: ModelOption = None,
+    model: ModelName = None,
 ) -> None:
     """Draw a schedule: the stage of every latent, and what each stage sees and costs under a model."""
     from dataclasses import asdict, replace
@@ -80,7 +80,7 @@ def show(
 
 
 @app.command("list")
-def list_(model: ModelOption = None) -> None:
+def list_(model: ModelName = None) -> None:
     """List the named schedules and what they cost under a model: the catalogue, then those stored on this machine."""
     from rich.console import Console
 
@@ -98,7 +98,7 @@ def list_(model: ModelOption = None) -> None:
             if schedule is not None:  # deleted by another process since
                 _add_costs(table, name, "stored", schedule, config)
         except TadanError as error:  # one damaged file hides no other
-            print_error(str(error))
+            print_error(error)
     Console().print(table)
 
 

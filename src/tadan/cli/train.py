@@ -1,4 +1,4 @@
-"""``tadan train`` and ``tadan export``: from a folder of pictures to a model file. Needs the extra ``train``."""
+"""``tadan model train`` and ``tadan model export``: from pictures to a model file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tadan.cli.report import EXIT_SIGNAL
 from tadan.cli.settings import parse_settings
-from tadan.errors import InvalidInput
+from tadan.errors import MissingPackage
 
 if TYPE_CHECKING:
     from tadan.train.start import Start
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
-SIGNALLED = 128  # added to the number of a signal, as shells report it
 
 
 def need_torch() -> None:
@@ -24,7 +24,7 @@ def need_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None or find_spec("onnx") is None:
-        raise InvalidInput('training needs torch and onnx; run: pip install "tadan[train]"')
+        raise MissingPackage('training needs torch and onnx; run: pip install "tadan[train]"')
 
 
 def train(
@@ -50,7 +50,7 @@ def train(
 ) -> None:
     """Train a model; goes on by itself from the last checkpoint in the folder of the run, with its settings.
 
-    Several GPUs: torchrun --nproc-per-node N -m tadan train PICTURES --folder RUN (docs/training.md).
+    Several GPUs: torchrun --nproc-per-node N -m tadan model train PICTURES --folder RUN (docs/training.md).
     """
     need_torch()
     begun = time.monotonic()
@@ -70,7 +70,7 @@ def train(
     finally:
         trainer.world.leave()
     if signal is not None:
-        raise typer.Exit(SIGNALLED + signal)
+        raise typer.Exit(EXIT_SIGNAL + signal)
 
 
 def _bench(data: Path, start: Start, device: str) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tadan.cli import files
-from tadan.cli.report import Report
-from tadan.errors import TadanError
+from tadan.cli import files, options
+from tadan.cli.report import Done, Report
+from tadan.errors import Corrupt, TadanError, Truncated
 
 
 def verify(
@@ -18,33 +19,48 @@ def verify(
         list[Path],
         typer.Argument(metavar="FILE", help="Tadan files, folders of them or '-'.", show_default=False),
     ],
-    as_json: files.JsonOption = False,
-    threads: files.ThreadsOption = None,
-    model: files.ModelOption = None,
-    quiet: files.QuietOption = False,
+    as_json: options.Json = False,
+    jobs: options.Jobs = 1,
+    threads: options.Threads = None,
+    model: options.ModelName = None,
+    max_pixels: options.MaxPixels = None,
+    memory: options.Memory = None,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
-    """Decode the latents (or stored pictures) of .tdn files, check every checksum; exit code 2 if any file fails."""
-    report = Report(quiet)
+    """Decode the latents (or stored pictures) of .tdn files and check every checksum.
+
+    Exit code 0: all are whole. 1: some are damaged. 2: some could not be checked.
+    """
+    report = Report(quiet or as_json, progress=not no_progress)
     sources = files.expand(paths, files.STREAMS, report)
     if sources:
-        codec = files.open_codec(model, threads)
-
-        def work(source: files.Source) -> None:
-            try:
-                result = codec.verify(files.read_source(source.path))
-            except TadanError as error:
-                if as_json:
-                    facts = {"file": str(source.path), "ok": False, "error": type(error).__name__}
-                    typer.echo(json.dumps({**facts, "message": str(error)}))
-                raise
-            if as_json:
-                facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles), "stored": result.stored}
-                typer.echo(json.dumps({**facts, "sections": result.sections, "file_bytes": result.file_bytes}))
-                return
-            stored = f", stored as {result.stored.upper()}" if result.stored else ""
-            report.line(f"{source.path}: ok{stored}, {result.sections} sections, {result.file_bytes:,} bytes")
-            for index, checksum in enumerate(result.tiles, start=1):
-                report.line(f"  tile {index}  {'checksum' if result.stored else 'latents'} {checksum}")
-
-        report.each(sources, lambda source: source.path, work)
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory)
+        report.each(sources, lambda source: source.path, _Checking(choice, as_json), jobs)
     report.finish()
+
+
+@dataclass(frozen=True)
+class _Checking:
+    """Checks one file after the other, in whatever process it finds itself."""
+
+    choice: options.CodecChoice
+    as_json: bool
+
+    def __call__(self, source: files.Source) -> Done:
+        try:
+            result = self.choice.codec.verify(files.read_source(source.path))
+        except (Corrupt, Truncated) as error:
+            return Done(document=self._document(source, error), wanting=True, problem=error)
+        latents = result.content == "latents"
+        stored = "" if latents else f", stored as {result.content.upper()}"
+        lines = [f"{source.path}: ok{stored}, {result.sections} sections, {result.file_bytes:,} bytes"]
+        for index, checksum in enumerate(result.tiles, start=1):
+            lines.append(f"  tile {index}  {'latents' if latents else 'checksum'} {checksum}")
+        facts = {"file": str(source.path), "ok": True, "tiles": list(result.tiles), "content": result.content}
+        facts |= {"sections": result.sections, "file_bytes": result.file_bytes}
+        return Done(tuple(lines), json.dumps(facts) if self.as_json else None)
+
+    def _document(self, source: files.Source, error: TadanError) -> str | None:
+        facts = {"file": str(source.path), "ok": False, "error": type(error).__name__, "message": str(error)}
+        return json.dumps(facts) if self.as_json else None

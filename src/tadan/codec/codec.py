@@ -2,209 +2,108 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
+from os import PathLike
 from pathlib import Path
+from typing import Unpack
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from tadan.bitstream import (
-    STORED_MODEL_ID,
-    Header,
-    Limits,
-    ScheduleField,
-    Stream,
-    Tile,
-    read_header,
-    read_stream,
-    read_tiles,
-    recover,
-    write_stream,
-)
-from tadan.codec.canvas import Canvas
-from tadan.codec.decoder import Source, TileDecoder, paint, tiles_for
-from tadan.codec.encoder import Coded, TileEncoder
-from tadan.codec.fallback import better_form
-from tadan.codec.levels import DEFAULT_EFFORT, EFFORT_MAX, EFFORT_MIN, STEPS
-from tadan.codec.parallel import MEMORY, Workers
-from tadan.codec.salvage import Rescue, Salvaged
-from tadan.codec.stored import form_of, stored_pixels, tile_of
-from tadan.codec.tiling import Box, check_region, tile_size
-from tadan.codec.transforms import Transforms
-from tadan.errors import InvalidInput, LimitExceeded
-from tadan.latents.coder import CodedStep, LatentCoder, Latents
-from tadan.latents.schedule_field import schedule_field
-from tadan.models import Model, find_model, load_model
-from tadan.models.config import QUALITY_MAX, QUALITY_MIN, quality_lambda
-from tadan.models.error_metric import check_tune
-from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture, unpack_alpha
-from tadan.schedule import Schedule, parse_schedule
+from tadan.bitstream import Limits, read_stream
+from tadan.codec.decoder import TileDecoder
+from tadan.codec.engine import Engine
+from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
+from tadan.codec.parallel import MEMORY
+from tadan.codec.reader import Reader, Verification
+from tadan.codec.reader import salvage as _salvage
+from tadan.codec.salvage import Salvaged
+from tadan.codec.sources import Source, bytes_of
+from tadan.codec.writer import Encoded, write_picture
+from tadan.files import write_atomically
+from tadan.latents.coder import CodedStep, Latents
+from tadan.models import Model
+from tadan.pictures.reading import Picture
 
-# Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.
-DECODE_BYTES = 240
-ENCODE_BYTES = 290
-SEARCH_BYTES = 560
-PICTURE_BYTES = 5
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Result of :meth:`Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts.
-
-    ``stored``: "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then those of its
-    pixels, or of the bytes of a JPEG.
-    """
-
-    tiles: tuple[str, ...]
-    sections: int
-    file_bytes: int
-    stored: str | None = None
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A coded picture with what the encoder knows about it.
-
-    Attributes:
-        data: the file.
-        estimated_bits: ideal code length of all latents, or length of a stored picture; a lower bound of 8 * len(data).
-        stored: "png", "webp" or "jpeg" if the picture is stored in that format instead of as latents.
-    """
-
-    data: bytes
-    estimated_bits: float
-    stored: str | None = None
+_MANY = 2**31
 
 
 class Codec:
     """Encoder and decoder; reusable, safe to share between threads.
 
+    >>> codec = Codec(threads=2)
+    >>> data = codec.encode("photo.jpg", quality=40)
+    >>> codec.decode(data, region=(100, 50, 640, 480))
+
     Args:
         model: name or path of the model to encode with, and to try first when decoding; None for the bundled one.
         threads: threads of the networks and matrix products; None for all cores. Results do not depend on it.
-        limits: sizes above which streams and pictures are refused.
+        limits: sizes above which files and pictures are refused.
         memory: bytes that the process should stay below; it bounds how many tiles are worked on at a time. The pixels
             of the picture and the work on one tile are always needed.
-        fallback: store pictures unlike photographs as WebP, PNG or JPEG where that is better (docs/fallback.md); if
-            False, only warn.
+
+    Raises:
+        InvalidInput: an argument of another type or out of range.
     """
 
     def __init__(
         self,
         model: str | Path | Model | None = None,
+        *,
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
-        fallback: bool = True,
         memory: int = MEMORY,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise InvalidInput(f"threads is at least 1, not {threads}; leave it out to use all cores")
-        self._named = model
-        self.threads, self.memory = threads, memory
-        self.limits = limits
-        self.fallback = fallback
-        self._transforms: dict[tuple[bytes, int], Transforms] = {}
-        self._lock = threading.Lock()
+        self._engine = Engine(model, threads, limits, memory)
+
+    def __repr__(self) -> str:
+        engine = self._engine
+        return f"Codec({engine.named!r}, threads={engine.threads}, limits={engine.limits}, memory={engine.memory})"
 
     @property
     def model(self) -> Model:
         """The model that :meth:`encode` uses."""
-        return self._named if isinstance(self._named, Model) else load_model(self._named)
+        return self._engine.model
 
-    def encode(
-        self,
-        image: Picture,
-        quality: int = 75,
-        schedule: str | Schedule = "balanced",
-        verify: bool = False,
-        effort: int = DEFAULT_EFFORT,
-        tile: int | None = None,
-        strip: bool = False,
-        tune: str | None = None,
-    ) -> bytes:
+    @property
+    def threads(self) -> int | None:
+        """As given."""
+        return self._engine.threads
+
+    @property
+    def limits(self) -> Limits:
+        """As given."""
+        return self._engine.limits
+
+    def encode(self, image: Picture, **options: Unpack[EncodeFields]) -> bytes:
         """Encode a picture.
 
         Args:
             image: Pillow image, uint8 or uint16 array of shape (H, W) or (H, W, 1..4), or path (docs/pictures.md).
-            quality: 1 (smallest) to 100.
-            schedule: name, alias ("fast", "balanced", "best"), inline pattern such as "0,2/3,1", or
-                :class:`~tadan.schedule.Schedule`.
-            verify: decode the latents again and compare before returning.
-            effort: 0 (fastest) to 9: how long to search for latents that cost less (docs/effort.md). Decoding takes
-                the same time.
-            tile: pixels a side of the tiles, a multiple of 64; 0: one tile; None: chosen by size (docs/tiles.md).
-            strip: leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.
-            tune: error that the search lowers, "eye" for what is seen, "psnr" for squares; None: as the model was
-                trained. Without effort there is no search.
+            **options: fields of :class:`~tadan.codec.options.EncodeOptions`: quality, schedule, effort, tile, strip,
+                tune, fallback, lossless, verify.
 
         Raises:
-            InvalidInput: an argument out of range, or a picture that cannot be converted.
+            InvalidInput: an option out of range, or a picture that cannot be converted.
             UnreadableInput: a path that is not a readable picture.
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist, or its file holds the decoder alone.
         """
-        return self.encode_with_estimate(image, quality, schedule, verify, effort, tile, strip, tune).data
+        return self.encode_picture(image, EncodeOptions(**options)).data
 
-    def encode_with_estimate(
-        self,
-        image: Picture,
-        quality: int = 75,
-        schedule: str | Schedule = "balanced",
-        verify: bool = False,
-        effort: int = DEFAULT_EFFORT,
-        tile: int | None = None,
-        strip: bool = False,
-        tune: str | None = None,
-    ) -> Encoded:
-        """As :meth:`encode`, with the estimated bits."""
-        quality = _whole("quality", quality, QUALITY_MIN, QUALITY_MAX)
-        steps = STEPS[_whole("effort", effort, EFFORT_MIN, EFFORT_MAX)]
-        plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
-        model = self.model
-        tune = model.tune if tune is None else check_tune(tune)
-        model.check_encoder()
-        planes = read_picture(image, self.limits.max_pixels, strip)
-        metadata = sum(map(len, planes.metadata.values()))
-        if metadata > self.limits.max_metadata_bytes:
-            raise LimitExceeded(
-                f"the picture carries {metadata:,} bytes of metadata, above the limit of "
-                f"{self.limits.max_metadata_bytes:,}; remove some or raise Limits.max_metadata_bytes"
-            )
-        height, width = planes.rgb.shape[:2]
-        side = tile_size(tile, width, height)
-        header = Header(width, height, planes.mode, quality, model.id, schedule_field(plan), side)
-        if header.tile_count > self.limits.max_tiles:
-            raise LimitExceeded(f"tiles of {side} pixels make {header.tile_count} of them; choose larger ones")
-        if header.tile_pixels > self.limits.max_tile_pixels:
-            raise LimitExceeded(f"a tile of {header.tile_pixels} pixels is too large for readers; choose smaller ones")
-        boxes = list(header.tile_boxes())
-        with self._workers(boxes, SEARCH_BYTES if steps else ENCODE_BYTES).open() as workers:
-            transforms = self._transforms_of(model, workers.inner)
-            encoder = TileEncoder(LatentCoder(model, quality, plan), transforms, steps, tune)
-            coded = encoder.encode_all(planes, boxes, workers)
-        stream = Stream(header, dict(planes.metadata), tuple(one.tile for one in coded))
-        stored = self._stored_instead(planes, stream, coded)
-        bits = sum(one.bits for one in coded)
-        if stored is not None:
-            form, payload = stored
-            alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
-            header = replace(header, model_id=STORED_MODEL_ID, schedule=ScheduleField(form), tile_size=0)
-            stream = replace(stream, header=header, tiles=(tile_of(form, payload, planes.rgb, alpha),))
-            bits = 8.0 * len(payload)
-        data = write_stream(stream)
-        if verify:
-            self.verify(data)
-        return Encoded(data, bits, stored[0] if stored else None)
+    def encode_picture(self, image: Picture, options: EncodeOptions) -> Encoded:
+        """As :meth:`encode`, with what the encoder knows about the file."""
+        encoded = write_picture(self._engine, image, options)
+        if options.verify:
+            self.verify(encoded.data)
+        return encoded
 
-    def decode(self, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
-        """Decode a stream to a Pillow image of the mode that was encoded; metadata is in ``info``.
+    def decode(self, data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+        """Decode a file to a Pillow image of the mode that was encoded; metadata is in ``info``.
 
         Args:
-            data: a whole ``.tdn`` file.
+            data: a whole ``.tdn`` file: bytes, a path or a binary file object.
             region: x, y, width, height in pixels: only this part is decoded, from the tiles that it needs; damage in
                 others does not matter.
             stages: a preview from the first stages of y (0: from z alone); all other latents take their predicted
@@ -212,34 +111,14 @@ class Codec:
 
         Raises:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: as their names say.
+            UnreadableInput: the file cannot be read.
             InvalidInput: the region has no pixel of the picture, or ``stages`` is negative.
         """
         if stages is not None:
-            stages = _whole("stages", stages, 0, _MANY)
-        header = read_header(data, self.limits)
-        box = (0, 0, header.width, header.height)
-        if region is not None:
-            box = check_region(region, header.width, header.height)
-        decoder = None if header.is_stored else self._decoder(header)
-        wanted = None if region is None else tiles_for(header, None if decoder is None else decoder.model, box)
-        header, metadata, tiles = read_tiles(data, self.limits, wanted)
-        canvas, boxes = Canvas(header, box), list(header.tile_boxes())
-        for number, tile in tiles.items():
-            canvas.put_alpha(boxes[number], tile.alpha)
-        if decoder is None:
-            for number, tile in tiles.items():
-                canvas.put(boxes[number], stored_pixels(header, tile, *boxes[number][2:]))
-            return canvas.image(metadata)
+            stages = whole_number("stages", stages, 0, _MANY)
+        return Reader(self._engine, bytes_of(data)).decode(region, stages)
 
-        def source(number: int) -> NDArray[np.int32]:
-            if stages is None:
-                return decoder.latents(tiles[number], boxes[number]).y_hat
-            return decoder.first_stages(tiles[number], boxes[number], stages)[0].y_hat
-
-        self._paint(decoder, canvas, source)
-        return canvas.image(metadata)
-
-    def salvage(self, data: bytes) -> Salvaged:
+    def salvage(self, data: Source) -> Salvaged:
         """Decode what is left of a damaged or truncated file.
 
         Tiles whose latents are proven right are shown, and the tile in which a truncated file ends as far as its stages
@@ -249,99 +128,19 @@ class Codec:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: not even the header can be
                 read.
         """
-        found = recover(data, self.limits)
-        header = found.header
-        decoder = None if header.is_stored else self._decoder(header)
-        canvas = Canvas(header, (0, 0, header.width, header.height))
-        rescue = Rescue(found, decoder, canvas)
-        if decoder is not None:
-            self._paint(decoder, canvas, rescue.latents)
-        return rescue.result()
+        return _salvage(self._engine, bytes_of(data))
 
-    def decode_latents(self, data: bytes) -> list[Latents]:
+    def decode_latents(self, data: Source) -> list[Latents]:
         """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`.
 
         Raises:
             InvalidInput: the picture is stored in another format and has no latents.
         """
-        stream = read_stream(data, self.limits)
-        if stream.header.is_stored:
-            raise InvalidInput(
-                f"the picture is stored as {form_of(stream.header).upper()} and has no latents; "
-                "encode it without fallback to get some"
-            )
-        decoder, boxes = self._decoder(stream.header), list(stream.header.tile_boxes())
-        with self._workers(boxes, DECODE_BYTES).open() as workers:
-            return workers.map(lambda pair: decoder.latents(*pair), zip(stream.tiles, boxes, strict=True))
+        return Reader(self._engine, bytes_of(data)).latents()
 
-    def verify(self, data: bytes) -> Verification:
-        """Check every checksum of a stream, those of the decoded latents included. Raises as :meth:`decode`."""
-        stream = read_stream(data, self.limits)
-        header, boxes = stream.header, list(stream.header.tile_boxes())
-        decoder = None if header.is_stored else self._decoder(header)
-
-        def check(pair: tuple[Tile, Box]) -> str:
-            tile, box = pair
-            if decoder is None:
-                stored_pixels(header, tile, *box[2:])
-            else:
-                decoder.latents(tile, box)
-            if tile.alpha is not None:
-                unpack_alpha(tile.alpha, box[2], box[3])
-            return f"{tile.latents_crc:08x}"
-
-        with self._workers(boxes, DECODE_BYTES).open() as workers:
-            checksums = workers.map(check, zip(stream.tiles, boxes, strict=True))
-        stored = form_of(header) if decoder is None else None
-        return Verification(tuple(checksums), len(stream.tiles) + len(stream.metadata), len(data), stored)
-
-    def _stored_instead(self, planes: Planes, stream: Stream, coded: Sequence[Coded]) -> tuple[str, bytes] | None:
-        """Format and file to write instead of the latents, if the picture is better stored."""
-        grey, header = planes.mode.startswith("L"), stream.header
-
-        def decoded() -> NDArray[np.uint8]:
-            canvas = Canvas(replace(header, mode=header.mode.removesuffix("A")), (0, 0, header.width, header.height))
-            decoder, boxes = self._decoder(header), list(header.tile_boxes())
-
-            def source(number: int) -> NDArray[np.int32]:
-                held = coded[number].latents
-                return held.y_hat if held is not None else decoder.latents(coded[number].tile, boxes[number]).y_hat
-
-            self._paint(decoder, canvas, source)
-            return np.asarray(canvas.image({}))
-
-        weight = quality_lambda(self.model.config, header.quality)
-        pixels = planes.rgb[:, :, 0] if grey else planes.rgb
-        payload = b"".join(tile.payload for tile in stream.tiles)
-        return better_form(pixels, payload, decoded, weight, insist=not self.fallback)
-
-    def _paint(self, decoder: TileDecoder, canvas: Canvas, source: Source) -> None:
-        """Show the region of ``canvas`` from the latents that ``source`` gives."""
-        header = decoder.header
-        needed = tiles_for(header, decoder.model, canvas.region)
-        boxes = [box for number, box in enumerate(header.tile_boxes()) if number in needed]
-        with self._workers(boxes, DECODE_BYTES).open() as workers:
-            transforms = self._transforms_of(decoder.model, workers.inner)
-            paint(header, transforms, canvas.region, needed, source, workers, canvas.put)
-
-    def _workers(self, boxes: Sequence[Box], pixel_bytes: int) -> Workers:
-        areas = [box[2] * box[3] for box in boxes]
-        return Workers(self.threads, len(boxes), pixel_bytes * max(areas), PICTURE_BYTES * sum(areas), self.memory)
-
-    def _decoder(self, header: Header) -> TileDecoder:
-        return TileDecoder(header, self._model_of(header))
-
-    def _model_of(self, header: Header) -> Model:
-        if self._named is not None and self.model.id == header.model_id:
-            return self.model
-        return find_model(header.model_id)
-
-    def _transforms_of(self, model: Model, threads: int) -> Transforms:
-        with self._lock:
-            key = model.id, threads
-            if key not in self._transforms:
-                self._transforms[key] = Transforms(model, threads)
-            return self._transforms[key]
+    def verify(self, data: Source) -> Verification:
+        """Check every checksum of a file, those of the decoded latents included. Raises as :meth:`decode`."""
+        return Reader(self._engine, bytes_of(data)).verify()
 
 
 def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)
@@ -361,41 +160,49 @@ def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterat
         yield from decoder.symbols(tile, box)
 
 
-_MANY = 2**31
-
-
-def _whole(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InvalidInput(f"{name} is a whole number from {low} to {high}, not {value!r}")
-    if not low <= value <= high:
-        raise InvalidInput(f"{name} goes from {low} to {high}, not {value}")
-    return int(value)
-
-
 @cache
-def _default() -> Codec:
+def default_codec() -> Codec:
+    """The codec of the functions of the package, with the bundled model."""
     return Codec()
 
 
-def encode(
-    image: Picture,
-    quality: int = 75,
-    schedule: str | Schedule = "balanced",
-    verify: bool = False,
-    effort: int = DEFAULT_EFFORT,
-    tile: int | None = None,
-    strip: bool = False,
-    tune: str | None = None,
-) -> bytes:
-    """Encode with the bundled model; see :meth:`Codec.encode`."""
-    return _default().encode(image, quality, schedule, verify, effort, tile, strip, tune)
+def encode(image: Picture, **options: Unpack[EncodeFields]) -> bytes:
+    """Encode a picture with the bundled model; see :meth:`Codec.encode`."""
+    return default_codec().encode(image, **options)
 
 
-def decode(data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
-    """Decode a stream; see :meth:`Codec.decode`."""
-    return _default().decode(data, region, stages)
+def decode(data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+    """Decode a file, given as bytes, path or binary file object; see :meth:`Codec.decode`."""
+    return default_codec().decode(data, region=region, stages=stages)
 
 
-def salvage(data: bytes) -> Salvaged:
-    """Decode what is left of a damaged or truncated stream; see :meth:`Codec.salvage`."""
-    return _default().salvage(data)
+def salvage(data: Source) -> Salvaged:
+    """Decode what is left of a damaged or truncated file; see :meth:`Codec.salvage`."""
+    return default_codec().salvage(data)
+
+
+def read(path: str | PathLike[str], *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+    """Read a ``.tdn`` file; as :func:`decode`, but for paths alone.
+
+    Raises:
+        UnreadableInput: there is no such file, or it may not be read. Others as :meth:`Codec.decode`.
+    """
+    return decode(os.fspath(path), region=region, stages=stages)
+
+
+def write(
+    path: str | PathLike[str], image: Picture, *, overwrite: bool = True, **options: Unpack[EncodeFields]
+) -> None:
+    """Encode a picture into a file, which appears whole or not at all.
+
+    Args:
+        path: of the file.
+        image: as for :meth:`Codec.encode`.
+        overwrite: replace a file that exists.
+        **options: as for :meth:`Codec.encode`.
+
+    Raises:
+        OutputExists: the file exists and ``overwrite`` is False; it is unchanged.
+        UnwritableOutput: it cannot be written. Others as :meth:`Codec.encode`.
+    """
+    write_atomically(path, encode(image, **options), replace=overwrite)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,20 +11,28 @@ from numpy.typing import NDArray
 
 from tadan.bitstream import Header, Tile
 from tadan.codec.parallel import Workers
-from tadan.codec.tiling import Box, lines, on_latents, overlap, pieces, window
+from tadan.codec.tiling import Box, on_latents, overlap, pieces, window
 from tadan.codec.transforms import Transforms
-from tadan.errors import Corrupt
+from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.linear import MatMul
 from tadan.latents.coder import Y_STRIDE, CodedStep, LatentCoder, Latents, plane_shape
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model
 
-#: number of a tile -> its y_hat, int32 (h, w, latent), Q6; None if it is lost
-Source = Callable[[int], NDArray[np.int32] | None]
-#: box of pixels, uint8 (height, width, 3)
-Put = Callable[[Box, NDArray[np.uint8]], None]
-
 PIECE = 1024  # pixels a side of what g_s shows at a time, whatever the size of the tile
+
+
+def coder_of(header: Header, model: Model, matmul: MatMul = np.matmul) -> LatentCoder:
+    """Coder of the latents of a file.
+
+    Raises:
+        UnsupportedVersion: this version or this model cannot run its schedule.
+        InvalidInput: the file has no latents.
+    """
+    if header.schedule is None:
+        form = header.content.upper()
+        raise InvalidInput(f"the picture is stored as {form} and has no latents; encode it without fallback")
+    return LatentCoder(model, header.quality, schedule_of(header.schedule, model), matmul)
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,7 @@ class TileDecoder:
     @cached_property
     def coder(self) -> LatentCoder:
         """Of the file; UnsupportedVersion if this version or this model cannot run its schedule."""
-        schedule = schedule_of(self.header.schedule, self.model)
-        return LatentCoder(self.model, self.header.quality, schedule, self.matmul)
+        return coder_of(self.header, self.model, self.matmul)
 
     def latents(self, tile: Tile, box: Box) -> Latents:
         """All latents of a tile, checked.
@@ -52,7 +59,7 @@ class TileDecoder:
             Corrupt: they are not those that were encoded.
         """
         [latents] = self.coder.decode([tile.payload], self.shape(box))
-        if latents.checksum() != tile.latents_crc:
+        if latents.checksum() != tile.content_crc:
             raise Corrupt(
                 "the decoded latents do not match their checksum: the file was damaged, or this machine computes "
                 "wrongly (please report it); nothing was written"
@@ -82,34 +89,42 @@ def tiles_for(header: Header, model: Model | None, region: Box) -> set[int]:
     return {number for number, box in enumerate(header.tile_boxes()) if overlap(box, near)}
 
 
-def paint(
+def shown(
     header: Header,
     transforms: Transforms,
     region: Box,
-    needed: set[int],
-    source: Source,
+    order: Sequence[Sequence[int]],
+    latents: Iterable[Mapping[int, NDArray[np.int32] | None]],
     workers: Workers,
-    put: Put,
-) -> None:
-    """Show a region: ask ``source`` for latents, line by line of tiles, and give pixels to ``put``, from any thread.
+) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+    """Pixels of a region, box by box, as soon as the latents around them are there.
 
-    ``needed`` is what :func:`tiles_for` says of the region.
+    Args:
+        header: of the file.
+        transforms: of its model.
+        region: in pixels.
+        order: numbers of the tiles that it depends on, line by line (:func:`~tadan.codec.tiling.lines`).
+        latents: for each line the y_hat of its tiles, int32 (h, w, latent), Q6; None for one that is lost.
+        workers: threads to show a line with.
+
+    Yields:
+        box of pixels, and uint8 (height, width, 3).
     """
     boxes = list(header.tile_boxes())
     plane = _Latents(header, transforms, boxes)
 
-    def show(number: int) -> None:
+    def pieces_of(number: int) -> list[tuple[Box, NDArray[np.uint8]]]:
         part = overlap(boxes[number], region)
-        if part is not None and plane.held[number] is not None:  # of lost tiles nothing is shown
-            for piece in pieces(part, PIECE):
-                put(piece, plane.pixels(piece, number))
+        if part is None or plane.held[number] is None:  # of lost tiles nothing is shown
+            return []
+        return [(piece, plane.pixels(piece, number)) for piece in pieces(part, PIECE)]
 
-    order, ahead = list(lines(header, needed)), plane.neighbours
+    ahead, arriving = plane.neighbours, iter(latents)
     for at in range(len(order) + ahead):
-        following = order[at] if at < len(order) else []
-        plane.held.update(zip(following, workers.map(source, following), strict=True))
+        plane.held.update(next(arriving) if at < len(order) else {})
         if at >= ahead:
-            workers.map(show, order[at - ahead])
+            for ready in workers.map(pieces_of, order[at - ahead]):
+                yield from ready
         for number in order[at - 2 * ahead] if at >= 2 * ahead else []:
             del plane.held[number]
 

@@ -92,7 +92,7 @@ class _Jpegs:
         return self.at(best)
 
 
-class Comparison:
+class FormChoice:
     """One picture, all ways to write it.
 
     Args:
@@ -120,10 +120,7 @@ class Comparison:
 
     @cached_property
     def _lossless(self) -> Candidate:
-        webp = as_webp(self._pixels)
-        if webp is not None and len(webp) < len(self._png):
-            return Candidate("webp", webp, 0.0)
-        return Candidate("png", self._png, 0.0)
+        return Candidate(*smallest_lossless(self._pixels, self._png), 0.0)
 
     def best(self) -> Candidate:
         """The candidate of least J; the neural stream unless another is better."""
@@ -168,6 +165,12 @@ class Comparison:
         return min(better, key=lambda jpeg: jpeg.mse, default=None)
 
 
+def smallest_lossless(pixels: Pixels, png: bytes | None = None) -> tuple[str, bytes]:
+    """Format and file that keeps every sample: the smaller of WebP, where Pillow has it, and PNG (if made already)."""
+    png, webp = png or as_png(pixels), as_webp(pixels)
+    return ("webp", webp) if webp is not None and len(webp) < len(png) else ("png", png)
+
+
 def _mse(a: Pixels, b: Pixels) -> float:
     total = 0.0
     for start in range(0, len(a), _ROWS):
@@ -190,7 +193,7 @@ def better_form(
     """
     if not is_unusual(pixels, len(payload), weight):
         return None
-    comparison = Comparison(pixels, payload, decoded, weight)
+    comparison = FormChoice(pixels, payload, decoded, weight)
     best = comparison.best()
     if insist and best.form is not None:
         warnings.warn(f"{_UNUSUAL}: {comparison.neural}; {best} would be better, allow the fallback", stacklevel=4)

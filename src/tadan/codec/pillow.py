@@ -7,17 +7,18 @@ Opening reads the header and the metadata; pixels are decoded by ``load()``, whe
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from tadan.bitstream import HEADER_PREFIX_BYTES, Limits, read_header, read_metadata, read_stream
+from tadan.bitstream import HEADER_PREFIX_BYTES, Container, Limits, read_header, read_stream
 from tadan.bitstream.constants import MAX_SIDE
-from tadan.codec.levels import DEFAULT_EFFORT
+from tadan.codec.options import EncodeOptions
 from tadan.errors import InvalidInput, TadanError, Truncated
 
-SAVE_OPTIONS = ("quality", "effort", "schedule", "verify", "tile", "strip", "tune", "icc_profile", "exif", "xmp")
 _INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+SAVE_OPTIONS = (*(field.name for field in fields(EncodeOptions)), *_INFO_KEYS.values())
 _DEFAULT = Limits()
 
 
@@ -106,7 +107,7 @@ def _limits(pixels: int) -> Limits:
 def _codec(pixels: int) -> Any:
     from tadan.codec import codec
 
-    return codec._default() if pixels <= _DEFAULT.max_pixels else codec.Codec(limits=_limits(pixels))
+    return codec.default_codec() if pixels <= _DEFAULT.max_pixels else codec.Codec(limits=_limits(pixels))
 
 
 def _decoded(data: bytes, pixels: int) -> Image.Image:
@@ -121,9 +122,9 @@ def _read_info(file: IO[bytes], start: bytes, limits: Limits) -> dict[str, bytes
     """Metadata under Pillow's names, if all of it has arrived whole; decoding says what is wrong otherwise."""
     try:
         try:
-            metadata = read_metadata(start, limits)
+            metadata = Container(start, limits).metadata()
         except Truncated:  # it may go on after the longest header
-            metadata = read_metadata(start + file.read(limits.max_metadata_bytes), limits)
+            metadata = Container(start + file.read(limits.max_metadata_bytes), limits).metadata()
     except TadanError:
         return {}
     return {_INFO_KEYS[name]: value for name, value in metadata.items()}
@@ -153,18 +154,8 @@ def save_image(image: Image.Image, file: IO[bytes], filename: str | bytes) -> No
     overrides = {key: options[key] for key in _INFO_KEYS.values() if key in options}
     if overrides:
         image = with_overrides(image, overrides)
-    file.write(
-        _codec(image.width * image.height).encode(
-            image,
-            quality=options.get("quality", 75),
-            schedule=options.get("schedule", "balanced"),
-            verify=options.get("verify", False),
-            effort=options.get("effort", DEFAULT_EFFORT),
-            tile=options.get("tile"),
-            strip=options.get("strip", False),
-            tune=options.get("tune"),
-        )
-    )
+    chosen = EncodeOptions(**{key: value for key, value in options.items() if key not in overrides})
+    file.write(_codec(image.width * image.height).encode_picture(image, chosen).data)
 
 
 def save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:

@@ -15,28 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from tadan.bitstream import STORED_FORMS, Header, Tile
-from tadan.errors import Corrupt, LimitExceeded, UnsupportedVersion
+from tadan.bitstream import Header, Tile
+from tadan.errors import Corrupt, LimitExceeded
 
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
 _MAX_SCANS = 100  # of a JPEG; progressive ones have about ten
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
-
-
-def form_of(header: Header) -> str:
-    """Name of the format that the tiles of a stored stream have: "png", "webp" or "jpeg".
-
-    Raises:
-        UnsupportedVersion: another format.
-    """
-    form = header.schedule.name
-    if form not in STORED_FORMS:
-        raise UnsupportedVersion(
-            f"the picture is stored as {form or 'a pattern'!r}, which this version does not know; "
-            "run: pip install --upgrade tadan"
-        )
-    return form
 
 
 def _saved(pixels: Pixels, form: str, **options: Any) -> bytes:
@@ -98,14 +83,14 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on bad data; all mean the same here
         raise Corrupt(f"the stored {form.upper()} picture cannot be read ({error}): {_OTHER_COPY}") from error
-    if _checksum(form, tile.payload, lambda: rgb) != tile.latents_crc:
+    if _checksum(form, tile.payload, lambda: rgb) != tile.content_crc:
         raise Corrupt(f"the stored {form.upper()} picture does not match its checksum: {_OTHER_COPY}")
     return rgb
 
 
 def stored_pixels(header: Header, tile: Tile, width: int, height: int) -> Pixels:
     """As :func:`read_tile`, of the form and the mode that the header names."""
-    return read_tile(form_of(header), tile, header.mode.startswith("L"), width, height)
+    return read_tile(header.content, tile, header.mode.startswith("L"), width, height)
 
 
 def _rgb(pixels: Pixels) -> Pixels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from tadan.bitstream import Header
 from tadan.bitstream.constants import TILE_MULTIPLE
@@ -88,9 +89,9 @@ def check_region(region: Sequence[int], width: int, height: int) -> Box:
     Raises:
         InvalidInput: not four whole numbers, or nothing of the picture is in it.
     """
-    if len(region) != 4 or not all(isinstance(value, int) for value in region):
+    if len(region) != 4 or not all(isinstance(value, Integral) for value in region):
         raise InvalidInput(f"a region is x,y,width,height in whole pixels, not {region!r}")
-    x, y, w, h = region
+    x, y, w, h = map(int, region)
     common = overlap((x, y, w, h), (0, 0, width, height)) if min(x, y) >= 0 and min(w, h) > 0 else None
     if common is None:
         raise InvalidInput(
@@ -115,9 +116,7 @@ def tile_size(wanted: int | None, width: int, height: int) -> int:
 
     By itself (``wanted`` None) a small picture is one tile; tiles of others have at most :data:`TILE_SIDE` or
     :data:`HUGE_TILE_SIDE` pixels a side, and no more than a grid of so many needs.
-
-    Raises:
-        InvalidInput: ``wanted`` is neither 0 nor a multiple of 64.
+    ``wanted`` is otherwise 0 or a multiple of 64, as :class:`~tadan.codec.options.EncodeOptions` has checked.
     """
     if wanted is None:
         if width * height <= WHOLE_PIXELS:
@@ -125,8 +124,4 @@ def tile_size(wanted: int | None, width: int, height: int) -> int:
         most = TILE_SIDE if width * height < HUGE_PIXELS else HUGE_TILE_SIDE
         side = max(-(-length // -(-length // most)) for length in (width, height))
         return -(-side // TILE_MULTIPLE) * TILE_MULTIPLE
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0 or wanted % TILE_MULTIPLE:
-        raise InvalidInput(
-            f"tiles have a side of a multiple of {TILE_MULTIPLE} pixels, or 0 for one tile, not {wanted!r}"
-        )
     return WHOLE if wanted >= max(width, height) else wanted

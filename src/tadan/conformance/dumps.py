@@ -1,7 +1,7 @@
 """Raw latents in files: what other implementations compare with, and what they write to be compared.
 
 ``NAME.latents`` holds the tiles one after the other, of each tile all of z_hat, then all of y_hat, as signed 32-bit
-integers, least significant byte first, ordered by row, column, channel: the very bytes of the latents CRC (section 8.2
+integers, least significant byte first, ordered by row, column, channel: the very bytes of the content CRC (section 8.2
 of docs/SPEC.md), without a header.
 """
 
@@ -53,6 +53,8 @@ def read_dump(header: Header, data: bytes) -> Dump:
         Corrupt: the file is shorter or longer than the latents.
         ModelMissing: the model is not at hand.
     """
+    if header.model_id is None or header.schedule is None:
+        raise Corrupt("the stream holds a stored picture, which has no latents; compare its pixels")
     model = find_model(header.model_id)
     shapes = []
     for _, _, width, height in header.tile_boxes():

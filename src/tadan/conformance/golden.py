@@ -65,8 +65,8 @@ class GoldenStream:
         name: of its files, without suffix.
         shows: what it is for.
         file: checksum of the file.
-        width, height, mode, quality, tile_size: of the header.
-        schedule: its name in the header, or the inline pattern as JSON.
+        content, width, height, mode, quality, tile_size: of the header.
+        schedule: its name in the header, or the inline pattern as JSON; None of stored pictures.
         metadata: checksum of each metadata section, by "icc", "exif" and "xmp".
         levels: by how much samples may differ from NAME.png, alpha excepted; None if there is no such file.
         escapes: latents coded with the escape.
@@ -76,12 +76,13 @@ class GoldenStream:
     name: str
     shows: str
     file: str
+    content: str
     width: int
     height: int
     mode: str
     quality: int
     tile_size: int
-    schedule: str
+    schedule: str | None
     metadata: Mapping[str, str]
     levels: int | None
     escapes: int
@@ -146,7 +147,7 @@ def load_sets(folder: Path = PACKAGED) -> list[GoldenSet]:
     """
     sets = [load_set(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST}"))]
     if not sets:
-        raise UnreadableInput(f"{folder} holds no golden streams; name a folder written by: tadan conformance --out")
+        raise UnreadableInput(f"{folder} holds no golden streams; name a folder written by: tadan selftest --out")
     return sets
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tadan.bitstream import Header, Stream, read_stream
 from tadan.codec.codec import Codec
+from tadan.codec.decoder import coder_of
 from tadan.conformance.dumps import read_dump
 from tadan.conformance.golden import (
     LATENTS_SUFFIX,
@@ -29,8 +30,7 @@ from tadan.conformance.trace import Trace, trace_tile
 from tadan.errors import TadanError, UnreadableInput
 from tadan.exact.linear import MatMul
 from tadan.files import read_bytes
-from tadan.latents.coder import Y_STRIDE, LatentCoder, plane_shape
-from tadan.latents.schedule_field import schedule_of
+from tadan.latents.coder import Y_STRIDE, plane_shape
 from tadan.models import find_model
 
 
@@ -121,38 +121,39 @@ def _check(golden: GoldenSet, stream: GoldenStream, codec: Codec, matmul: MatMul
     if found != stream.metadata:
         raise _Failed(f"metadata sections {found} instead of {dict(stream.metadata)}")
     steps.step = "latents"
-    if not content.header.is_stored:
+    if content.header.has_latents:
         _compare_tiles(_traces(content, matmul), stream)
     steps.step = "pixels"
     shown = codec.decode(data)
     if stream.levels is not None:
         steps.levels = _compare_pixels(shown, golden, stream)
-    what = f"{stream.steps} steps" if stream.tiles else f"stored as {stream.schedule.upper()}"
+    what = f"{stream.steps} steps" if stream.tiles else f"stored as {stream.content.upper()}"
     pixels = "latents only" if steps.levels is None else f"pixels within {steps.levels}"
     return f"{stream.width}x{stream.height} {stream.mode}, quality {stream.quality}, {what}, {pixels}"
 
 
 def _compare_headers(header: Header, golden: GoldenSet, stream: GoldenStream) -> None:
     expected = (golden.format_version, golden.model)
-    found = (header.version, None if header.is_stored else header.model_id.hex())
+    found = (header.version, None if header.model_id is None else header.model_id.hex())
     if found != expected:
         raise _Failed(f"version and model are {found} instead of {expected}")
-    for name in ("width", "height", "mode", "quality", "tile_size"):
+    for name in ("content", "width", "height", "mode", "quality", "tile_size"):
         if getattr(header, name) != getattr(stream, name):
             raise _Failed(f"{name} is {getattr(header, name)} instead of {getattr(stream, name)}")
     if schedule_text(header) != stream.schedule:
         raise _Failed(f"the schedule is {schedule_text(header)} instead of {stream.schedule}")
 
 
-def schedule_text(header: Header) -> str:
-    """Name of the schedule, or its inline pattern as JSON."""
-    return header.schedule.name or json.dumps(header.schedule.pattern)
+def schedule_text(header: Header) -> str | None:
+    """Name of the schedule, or its inline pattern as JSON; None of stored pictures."""
+    return None if header.schedule is None else header.schedule.name or json.dumps(header.schedule.pattern)
 
 
 def _traces(content: Stream, matmul: MatMul) -> list[Trace]:
     header = content.header
-    model = find_model(header.model_id)
-    coder = LatentCoder(model, header.quality, schedule_of(header.schedule, model), matmul)
+    if header.model_id is None:
+        return []
+    coder = coder_of(header, find_model(header.model_id), matmul)
     return [
         trace_tile(coder, tile.payload, plane_shape(box[2], box[3], Y_STRIDE))
         for tile, box in zip(content.tiles, header.tile_boxes(), strict=True)

@@ -52,7 +52,7 @@ class Trace:
             return f"after the last step: {self.error}"
         if len(self.y) != len(record.y):
             return f"{len(self.y)} steps instead of {len(record.y)} (schedule, section 8)"
-        return None if self.latents == record.latents else "the latents CRC differs (section 8.2)"
+        return None if self.latents == record.latents else "the content CRC differs (section 8.2)"
 
 
 def trace_tile(coder: LatentCoder, words: bytes, shape: tuple[int, int]) -> Trace:

@@ -55,6 +55,14 @@ def weight_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": shape for name, shape in shapes.items()}
 
 
+def exact_names(config: NetworkConfig) -> frozenset[str]:
+    """Names of all tensors of the integer networks, without ``exact.``."""
+    layers = {name.removesuffix(".weight") for name in weight_shapes(config)}
+    biases = {f"{layer}.bias" for layer in layers - {"bases", "late_out", "outlet"}}
+    shifts = {f"{layer}.shift" for layer in layers}
+    return frozenset(weight_shapes(config).keys() | biases | shifts | {*INTERPOLATED, "quality.z_index", "magnitude"})
+
+
 def pack_exact(arrays: Arrays) -> dict[str, NDArray[Any]]:
     """Tensors as a file stores them, names without ``exact.``.
 

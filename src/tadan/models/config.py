@@ -23,6 +23,7 @@ class ModelConfig:
 
     design: ClassVar[str] = "renderer"  # named in every file, as later versions may know others
     stride: ClassVar[int] = 16  # pixels a side of a position of y
+    context: ClassVar[str] = "mixed-kernels"  # how y is predicted from y (docs/SPEC.md, section 9)
     free_lengths: ClassVar[tuple[str, ...]] = ("group_sizes", "embed_sizes")  # as many sizes as the model has groups
 
     group_sizes: tuple[int, ...] = (4, 4, 8, 16, 32, 48, 80, 128)  # channel groups of y, coded lowest first
@@ -77,6 +78,11 @@ class ModelConfig:
     def reach(self) -> int:
         """How many positions of y beyond a pixel's own can change it: depthwise kernels at 1/16."""
         return self.body_blocks * (self.kernel // 2)
+
+    @property
+    def interface(self) -> dict[str, Any]:
+        """What a decoder must know to join tiles and to predict latents, whatever the networks look like inside."""
+        return {"context": self.context, "reach": self.reach, "stride": self.stride}
 
     @property
     def analysis_reach(self) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,17 @@ from numpy.typing import NDArray
 from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import Corrupt, ModelMissing, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
 from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.exact.packing import SPAN, between, check_exact, unpack_exact
+from tadan.exact.packing import SPAN, between, check_exact, exact_names, unpack_exact
 from tadan.models.config import TUNES, ModelConfig
+
+Read = TypeVar("Read")
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
 DTYPES = frozenset({"|u1", "|i1", "<i2", "<i4", "<i8", "<u4", "<f2", "<f4"})  # of tensors (docs/SPEC.md, section 12)
-ID_BYTES = 8
+ID_BYTES = 16
+#: Tensors that only training tools read: fraction bits of activations, to get float weights back.
+FORMATS = frozenset(f"format.{name}" for name in ("conv1", "conv2", "embed", "hidden", "late", "pre", "up1", "up2"))
 MOST_LOG_GAIN = 64  # of a factor of a latent or of a block; beyond, products leave the range of float32
 #: Tensors whose bytes, one after the other, are each ONNX graph. Protobuf messages are joined by concatenation: a graph
 #: without weights, then the weights that two graphs share.
@@ -142,7 +146,7 @@ class Model:
         return self._tensor("search.curvature")
 
     def describe(self) -> dict[str, Any]:
-        """Facts for people and for ``tadan info --model``."""
+        """Facts for people and for ``tadan model info``."""
         size = sum(tensor.nbytes for tensor in self.tensors.values())
         encoder = sum(tensor.nbytes for name, tensor in self.tensors.items() if is_encoders(name))
         facts = {key: value for key, value in self.metadata.items() if key != "proofs"}
@@ -171,13 +175,22 @@ def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArra
 
 def is_encoders(name: str) -> bool:
     """Whether only encoders or training tools read a tensor, so that a file for decoding can do without it."""
-    return name in ENCODER_TENSORS or name.startswith("format.")
+    return name in ENCODER_TENSORS or name in FORMATS
+
+
+def known_tensors(config: ModelConfig) -> frozenset[str]:
+    """Names that a tensor of a model file may have; others are refused, as nothing reads them."""
+    quality = (f"quality.log_{name}" for name in ("gain", "inverse_gain", "g_a", "g_s"))
+    parts = (part for parts in GRAPHS.values() for part in parts)
+    exact = (f"exact.{name}" for name in exact_names(config))
+    return frozenset({*quality, *parts, *exact, "search.curvature", "tables.half_widths", "tables.freqs", *FORMATS})
 
 
 def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Identity of a model: what its decoder computes, not what it is called, nor how latents are found.
 
-    First 8 bytes of the SHA-256 over configuration, and name, type, shape and bytes of every tensor that decoders read.
+    First 16 bytes of the SHA-256 over configuration, interface, and name, type, shape and bytes of every tensor that
+    decoders read, each with its length before it, so that no two models give the same bytes (docs/SPEC.md, section 12).
     """
     return _digest(config, _decoding(tensors))
 
@@ -195,12 +208,21 @@ def _decoding(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def _digest(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    digest = hashlib.sha256()
+
+    def take(part: bytes) -> None:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+
+    for facts in (config.to_dict(), config.interface):
+        take(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         value = tensors[name]
         little = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<"), copy=False))
-        digest.update(f"\0{name}\0{little.dtype.str}\0{little.shape}\0".encode())
-        digest.update(little.data)
+        take(name.encode())
+        take(little.dtype.str.encode())
+        take(",".join(map(str, little.shape)).encode())
+        take(little.tobytes())
     return digest.digest()[:ID_BYTES]
 
 
@@ -212,10 +234,20 @@ def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadat
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),
         "config": json.dumps(config.to_dict()),
+        "interface": json.dumps(config.interface),
         **identity(config, tensors),
         **metadata,
     }
     return bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header))
+
+
+def stated_id(path: Path) -> str:
+    """The id that a model file states, in hexadecimal; only its header is read, and nothing is checked.
+
+    Raises:
+        UnreadableInput, NotOurFile, UnsupportedVersion: as :func:`read_model`.
+    """
+    return _opened(path, lambda file: _checked_header(path, dict(file.metadata() or {}))).get("id", "")
 
 
 def read_model(path: Path) -> Model:
@@ -227,32 +259,26 @@ def read_model(path: Path) -> Model:
         UnsupportedVersion: it was written for a newer tadan.
         Corrupt: its content does not match its id, or parts are missing.
     """
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, "np") as file:
-            header = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except OSError as error:
-        raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
-    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: types that numpy does not have
-        raise NotOurFile(
-            f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan"
-        ) from error
+    def whole(file: Any) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+        names = file.keys()
+        return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
+
+    header, tensors = _opened(path, whole)
     if any(value.dtype.str not in DTYPES for value in tensors.values()):
         raise NotOurFile(
             f"{path} holds tensors of types that no tadan model has; name a .safetensors file made by tadan"
         )
-    if header.pop("format", None) != FORMAT:
-        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan export")
-    if header.pop("format_version", "") != str(FORMAT_VERSION):
-        raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
+    header = _checked_header(path, header)
     try:
         config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
     except TadanError:
         raise
     except (ValueError, TypeError, RecursionError) as error:
         raise Corrupt(f"the configuration in model file {path} cannot be read ({error}); fetch it again") from error
+    unknown = sorted(tensors.keys() - known_tensors(config))
+    if unknown:
+        raise Corrupt(f"model file {path} holds tensors that no tadan model has: {', '.join(map(repr, unknown))}")
     if header.get("tune", "psnr") not in TUNES:
         raise Corrupt(f"model file {path} is made for {header['tune']!r}, which no tadan model is; fetch it again")
     for value in tensors.values():
@@ -260,10 +286,37 @@ def read_model(path: Path) -> Model:
     stated = {key: header.pop(key) for key in ("id", "encoder") if key in header}
     if stated != identity(config, tensors):
         raise Corrupt(f"model file {path} does not match its own id {stated.get('id', '')}; fetch or export it again")
+    interface = header.pop("interface", "")
+    if interface != json.dumps(config.interface):
+        raise UnsupportedVersion(f"model file {path} has the interface {interface[:99]!r}, not this version's; upgrade")
     if not _is_whole(config, tensors):
         raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
     check_exact(_below(tensors, "exact."), config)
     return Model(config, tensors, header)
+
+
+def _opened(path: Path, read: Callable[[Any], Read]) -> Read:
+    """What ``read`` takes from a safetensors file; typed errors if it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return read(file)
+    except OSError as error:
+        raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
+    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: types that numpy does not have
+        raise NotOurFile(
+            f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan"
+        ) from error
+
+
+def _checked_header(path: Path, header: dict[str, str]) -> dict[str, str]:
+    """Metadata of a model file of this version, without what says so."""
+    if header.pop("format", None) != FORMAT:
+        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan model export")
+    if header.pop("format_version", "") != str(FORMAT_VERSION):
+        raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
+    return header
 
 
 def _is_whole(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bool:

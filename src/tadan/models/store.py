@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-from tadan.errors import ModelMissing
-from tadan.models.model import Model, read_model
+from tadan.errors import ModelMissing, TadanError
+from tadan.folders import user_folder
+from tadan.models.model import Model, read_model, stated_id
 
 BUNDLED = Path(__file__).parent / "data"
 SUFFIX = ".safetensors"
+DEFAULT_MODEL = "photo"
 _loaded: dict[Path, Model] = {}
 _lock = threading.Lock()
 
 
 def store_folder() -> Path:
-    """Folder of models the user added: ``$TADAN_MODELS``, else ``~/.local/share/tadan/models``."""
-    return Path(os.environ.get("TADAN_MODELS") or Path.home() / ".local" / "share" / "tadan" / "models")
+    """Folder of models the user added: ``$TADAN_MODELS``, else where the system keeps data of users."""
+    return user_folder("models")
 
 
 def bundled_models() -> tuple[str, ...]:
-    """Names of the models inside the package; the first is the default."""
+    """Names of the models inside the package, in alphabetical order."""
     return tuple(sorted(path.stem for path in BUNDLED.glob(f"*{SUFFIX}")))
 
 
 def load_model(name: str | Path | None = None) -> Model:
-    """Load a model by name, by path, or the default one; loaded models are kept and shared.
+    """Load a model by name, by path, or :data:`DEFAULT_MODEL`; loaded models are kept and shared.
 
     Raises:
         ModelMissing: nothing has that name.
         NotOurFile, UnsupportedVersion, Corrupt, UnreadableInput: as :func:`tadan.models.model.read_model`.
     """
     if name is None:
-        names = bundled_models()
-        if not names:
+        path = BUNDLED / f"{DEFAULT_MODEL}{SUFFIX}"
+        if not path.is_file():
             raise ModelMissing("this installation holds no bundled model; reinstall tadan or name a model file")
-        return _load(BUNDLED / f"{names[0]}{SUFFIX}")
+        return _load(path)
     path = Path(name)
     candidates = [BUNDLED / f"{name}{SUFFIX}", store_folder() / f"{name}{SUFFIX}"]
     if path.suffix == SUFFIX:
@@ -53,21 +55,44 @@ def load_model(name: str | Path | None = None) -> Model:
 def find_model(model_id: bytes) -> Model:
     """Load the model that a stream names by its content id.
 
+    Only the headers of the files are read until one states the id. Files that are no models of this version are passed
+    over, and named if nothing is found.
+
     Raises:
         ModelMissing: neither the package nor the user's store holds it.
+        Corrupt, UnsupportedVersion: the file that states the id is damaged or for a newer version.
     """
     with _lock:
         known = [model for model in _loaded.values() if model.id == model_id]
     if known:
         return known[0]
+    foreign = []
     for path in [*sorted(BUNDLED.glob(f"*{SUFFIX}")), *sorted(store_folder().glob(f"*{SUFFIX}"))]:
-        model = _load(path)
-        if model.id == model_id:
-            return model
+        if not path.is_file():  # a pipe would never end
+            foreign.append(path.name)
+            continue
+        try:
+            stated = stated_id(path)
+        except TadanError:
+            foreign.append(path.name)
+            continue
+        if stated == model_id.hex():
+            return _load(path)
+    passed = f" (passed over, as they are no models of this version: {', '.join(foreign)})" if foreign else ""
     raise ModelMissing(
-        f"the stream was made with model {model_id.hex()}, which is not installed; put its {SUFFIX} file into "
+        f"the stream was made with model {model_id.hex()}, which is not installed{passed}; put its {SUFFIX} file into "
         f"{store_folder()} or name it with --model, or encode the picture again with this version"
     )
+
+
+def installed_models() -> Iterator[tuple[str, Path, Model | TadanError]]:
+    """Name, file and content of every model of the package and of the user's store, or why a file is none."""
+    for path in [*sorted(BUNDLED.glob(f"*{SUFFIX}")), *sorted(store_folder().glob(f"*{SUFFIX}"))]:
+        if path.is_file():
+            try:
+                yield path.stem, path, _load(path)
+            except TadanError as error:
+                yield path.stem, path, error
 
 
 def _load(path: Path) -> Model:

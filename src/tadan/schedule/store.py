@@ -8,7 +8,6 @@ group in ``pattern`` where groups are told apart. The name of the file counts; `
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnreadableInput, UnsupportedVersion, UnwritableOutput
 from tadan.files import write_atomically
+from tadan.folders import user_folder
 from tadan.schedule.catalog import ALIASES, catalogued, schedule_names
 from tadan.schedule.schedule import PatternSchedule
 
@@ -26,8 +26,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
 def store_folder() -> Path:
-    """Folder of the stored schedules: ``$TADAN_SCHEDULES``, else ``~/.local/share/tadan/schedules``."""
-    return Path(os.environ.get("TADAN_SCHEDULES") or Path.home() / ".local" / "share" / "tadan" / "schedules")
+    """Folder of the stored schedules: ``$TADAN_SCHEDULES``, else where the system keeps data of users."""
+    return user_folder("schedules")
 
 
 def check_name(name: str) -> None:

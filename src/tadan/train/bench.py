@@ -1,4 +1,4 @@
-"""How fast this machine trains, and on what it spends the time: ``tadan train --bench``."""
+"""How fast this machine trains, and on what it spends the time: ``tadan model train --bench``."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def export_run(
     """
     weights = run / "ema.safetensors"
     if not weights.exists():
-        raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan train PICTURES --run {run}")
+        raise InvalidInput(f"{run} holds no ema.safetensors; train first: tadan model train PICTURES --run {run}")
     with safe_open(weights, "np") as file:
         facts = file.metadata() or {}
         config, tune = ModelConfig.from_dict(json.loads(facts["config"])), facts.get("tune", "psnr")
@@ -171,12 +171,12 @@ def fit_tables(
     reach = 1100
     counts = np.zeros((N_SCALES, 2 * reach + 1), np.int64)
     beyond = np.zeros(N_SCALES, np.int64)
-    codec = Codec(model, fallback=False)
+    codec = Codec(model)
     for number in range(pictures):
         crop = (crops(list(photographs), 1, 256, rng)[0] * 255).round().byte().numpy()
         for quality in TABLE_QUALITIES:
             with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
-                data = codec.encode(crop, quality, schedules[number % len(schedules)])
+                data = codec.encode(crop, quality=quality, schedule=schedules[number % len(schedules)], fallback=False)
             for symbols, index in file_symbols(data, model):
                 inside = np.abs(symbols) <= reach
                 np.add.at(counts, (index[inside], symbols[inside] + reach), 1)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tadan.errors import TadanError
 from tadan.files import write_atomically
 from tadan.train.device import choose_device
 from tadan.train.export import export_run
@@ -66,16 +65,16 @@ class Finetune:
                 self.trainer.set_length(steps, min(self.trainer.recipe.warmup, steps // WARMUP))
         return self.trainer.run(seconds - (time.monotonic() - begun))
 
-    def compare(self) -> Comparison:
+    def compare(self) -> BeforeAfter:
         """Held-out scores before the first step and now."""
-        return Comparison(json.loads(self._before.read_text()), self.trainer.evaluate())
+        return BeforeAfter(json.loads(self._before.read_text()), self.trainer.evaluate())
 
     def export(self, name: str, pictures: int = 16) -> tuple[bytes, list[str]]:
         """Model file, calibrated on the user's pictures, and the report of its overflow proof."""
         return export_run(self.trainer.folder, self._data, name, pictures)
 
 
-class Comparison:
+class BeforeAfter:
     """Scores of two sets of weights on the same held-out crops, as :func:`~tadan.train.evaluation.evaluate` gives."""
 
     def __init__(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -85,6 +84,11 @@ class Comparison:
     def percent(self) -> float:
         """Change of the geometric mean of J over the qualities; negative is better."""
         return 100 * math.expm1(self._after["mean_log_J"] - self._before["mean_log_J"])
+
+    @property
+    def better(self) -> bool:
+        """Whether J fell."""
+        return self.percent < 0
 
     def lines(self) -> list[str]:
         """A line per quality, and the mean."""
@@ -97,15 +101,3 @@ class Comparison:
                 f"{old_bpp:.3f} -> {bpp:.3f} bpp, {old_psnr:.2f} -> {psnr:.2f} dB"
             )
         return [*lines, f"mean over qualities: J {self.percent:+.2f} % (lower is better)"]
-
-    def check(self, run: Path) -> None:
-        """Refuse a model that is not better.
-
-        Raises:
-            TadanError: J did not fall; nothing should be written.
-        """
-        if not self.percent < 0:
-            raise TadanError(
-                f"the tuned model is not better on held-out pictures (J {self.percent:+.2f} %): nothing was written; "
-                f"give it more pictures, or more --minutes in another folder than --run {run}, or write it with --force"
-            )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tadan.cli.files import ModelOption, ThreadsOption
+from tadan.cli.options import ModelName, Threads
 from tadan.errors import UnwritableOutput
 
 
@@ -23,8 +23,8 @@ def animate(
     stills: Annotated[
         bool, typer.Option("--stills", help="Also write all frames side by side: OUT-stills.png.")
     ] = False,
-    threads: ThreadsOption = None,
-    model: ModelOption = None,
+    threads: Threads = None,
+    model: ModelName = None,
 ) -> None:
     """Show a photograph being decoded: the picture after every stage, beside a map of its latents.
 

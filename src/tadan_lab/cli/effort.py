@@ -29,7 +29,7 @@ def effort(
     from tadan_lab.measure.effort import measure_effort
     from tadan_lab.measure.ours import EFFORTS
 
-    require("bjontegaard", "eval", "tadan lab effort")
+    require("bjontegaard", "lab", "tadan lab effort")
     wanted = parse_qualities(efforts, EFFORTS)
     points = parse_qualities(qualities, range(1, 101))
     total = len(list_pictures(pictures, limit)) * len(wanted) * len(points)

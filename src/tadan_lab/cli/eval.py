@@ -100,7 +100,7 @@ def evaluate(
         console.print(words, style=style, markup=False, highlight=False, soft_wrap=True)
 
     for module in ("matplotlib.figure", "bjontegaard"):  # before minutes of coding, not after
-        require(module, "eval", "tadan lab eval")
+        require(module, "lab", "tadan lab eval")
     given = [load_curve(path) for path in anchor or []]
     anchors = [replace(curve, name=f"{curve.name} ({_origin(curve)})") for curve in given]
     command = shlex.join(["tadan", *sys.argv[1:]])

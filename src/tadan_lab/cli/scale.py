@@ -44,7 +44,7 @@ def scale(
     from tadan_lab.measure.scale import PROCESSES, check_megapixels, measure_scale
 
     if plot is not None:
-        require("matplotlib", "eval", "--plot")
+        require("matplotlib", "lab", "--plot")
         if plot.suffix.lower() != ".png":
             raise InvalidInput(f"the plot is a .png file with an .svg file beside it, not {plot.name}")
     photographs = list_pictures(pictures)

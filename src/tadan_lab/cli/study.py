@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tadan.errors import InvalidInput
+from tadan.errors import InvalidInput, MissingPackage
 
 
 def study(
@@ -52,9 +52,9 @@ def study(
     from importlib.util import find_spec
 
     if any(find_spec(name) is None for name in ("torch", "onnx")):
-        raise InvalidInput('the study needs torch and onnx; run: pip install "tadan[train,eval]"')
+        raise MissingPackage('the study needs torch and onnx; run: pip install "tadan[train,lab]"')
     if out is not None and any(find_spec(name) is None for name in ("matplotlib", "bjontegaard")):
-        raise InvalidInput('the report needs matplotlib and bjontegaard; run: pip install "tadan[train,eval]"')
+        raise MissingPackage('the report needs matplotlib and bjontegaard; run: pip install "tadan[train,lab]"')
     from tadan.optional import parse_qualities
     from tadan_lab.study.run import Study, StudyRecipe
 

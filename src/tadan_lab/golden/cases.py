@@ -126,7 +126,7 @@ def picture_of(case: Case) -> Image.Image:
         rgb = np.where((row // 8 + col // 8)[:, :, None] % 2 == 0, (230, 40, 40), (250, 250, 245)).astype(np.uint8)
         rgb[row == col] = (0, 0, 160)
     else:
-        data = require("skimage.data", "demo", "Making golden streams")
+        data = require("skimage.data", "lab", "Making golden streams")
         row, col = _CORNERS[case.picture]
         rgb = np.asarray(getattr(data, case.picture)())[row : row + height, col : col + width, :3]
     image = Image.fromarray(rgb).convert(case.mode[: len(case.mode) - case.mode.endswith("A")])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
-from tadan.bitstream import MAGIC, ScheduleField, crc32c, read_stream, write_stream
+from tadan.bitstream import MAGIC, ScheduleField, read_stream, write_stream
 
 _LENGTH_AT = len(MAGIC) + 1
+_CONTENT_AT = _LENGTH_AT + 4  # where sides are below 128: behind length, width, height and mode
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ def damaged_latents(data: bytes, groups: int) -> Iterator[Damage]:
     yield Damage("bad-version", "format version 2", "UnsupportedVersion", _changed(data, len(MAGIC), 2))
     yield Damage("bad-header-cut", "the file ends in the header", "Truncated", data[:20])
     yield Damage("bad-header-bit", "a flipped bit in the header", "Corrupt", _changed(data, 10, data[10] ^ 1))
-    yield Damage("bad-quality", "quality 0 under a correct CRC", "Corrupt", _resigned(_changed(data, 13, 0)))
+    quality = _resigned(_changed(data, _CONTENT_AT + 1, 0))
+    yield Damage("bad-quality", "quality 0 under a correct CRC", "Corrupt", quality)
+    content = _resigned(_changed(data, _CONTENT_AT, 200))
+    yield Damage("bad-content", "content of an unknown kind", "UnsupportedVersion", content)
     yield Damage("bad-varint", "the width in two bytes instead of one", "Corrupt", _long_width(data))
     yield Damage("bad-cut", "the file ends in the tile", "Truncated", data[:half])
     yield Damage("bad-bit", "a flipped bit in the tile", "Corrupt", _changed(data, half, data[half] ^ 16))
@@ -44,14 +49,17 @@ def damaged_latents(data: bytes, groups: int) -> Iterator[Damage]:
     yield Damage("bad-words", "a flipped bit in the words under correct CRCs", "Corrupt", _tile(data, payload=flipped))
     yield Damage("bad-words-cut", "the last word is missing", "Corrupt", _tile(data, payload=words[:-4]))
     yield Damage("bad-words-more", "a word too many", "Corrupt", _tile(data, payload=words + bytes(4)))
-    crc = tile.latents_crc ^ 1
-    yield Damage("bad-latents-crc", "the latents CRC of other latents", "Corrupt", _tile(data, latents_crc=crc))
+    crc = tile.content_crc ^ 1
+    yield Damage("bad-content-crc", "the content CRC of other latents", "Corrupt", _tile(data, content_crc=crc))
     unknown = ScheduleField("5x5")
     yield Damage("bad-schedule", "an unknown schedule", "UnsupportedVersion", _header(data, schedule=unknown))
     many = ScheduleField(pattern=tuple(((group,),) for group in range(groups)))
     shows = f"{'two' if groups == 2 else groups} channel groups"  # as released sets have it
     yield Damage("bad-groups", shows, "UnsupportedVersion", _header(data, schedule=many))
-    yield Damage("bad-model", "an unknown model", "ModelMissing", _header(data, model_id=b"\xff" * 8))
+    large = ScheduleField(pattern=((tuple(range(16)),) * 9,))
+    pattern = _header(data, schedule=large)
+    yield Damage("bad-pattern", "a pattern of 144 cells, above the default limit", "LimitExceeded", pattern)
+    yield Damage("bad-model", "an unknown model", "ModelMissing", _header(data, model_id=b"\xff" * 16))
     huge = _header(data, width=2**31 - 1, height=2**31 - 1)
     yield Damage("bad-huge", "2^62 pixels, above the default limit", "LimitExceeded", huge)
     stream = read_stream(data)
@@ -63,12 +71,12 @@ def damaged_latents(data: bytes, groups: int) -> Iterator[Damage]:
 def damaged_stored(data: bytes) -> Iterator[Damage]:
     """Damages of a stored stream ``data``."""
     (tile,) = read_stream(data).tiles
-    gif = ScheduleField("gif")
-    yield Damage("bad-form", "stored in an unknown format", "UnsupportedVersion", _header(data, schedule=gif))
+    unknown = _resigned(_changed(data, _CONTENT_AT, 9))
+    yield Damage("bad-form", "stored in an unknown format", "UnsupportedVersion", unknown)
     wider = read_stream(data).header.width + 1
     yield Damage("bad-stored-size", "a stored picture of another size", "Corrupt", _header(data, width=wider))
-    crc = tile.latents_crc ^ 1
-    yield Damage("bad-stored-crc", "a stored picture with other pixels", "Corrupt", _tile(data, latents_crc=crc))
+    crc = tile.content_crc ^ 1
+    yield Damage("bad-stored-crc", "a stored picture with other pixels", "Corrupt", _tile(data, content_crc=crc))
 
 
 def damaged_tiles(data: bytes) -> Iterator[Damage]:
@@ -110,7 +118,7 @@ def _tile(data: bytes, **fields: Any) -> bytes:
 def _resigned(data: bytes) -> bytes:
     """The stream with the header CRC that its header should have."""
     end = _LENGTH_AT + 1 + data[_LENGTH_AT]
-    return data[:end] + crc32c(data[:end]).to_bytes(4, "little") + data[end + 4 :]
+    return data[:end] + crc32(data[:end]).to_bytes(4, "little") + data[end + 4 :]
 
 
 def _long_width(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[demo].
+"""Makes golden streams: ``python -m tadan_lab.golden.make [FOLDER]``. For developers; needs tadan[lab].
 
 Streams that are released never change: a set that exists is left alone unless --force is given, and that is for
 models that nobody has yet. What a stream decodes to is taken from the product;
@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.bitstream import STORED_MODEL_ID, VERSION, Header, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import VERSION, Header, ScheduleField, Stream, Tile, read_stream, write_stream
 from tadan.codec.codec import Codec, file_symbols
+from tadan.codec.decoder import coder_of
 from tadan.codec.stored import as_jpeg, as_png, as_webp, tile_of
 from tadan.conformance.golden import (
     MANIFEST,
@@ -39,7 +40,6 @@ from tadan.conformance.trace import trace_tile
 from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.files import make_folder, write_atomically
 from tadan.latents.coder import Y_STRIDE, LatentCoder, plane_shape
-from tadan.latents.schedule_field import schedule_of
 from tadan.models import Model, load_model, read_model
 from tadan.models.store import BUNDLED, SUFFIX
 from tadan.pictures.reading import pack_alpha, read_picture
@@ -81,6 +81,7 @@ class Maker:
                 name,
                 shows,
                 crc(data),
+                header.content,
                 header.width,
                 header.height,
                 header.mode,
@@ -152,11 +153,11 @@ def make_stored_set(folder: Path, cases: Sequence[Case] = STORED) -> GoldenSet:
 
 def _records(model: Model, content: Stream) -> Iterable[TileRecord]:
     header = content.header
-    coder = LatentCoder(model, header.quality, schedule_of(header.schedule, model))
+    coder = coder_of(header, model)
     for tile, (_, _, width, height) in zip(content.tiles, header.tile_boxes(), strict=True):
         shape = plane_shape(width, height, Y_STRIDE)
         trace = trace_tile(coder, tile.payload, shape)
-        if trace.z is None or trace.parameters is None or trace.latents != f"{tile.latents_crc:08x}":
+        if trace.z is None or trace.parameters is None or trace.latents != f"{tile.content_crc:08x}":
             raise Corrupt(f"the stream just made does not decode ({trace.error}); encoder and decoder disagree")
         yield TileRecord(width, height, trace.z, tuple(trace.parameters), tuple(trace.y), trace.latents)
 
@@ -169,9 +170,11 @@ def _escapes(model: Model, data: bytes) -> int:
 
 def _encode(model: Model, case: Case) -> tuple[bytes, int]:
     """File of a case, and its number of escapes."""
-    codec = Codec(model, threads=1, fallback=False)
+    codec = Codec(model, threads=1)
     with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
-        data = codec.encode(picture_of(case), case.quality, case.schedule, effort=0, tile=case.tile)
+        data = codec.encode(
+            picture_of(case), quality=case.quality, schedule=case.schedule, effort=0, tile=case.tile, fallback=False
+        )
     if case.metadata:
         data = write_stream(replace(read_stream(data), metadata=metadata_of(case)))
     return data, _escapes(model, data)
@@ -194,7 +197,7 @@ def _wild(model: Model, name: str) -> tuple[bytes, int]:
 def _store(case: Case) -> bytes:
     planes = read_picture(picture_of(case), case.size[0] * case.size[1])
     form = str(case.schedule)
-    header = Header(*case.size, case.mode, case.quality, STORED_MODEL_ID, ScheduleField(form), case.tile)
+    header = Header(*case.size, case.mode, case.quality, None, None, case.tile, form)
     tiles = []
     for x, y, width, height in header.tile_boxes():
         box = slice(y, y + height), slice(x, x + width)

@@ -6,7 +6,7 @@ Every codec, ours included, is a :class:`PictureCodec`; nothing here knows more 
 >>> run_curve(available_rivals()["jpeg"], "kodak/", [25, 50, 75, 90]).results["psnr-rgb"]
 
 Importing this package loads numpy and Pillow only; plots, BD-rate, SSIMULACRA2 and the demo's photograph need the
-extras ``tadan[eval]`` and ``tadan[demo]`` and say so when they are missing.
+extra ``tadan[lab]`` and say so when it is missing.
 """
 
 from tadan_lab.measure.bdrate import BDRate, bd_rate

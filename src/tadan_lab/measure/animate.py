@@ -89,9 +89,9 @@ def decoding_frames(
         raise InvalidInput(f"an animation has at least 2 frames, the first and the last, not {limit}")
     plan = schedule if isinstance(schedule, Schedule) else parse_schedule(schedule)
     rgb = image.convert("RGB")
-    codec = Codec(model, threads, fallback=False)
+    codec = Codec(model, threads=threads)
     with warnings.catch_warnings(action="ignore"):  # of what a stored file would have saved
-        data = codec.encode(rgb, quality, plan, tile=0)
+        data = codec.encode(rgb, quality=quality, schedule=plan, tile=0, fallback=False)
     tables = codec.model.tables
     # Bytes of z, then of every step of y.
     spent = [float(tables.bits(*step).sum()) / 8 for step in file_symbols(data, codec.model)]

@@ -84,7 +84,7 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip", metric: str = "ps
             f"No BD-rate: {test.name} reaches {reached[0]}, {anchor.name} {reached[1]}; "
             f"choose qualities whose {by.title} overlaps."
         )
-    package = require("bjontegaard", "eval", "BD-rate")
+    package = require("bjontegaard", "lab", "BD-rate")
     percent = package.bd_rate(
         a.bpp, a.quality, b.bpp, b.quality, method=method, require_matching_points=False, min_overlap=0
     )

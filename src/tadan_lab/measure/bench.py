@@ -16,6 +16,7 @@ from tadan.bitstream import read_stream
 from tadan.codec.codec import Codec
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.info import pattern_text
+from tadan.codec.options import EncodeOptions
 from tadan.entropy import StageDecoder
 from tadan.errors import InvalidInput
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
@@ -70,12 +71,12 @@ def measure_speed(
     plans = {_label(one): one if isinstance(one, Schedule) else parse_schedule(one) for one in schedules}
     if not plans:
         raise InvalidInput("no schedule to time; give at least one name or pattern")
-    codec = Codec(model, threads, fallback=False)
+    codec = Codec(model, threads=threads)
     files: dict[str, bytes] = {}
     coded: dict[str, list[_Words]] = {}
     counts: dict[str, int] = {}
     for name, plan in plans.items():
-        files[name] = codec.encode(image, quality, plan, effort=0)
+        files[name] = codec.encode(image, quality=quality, schedule=plan, effort=0, fallback=False)
         stream = read_stream(files[name])
         decoder = TileDecoder(stream.header, codec.model)
         tiles = list(zip(stream.tiles, stream.header.tile_boxes(), strict=True))
@@ -93,7 +94,8 @@ def measure_speed(
     for _ in range(repeat):
         for name, plan in plans.items():
             data = files[name]
-            trial(name, "encode", lambda plan=plan: codec.encode(image, quality, plan, effort=0))  # type: ignore[misc]
+            options = EncodeOptions(quality=quality, schedule=plan, effort=0, fallback=False)
+            trial(name, "encode", lambda options=options: codec.encode_picture(image, options))  # type: ignore[misc]
             trial(name, "decode", lambda data=data: codec.decode(data))  # type: ignore[misc]
             trial(name, "latents", lambda data=data: codec.decode_latents(data))  # type: ignore[misc]
             trial(name, "entropy", lambda tiles=coded[name]: _pull_all(codec, tiles))  # type: ignore[misc]

@@ -115,9 +115,9 @@ def measure_damage(
         raise InvalidInput(f"damage is above 0 and below 100 percent of the bytes, not {percent:g}")
     if trials < 1 or seed < 0:
         raise InvalidInput(f"trials are at least 1 and a seed is not negative; not {trials} and {seed}")
-    codec = Codec(model, threads, fallback=False)
+    codec = Codec(model, threads=threads)
     for place, path in enumerate(pictures):
-        data = codec.encode(open_rgb(path), quality, effort=effort, tile=tile)
+        data = codec.encode(open_rgb(path), quality=quality, effort=effort, tile=tile, fallback=False)
         judge = _Judge.of(codec, data)
         for kind, (name, harm) in enumerate(HARMS.items()):
             tally = _Tally()

@@ -42,7 +42,7 @@ def default_photograph() -> Image.Image:
 
     It comes inside the package scikit-image, nothing is downloaded; InvalidInput if that is not installed.
     """
-    data = require("skimage.data", "demo", "The demo's own photograph")
+    data = require("skimage.data", "lab", "The demo's own photograph")
     return Image.fromarray(data.chelsea()).convert("RGB")
 
 

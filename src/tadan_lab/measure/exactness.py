@@ -99,12 +99,12 @@ def check_exactness(
     at hand), batches of 1, 3 and 4 pictures of one size. For pixels: 1 and 2 threads, all levels of optimisation of
     onnxruntime, a GPU when at hand.
     """
-    encoder = Codec(model, threads=2, fallback=False)
+    encoder = Codec(model, threads=2)
     files = []
     for path in pictures:
-        data = encoder.encode(open_rgb(path), quality, schedule, tile=0)
+        data = encoder.encode(open_rgb(path), quality=quality, schedule=schedule, tile=0, fallback=False)
         stream = read_stream(data)
-        files.append(_File(data, stream.header, stream.tiles[0].payload, stream.tiles[0].latents_crc))
+        files.append(_File(data, stream.header, stream.tiles[0].payload, stream.tiles[0].content_crc))
         on_picture()
     for way, threads, matmul in _ways():
         wrong = 0

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from tadan.codec.levels import EFFORT_MAX, EFFORT_MIN
+from tadan.codec.options import EFFORT_MAX, EFFORT_MIN
 from tadan.errors import InvalidInput
 from tadan.models.error_metric import check_tune
 

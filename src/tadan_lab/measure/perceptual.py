@@ -1,8 +1,8 @@
 """How far a decoded picture is from its original for the eye: SSIMULACRA2, Butteraugli and ColorVideoVDP.
 
-SSIMULACRA2 is the package ``ssimulacra2`` with the blur of the reference, https://github.com/cloudinary/ssimulacra2.
-Butteraugli is libjxl's program ``butteraugli_main``. ColorVideoVDP is the package ``cvvdp`` of its authors: Mantiuk et
-al., *ColorVideoVDP: A visual difference predictor for image, video and display distortions* (SIGGRAPH 2024).
+SSIMULACRA2 is :mod:`tadan.pictures.ssimulacra2`. Butteraugli is libjxl's program ``butteraugli_main``. ColorVideoVDP is
+the package ``cvvdp`` of its authors: Mantiuk et al., *ColorVideoVDP: A visual difference predictor for image, video and
+display distortions* (SIGGRAPH 2024).
 """
 
 import importlib.util
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.errors import InvalidInput, ToolFailed
-from tadan.optional import require
+from tadan.pictures.ssimulacra2 import SSIMULACRA2_SMALLEST
+from tadan.pictures.ssimulacra2 import ssimulacra2 as of_arrays
 from tadan_lab.measure.metrics import Picture, paired_samples
 
-SSIMULACRA2_SMALLEST = 8  # pixels of the shorter side, as in the reference
 BUTTERAUGLI_SMALLEST = 8  # below, butteraugli_main answers 0 whatever the pictures are
 CVVDP_SMALLEST = 8  # a single pixel is an error in the package
 BUTTERAUGLI = "butteraugli_main"
@@ -31,40 +31,17 @@ NO_BUTTERAUGLI = f"{BUTTERAUGLI} is not on the PATH; install libjxl's tools (Deb
 NO_CVVDP = "the package cvvdp is not installed; run: pip install cvvdp"
 DEFAULT_DISPLAY = "standard_4k"  # 30 inches, 3840x2160, 200 cd/m2, seen from 0.75 m
 
-_SCALES = 6
-# Impulse response of the reference's recursive Gaussian of sigma 1.5, from the middle outwards (CreateRecursiveGaussian
-# of libjxl's gauss_blur.cc). The package's own blur has other borders: 1 to 7 points less at scores below 30.
-_HALF_TAPS = (0.26462111, 0.21292859, 0.10933537, 0.03601111, 0.00941437)
-_TAPS = np.array([*_HALF_TAPS[:0:-1], *_HALF_TAPS])
 _NITS = 80  # cd/m2 of white: the program's own default, said because it may change
 _PATIENCE = 3600  # seconds until a program counts as hung; 100 megapixels take two minutes
 _P_NORM = re.compile(r"^\s*3-norm:\s*(\S+)\s*$", re.MULTILINE)
 
 
 def ssimulacra2(original: Picture, decoded: Picture) -> float:
-    """SSIMULACRA2 of 8-bit sRGB pictures: 100 for identical ones, 70 "high quality", below 0 for the worst.
+    """SSIMULACRA2 of 8-bit sRGB pictures, see :func:`tadan.pictures.ssimulacra2.ssimulacra2`.
 
-    Both are Pillow pictures (converted to RGB) or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of one shape. Pictures of
-    112 pixels or less on the shorter side use fewer than six scales, as in the reference, with the weights of other
-    scales: do not compare such numbers with others. InvalidInput below 8 pixels or without the package.
+    Both are Pillow pictures (converted to RGB) or uint8 arrays (H, W), (H, W, 1) or (H, W, 3) of one shape.
     """
-    a, b = _rgb_pair(original, decoded, "SSIMULACRA2", SSIMULACRA2_SMALLEST)
-    package = require("ssimulacra2.ssimulacra2", "eval", "SSIMULACRA2")
-    linear = package.srgb_to_linear(np.arange(256))
-    linear_a, linear_b = linear[a], linear[b]
-    scales = package.Msssim()
-    for scale in range(_SCALES):
-        if min(linear_a.shape[:2]) < SSIMULACRA2_SMALLEST:  # of the scale before, so that the last may be smaller
-            break
-        if scale:
-            linear_a, linear_b = package.downsample(linear_a, 2, 2), package.downsample(linear_b, 2, 2)
-        x, y = (package.make_positive_xyb(package.linear_rgb_to_xyb(one)) for one in (linear_a, linear_b))
-        mean_x, mean_y = _blur(x), _blur(y)
-        maps = package.MsssimScale()
-        maps.avg_ssim = package.ssim_map(mean_x, mean_y, _blur(x * x), _blur(y * y), _blur(x * y))
-        maps.avg_edgediff = package.edge_diff_map(x, mean_x, y, mean_y)
-        scales.scales.append(maps)
-    return float(scales.score())
+    return of_arrays(*_rgb_pair(original, decoded, "SSIMULACRA2", SSIMULACRA2_SMALLEST))
 
 
 def butteraugli(original: Picture, decoded: Picture) -> float:
@@ -126,14 +103,6 @@ def _predictor(display: str) -> Any:
         return package.cvvdp(display_name=display, device=torch.device("cpu"), quiet=True)
     except package.vq_exception as error:
         raise InvalidInput(f"ColorVideoVDP: {error}; choose a display such as {DEFAULT_DISPLAY}.") from error
-
-
-def _blur(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Filter (H, W, C) with the Gaussian along H and W; outside the picture there are zeros."""
-    filters: Any = require("scipy.ndimage", "eval", "SSIMULACRA2")
-    rows = filters.correlate1d(planes, _TAPS, axis=0, mode="constant")
-    blurred: NDArray[np.float64] = filters.correlate1d(rows, _TAPS, axis=1, mode="constant")
-    return blurred
 
 
 def _run(command: list[str]) -> str:

@@ -46,8 +46,8 @@ def render(draw: Callable[[Any, Sequence[Any]], None], size: tuple[float, float]
 
     InvalidInput if matplotlib is not installed.
     """
-    matplotlib = require("matplotlib", "eval", "The plot")
-    figures = require("matplotlib.figure", "eval", "The plot")
+    matplotlib = require("matplotlib", "lab", "The plot")
+    figures = require("matplotlib.figure", "lab", "The plot")
     buffer = io.BytesIO()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's own style would make the same curves look different elsewhere
@@ -59,7 +59,7 @@ def render(draw: Callable[[Any, Sequence[Any]], None], size: tuple[float, float]
 
 
 def _draw(figure: Any, curves: Sequence[Curve], title: str, colours: Sequence[Any]) -> None:
-    ticker = require("matplotlib.ticker", "eval", "The rate-distortion plot")
+    ticker = require("matplotlib.ticker", "lab", "The rate-distortion plot")
     lines: list[Any] = []
     metrics = metrics_of(curves)
     rows, columns = _grid(len(metrics))

@@ -134,7 +134,7 @@ def measure_scale(
                 cut = run("decode", str(stream), str(decoded), "--region", _middle(width, height))
                 with stream.open("rb") as file:
                     header = read_header(file.read(HEADER_PREFIX_BYTES))
-                facts = (header.tile_size, header.tile_count, header.is_stored, stream.stat().st_size)
+                facts = (header.tile_size, header.tile_count, not header.has_latents, stream.stat().st_size)
                 yield ScaleRow(width, height, effort, *facts, encoding, decoding, cut)
 
 

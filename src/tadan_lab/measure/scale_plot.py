@@ -65,7 +65,7 @@ def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _plain_ticks(axes: Any) -> None:
-    ticker = require("matplotlib.ticker", "eval", "The plot")
+    ticker = require("matplotlib.ticker", "lab", "The plot")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")

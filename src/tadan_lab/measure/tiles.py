@@ -135,19 +135,21 @@ def measure_tiles(
         UnreadableInput: a picture cannot be opened.
         InvalidInput: an argument is out of range.
     """
-    codec = Codec(model, threads, fallback=False)
+    codec = Codec(model, threads=threads)
     sides = {word: None if word == DEFAULT else _pixels(word) for word in parse_tiles(",".join(tiles))}
     for path in pictures:
         image = open_rgb(path)
         original = np.asarray(image)
         for quality in qualities:
-            whole = codec.encode(image, quality, schedule, effort=effort, tile=WHOLE)
+            whole = codec.encode(image, quality=quality, schedule=schedule, effort=effort, tile=WHOLE, fallback=False)
             shown = np.asarray(codec.decode(whole))
             on_trial()
             for word, side in sides.items():
                 data, decoded = whole, shown
                 if tile_size(side, image.width, image.height) != WHOLE:
-                    data = codec.encode(image, quality, schedule, effort=effort, tile=side)
+                    data = codec.encode(
+                        image, quality=quality, schedule=schedule, effort=effort, tile=side, fallback=False
+                    )
                     decoded = np.asarray(codec.decode(data))
                 yield _row(path.name, word, quality, (original, shown, decoded), whole, data)
                 on_trial()

@@ -14,12 +14,12 @@ from PIL import Image
 
 from tadan.errors import InvalidInput
 from tadan.optional import require
+from tadan.pictures.ssimulacra2 import SSIMULACRA2_SMALLEST
 from tadan_lab.measure.metrics import IDENTICAL_DB, WINDOW, ms_ssim, psnr, similarity_db
 from tadan_lab.measure.perceptual import (
     BUTTERAUGLI_SMALLEST,
     CVVDP_SMALLEST,
     DEFAULT_DISPLAY,
-    SSIMULACRA2_SMALLEST,
     butteraugli,
     butteraugli_missing,
     color_video_vdp,
@@ -164,7 +164,7 @@ def choose_metrics(names: str | None, display: str = DEFAULT_DISPLAY) -> tuple[l
         if reason is not None:
             raise InvalidInput(f"{metric.title}: {reason}; or leave {metric.name} out of --metrics.")
     if SSIMULACRA2 in wanted:
-        require("ssimulacra2.ssimulacra2", "eval", "SSIMULACRA2")
+        require("ssimulacra2.ssimulacra2", "lab", "SSIMULACRA2")
     if CVVDP in wanted:
         wanted[wanted.index(CVVDP)] = replace(CVVDP, measure=partial(color_video_vdp, display=display))
     return wanted, skipped

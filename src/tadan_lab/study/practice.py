@@ -41,7 +41,7 @@ def coded_rates(
     images = [open_rgb(path) for path in pictures]
     for quality in qualities:
         for name, text in schedules.items():
-            files = [codec.encode(image, quality, text) for image in images]
+            files = [codec.encode(image, quality=quality, schedule=text) for image in images]
             rates = [8 * len(data) / (image.width * image.height) for data, image in zip(files, images, strict=True)]
             shown = [
                 psnr(np.asarray(image), np.asarray(codec.decode(data)))

@@ -31,7 +31,7 @@ def write_report(folder: Path, out: Path) -> list[Path]:
 
 def render(content: dict[str, Any], out: Path) -> list[Path]:
     """As :func:`write_report`, from content that was collected before."""
-    require("matplotlib.figure", "eval", "The plots of the study")
+    require("matplotlib.figure", "lab", "The plots of the study")
     from tadan_lab.study.plots import plots
 
     results = Results(content)

@@ -203,6 +203,6 @@ class Results:
 
 def _bd_rate(bpp: list[float], psnr: list[float], anchor_bpp: list[float], anchor_psnr: list[float]) -> float:
     """Percent, piecewise cubic; two points are enough, as the curves are close to each other at every quality."""
-    package = require("bjontegaard", "eval", "BD-rate")
+    package = require("bjontegaard", "lab", "BD-rate")
     curves = (anchor_bpp, anchor_psnr, bpp, psnr)
     return float(package.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0))

@@ -1,0 +1,127 @@
+"""Options that several verbs share, each with one name, one type and one help text."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tadan.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tadan.codec.codec import Codec
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
+
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Write here; '-' is standard output.", show_default=False)
+]
+OutDir = Annotated[
+    Path | None,
+    typer.Option("--out-dir", help="Write all outputs below this folder, which is created.", show_default=False),
+]
+Force = Annotated[
+    bool | None,
+    typer.Option(
+        "--force/--no-clobber",
+        "-f/-n",
+        help="Replace outputs that exist / skip inputs whose output exists.",
+        show_default="neither: an output that exists is an error",
+    ),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads.", show_default="all")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files to work on side by side.")]
+ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.", show_default="bundled")]
+Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Print errors only.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per file and line.")]
+MaxPixels = Annotated[
+    str | None,
+    typer.Option("--max-pixels", help="Refuse larger pictures; 300M is 300 megapixels.", show_default="178956970"),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", help="Bytes to stay below, such as 2G; bounds the tiles in work.", show_default="1G"),
+]
+
+
+def parse_size(text: str, what: str) -> int:
+    """``"200k"``, ``"1.5M"`` or ``"2GB"`` as a whole number; units are powers of 1000, or of 1024 with an i (``KiB``).
+
+    Raises:
+        InvalidInput: it is no such number, or less than 1.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidInput(f"{what} is a number such as 200000, 200k or 1.5M, not {text!r}")
+    unit = match[2].lower()
+    binary = bool(match[3]) and match[3].lower() == "ib"
+    value = int(float(match[1]) * (1024 ** " kmg".index(unit or " ") if binary else _UNITS[unit]))
+    if value < 1:
+        raise InvalidInput(f"{what} is at least 1, not {text}")
+    return value
+
+
+class CodecChoice:
+    """The codec that the options ask for; it can go to other processes, each of which opens its own.
+
+    Args:
+        model: name or file; None for the bundled one.
+        threads: of each process; None for all cores, shared by ``jobs``.
+        jobs: processes that work side by side.
+        max_pixels: of a picture, as typed.
+        memory: bytes that each process should stay below, as typed.
+        encodes: the model must be able to encode.
+
+    Raises:
+        InvalidInput: a size is none.
+        ModelMissing: there is no such model, or it cannot encode: one error here, not one per file later.
+    """
+
+    def __init__(
+        self,
+        model: str | None,
+        threads: int | None,
+        jobs: int = 1,
+        max_pixels: str | None = None,
+        memory: str | None = None,
+        encodes: bool = False,
+    ) -> None:
+        """Check what was typed."""
+        self._model = model
+        self._threads = threads if threads is not None or jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+        self._max_pixels = None if max_pixels is None else parse_size(max_pixels, "--max-pixels")
+        self._memory = None if memory is None else parse_size(memory, "--memory")
+        self._codec: Codec | None = None
+        if model is not None:
+            from tadan.models import load_model
+
+            loaded = load_model(model)
+            if encodes:
+                loaded.check_encoder()
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of this process."""
+        if self._codec is None:
+            import tadan
+            from tadan.bitstream import Limits
+
+            chosen: dict[str, Any] = {}
+            if self._max_pixels is not None:
+                from PIL import Image
+
+                chosen["limits"] = Limits(max_pixels=self._max_pixels)
+                Image.MAX_IMAGE_PIXELS = -(-self._max_pixels // 2)  # Pillow raises at twice its number
+            if self._memory is not None:
+                chosen["memory"] = self._memory
+            self._codec = tadan.Codec(self._model, threads=self._threads, **chosen)
+        return self._codec
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the codec."""
+        return {**self.__dict__, "_codec": None}

@@ -1,0 +1,134 @@
+"""A picture to a file: planes, header, tiles of latents, and whether a common format serves the picture better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.bitstream import LATENTS, Header, Limits, Stream, write_stream
+from tadan.codec.canvas import Canvas
+from tadan.codec.decoder import TileDecoder
+from tadan.codec.encoder import Coded, TileEncoder
+from tadan.codec.engine import ENCODE_BYTES, SEARCH_BYTES, Engine
+from tadan.codec.fallback import better_form, smallest_lossless
+from tadan.codec.options import EncodeOptions
+from tadan.codec.reader import pixels
+from tadan.codec.stored import Pixels, tile_of
+from tadan.codec.tiling import tile_size
+from tadan.errors import LimitExceeded
+from tadan.latents.coder import LatentCoder
+from tadan.latents.schedule_field import schedule_field
+from tadan.models import Model
+from tadan.models.config import quality_lambda
+from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A coded picture with what the encoder knows about it.
+
+    Attributes:
+        data: the file.
+        estimated_bits: ideal code length of all latents, or length of a stored picture; a lower bound of 8 * len(data).
+        content: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format.
+    """
+
+    data: bytes
+    estimated_bits: float
+    content: str = LATENTS
+
+
+def write_picture(engine: Engine, image: Picture, options: EncodeOptions) -> Encoded:
+    """Encode a picture; see :meth:`tadan.Codec.encode`, which also says what is raised."""
+    model = None if options.lossless else engine.model
+    if model is not None:
+        model.check_encoder()
+    planes = read_picture(image, engine.limits.max_pixels, options.strip)
+    _check_metadata(planes, engine.limits)
+    if model is None:
+        return _stored(planes, options.quality, *smallest_lossless(_pixels(planes)))
+    header = _planned(planes, options, model, engine.limits)
+    coded = _coded_tiles(engine, model, planes, header, options)
+    instead = _better_stored(engine, model, planes, header, coded, options)
+    if instead is not None:
+        return _stored(planes, options.quality, *instead)
+    data = write_stream(Stream(header, dict(planes.metadata), tuple(one.tile for one in coded)))
+    return Encoded(data, sum(one.bits for one in coded))
+
+
+def _check_metadata(planes: Planes, limits: Limits) -> None:
+    size, most = sum(map(len, planes.metadata.values())), limits.max_metadata_bytes
+    if size > most:
+        what = f"the picture carries {size:,} bytes of metadata, above the limit of {most:,}; strip it"
+        raise LimitExceeded(what, "max_metadata_bytes", size, most)
+
+
+def _planned(planes: Planes, options: EncodeOptions, model: Model, limits: Limits) -> Header:
+    """Header of a file of latents that readers with these limits accept."""
+    height, width = planes.rgb.shape[:2]
+    side = tile_size(options.tile, width, height)
+    field = schedule_field(options.order)
+    header = Header(width, height, planes.mode, options.quality, model.id, field, side)
+    if header.tile_count > limits.max_tiles:
+        raise LimitExceeded(f"tiles of {side} pixels make {header.tile_count} of them; choose larger ones")
+    if header.tile_pixels > limits.max_tile_pixels:
+        raise LimitExceeded(f"a tile of {header.tile_pixels} pixels is too large for readers; choose smaller ones")
+    if field.cells > limits.max_pattern_cells:
+        raise LimitExceeded(f"a schedule pattern of {field.cells} cells is too large for readers; choose a smaller one")
+    return header
+
+
+def _coded_tiles(
+    engine: Engine, model: Model, planes: Planes, header: Header, options: EncodeOptions
+) -> Sequence[Coded]:
+    boxes = list(header.tile_boxes())
+    tune = model.tune if options.tune is None else options.tune
+    with engine.workers(boxes, SEARCH_BYTES if options.trials else ENCODE_BYTES).open() as workers:
+        coder = LatentCoder(model, options.quality, options.order)
+        encoder = TileEncoder(coder, engine.transforms(model, workers.inner), options.trials, tune)
+        return encoder.encode_all(planes, boxes, workers)
+
+
+def _better_stored(
+    engine: Engine, model: Model, planes: Planes, header: Header, coded: Sequence[Coded], options: EncodeOptions
+) -> tuple[str, bytes] | None:
+    """Format and file to write instead of the latents, if the picture is better stored."""
+    payload = b"".join(one.tile.payload for one in coded)
+    weight = quality_lambda(model.config, options.quality)
+
+    def decoded() -> NDArray[np.uint8]:
+        return _decoded(engine, model, header, coded)
+
+    return better_form(_pixels(planes), payload, decoded, weight, insist=not options.fallback)
+
+
+def _decoded(engine: Engine, model: Model, header: Header, coded: Sequence[Coded]) -> NDArray[np.uint8]:
+    """What the coded tiles will be shown as, without alpha."""
+    region = 0, 0, header.width, header.height
+    canvas = Canvas(replace(header, mode=header.mode.removesuffix("A")), region)
+    decoder, boxes = TileDecoder(header, model), list(header.tile_boxes())
+
+    def latents(number: int) -> NDArray[np.int32]:
+        held = coded[number].latents
+        return held.y_hat if held is not None else decoder.latents(coded[number].tile, boxes[number]).y_hat
+
+    for box, rgb in pixels(engine, decoder, region, set(range(len(boxes))), latents):
+        canvas.put(box, rgb)
+    return np.asarray(canvas.image({}))
+
+
+def _stored(planes: Planes, quality: int, form: str, payload: bytes) -> Encoded:
+    """The picture as one complete file of another format."""
+    height, width = planes.rgb.shape[:2]
+    header = Header(width, height, planes.mode, quality, None, None, content=form)
+    alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
+    tile = tile_of(form, payload, planes.rgb, alpha)
+    return Encoded(write_stream(Stream(header, dict(planes.metadata), (tile,))), 8.0 * len(payload), form)
+
+
+def _pixels(planes: Planes) -> Pixels:
+    """Samples as other formats take them: (H, W) of grey pictures."""
+    return planes.rgb[:, :, 0] if planes.mode.startswith("L") else planes.rgb
