@@ -152,7 +152,7 @@ def test_a_model_file_comes_back(tmp_path):
 
 @pytest.mark.parametrize("data", [b"", b"no model", bytes(100), GOOD[:-1], GOOD[:1000], save({"a": np.zeros(3)})])
 def test_what_is_no_model_file(tmp_path, data):
-    with pytest.raises(NotOurFile, match=r"model.safetensors.*\.safetensors file made by tadan|tadan export"):
+    with pytest.raises(NotOurFile, match=r"model.safetensors.*\.safetensors file made by tadan|tadan model export"):
         read(tmp_path, data)
 
 

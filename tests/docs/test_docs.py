@@ -129,11 +129,6 @@ def test_pages_name_no_machine_of_their_authors(page):
     assert not found
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the documentation names verbs and options that the command does not have yet",
-)
 def test_command_lines_name_verbs_and_options_that_exist():
     wrong = []
     for page in PAGES:

@@ -1,4 +1,4 @@
-"""``tadan finetune`` and ``tadan train`` from the command line, on a small model; the words about them."""
+"""``tadan model finetune`` and ``tadan model train`` from the command line, on a small model; the words about them."""
 
 import re
 from dataclasses import fields
