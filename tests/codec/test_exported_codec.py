@@ -161,7 +161,7 @@ def test_a_damaged_file_does_not_verify(codec):
 
 
 def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
-    """As ``tadan model export`` does it, with few tables: a name, no licence but a given one, and the run's own sizes."""
+    """As ``tadan model export`` does it, with few tables: a name, a licence if one is given, the run's sizes."""
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
     monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
     Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import tadan
 from codec_examples import CODEC
 from photo_examples import photo
 from tadan.cli.main import app
@@ -28,6 +29,13 @@ def frames_of(schedule, **options):
 @pytest.fixture(scope="module")
 def frames():
     return frames_of("4x4")
+
+
+def test_a_picture_that_would_have_several_tiles_is_one(monkeypatch):
+    monkeypatch.setattr("tadan.codec.tiling.WHOLE_PIXELS", 64 * 64)
+    monkeypatch.setattr("tadan.codec.tiling.TILE_SIDE", 64)
+    assert tadan.inspect(CODEC.encode(PICTURE, quality=40, effort=0)).tile_count > 1
+    assert [frame.stage for frame in frames_of("2x2")] == list(range(4 + 1))
 
 
 def test_frames_lead_to_the_decoded_picture(frames):

@@ -130,7 +130,7 @@ def test_equal_figures_give_equal_plots():
 
 def test_the_verb_measures_what_it_prints(crops, tmp_path):
     out, plot = tmp_path / "s.json", tmp_path / "s.png"
-    code, shown = run(crops, "--megapixels", "0.02", "-e", "0", "--threads", 1, "--out", out, "--plot", plot)
+    code, shown = run(crops, "--megapixels", "0.02", "--efforts", "0", "--threads", 1, "--out", out, "--plot", plot)
     assert code == 0, shown
     document = json.loads(out.read_text())
     [one] = document["rows"]
@@ -165,7 +165,7 @@ def test_rows_before_a_failure_are_kept(crops, tmp_path, monkeypatch):
     "line",
     [
         *(["--megapixels", sizes] for sizes in ("x", "", "0", "-1", "nan", "inf", "1e-9", "200", "1,big")),
-        *(["--effort", efforts] for efforts in ("10", "fast", "")),
+        *(["--efforts", efforts] for efforts in ("10", "fast", "")),
         ["--plot", "figure.jpg"],
         ["--threads", "0"],
         ["--limit-mb", "0"],

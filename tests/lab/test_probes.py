@@ -241,7 +241,7 @@ def test_a_run_is_probed_by_its_averaged_weights(tmp_path):
 def test_the_command_writes_what_it_prints(tmp_path):
     (tmp_path / "small.safetensors").write_bytes(model_examples.exported_bytes())
     folder, out = write_pictures(tmp_path / "data", 3), tmp_path / "probes.json"
-    line = ["lab", "probes", folder, "--model", tmp_path / "small.safetensors", "--json", out, "-q", "20,70"]
+    line = ["lab", "probes", folder, "--model", tmp_path / "small.safetensors", "--out", out, "-q", "20,70"]
     result = CliRunner().invoke(app, [*map(str, line), "--crops", "1", "--size", "64", "--steps", "1"])
     assert result.exit_code == 0, result.output
     content = json.loads(out.read_text())

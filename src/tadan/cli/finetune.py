@@ -25,7 +25,7 @@ def finetune(
     ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
     device: Device = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Write the model even if it is not better.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write the model even if it is not better.")] = False,
 ) -> None:
     """Fine-tune a model on your own pictures, compare before and after on some held out, and write the model file.
 

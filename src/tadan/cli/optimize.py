@@ -27,7 +27,9 @@ def optimize(
     name: Annotated[
         str | None, typer.Option(help="Store the orders: NAME the cheapest, NAME-K the one of K stages.")
     ] = None,
-    qualities: Annotated[str, typer.Option("--qualities", "-q", help="By commas, 1 to 100.")] = "20,40,60",
+    qualities: Annotated[
+        str, typer.Option("--qualities", "-q", help="Qualities from 1 to 100, separated by commas.")
+    ] = "20,40,60",
     samples: Annotated[
         int, typer.Option(min=2, help="Latent positions to look at in all; half of them choose.")
     ] = 2048,
@@ -37,9 +39,9 @@ def optimize(
     ] = None,
     model: options.ModelName = None,
     threads: options.Threads = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples and of the neighbourhoods.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples and of the neighbourhoods.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace stored schedules of these names.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace stored schedules of these names.")] = False,
 ) -> None:
     """Find the decoding order of least rate on your pictures, for every number of stages.
 

@@ -18,7 +18,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
 
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="Write here; '-' is standard output.", show_default=False)
+    Path | None, typer.Option("-o", "--out", "--output", help="Write here; '-' is standard output.", show_default=False)
 ]
 OutDir = Annotated[
     Path | None,
@@ -33,7 +33,7 @@ Force = Annotated[
         show_default="neither: an output that exists is an error",
     ),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads.", show_default="all")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads to use.", show_default="all")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files to work on side by side.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.", show_default="bundled")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Print errors only.")]

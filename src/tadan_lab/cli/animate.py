@@ -11,7 +11,7 @@ from tadan.errors import UnwritableOutput
 
 def animate(
     schedule: Annotated[str, typer.Argument(help="Name, alias or pattern, such as 4x4, best or 0,2/3,1.")],
-    picture: Annotated[Path, typer.Argument(help="A photograph.", show_default=False)],
+    picture: Annotated[Path, typer.Argument(help="The photograph to decode.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="What to write: .gif, .png (animated) or .webp.", show_default=False)],
     quality: Annotated[
         int, typer.Option("-q", "--quality", min=1, max=100, help="1 (smallest file) to 100 (best picture).")

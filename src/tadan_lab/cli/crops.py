@@ -15,8 +15,10 @@ def crops(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for a WebP sheet of every picture.")],
     quality: options.Quality = 40,
     against: Annotated[str, typer.Option(help="Rivals by commas, as of `tadan lab eval`.")] = "avif-444",
-    metrics: Annotated[str, typer.Option(help="Stated for each codec, as of `tadan lab eval`.")] = "psnr,ssimulacra2",
-    every: Annotated[int, typer.Option(help="Every how manieth picture, from the first.", min=1)] = 1,
+    metrics: Annotated[
+        str, typer.Option(help="Metrics to state for each codec, as of `tadan lab eval`.")
+    ] = "psnr,ssimulacra2",
+    every: Annotated[int, typer.Option(help="Take every N-th picture, from the first.", min=1)] = 1,
     limit: options.Limit = None,
     threads: options.Threads = None,
     model: options.Model = None,

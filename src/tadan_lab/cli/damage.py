@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from tadan.errors import Corrupt
 from tadan_lab.cli import options
 
 
@@ -16,14 +15,14 @@ def damage(
     quality: options.Quality = 50,
     percent: Annotated[float, typer.Option(help="Share of the bytes of a file that is damaged.")] = 1.0,
     trials: Annotated[int, typer.Option(help="Files damaged in each way, for every picture.", min=1)] = 20,
-    seed: Annotated[int, typer.Option(help="Of the random numbers.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.", min=0)] = 1,
     effort: options.Effort = 0,
     limit: options.Limit = None,
     threads: options.Threads = None,
     model: options.Model = None,
     out: options.Out = None,
 ) -> None:
-    """Damage files anywhere, in several ways, and salvage them: what is left, and is it right?"""
+    """Damage files anywhere, in several ways, and salvage them, and check what is left."""
     from rich.console import Console
 
     from tadan.cli.progress import progress_bar
@@ -55,4 +54,4 @@ def damage(
     )
     options.write(out, damage_document(rows, tile, quality, percent, seed, effort))
     if any(row.wrong for row in rows):
-        raise Corrupt("some tiles that salvage calls intact are not; please report it with the lines above")
+        options.found_wanting("some tiles that salvage calls intact are not; please report it with the lines above")

@@ -12,10 +12,12 @@ from tadan_lab.cli import options
 def effort(
     pictures: options.Pictures,
     efforts: Annotated[str, typer.Option(help="0 to 9, by commas; the first is compared with.")] = "0,1,3,5,7,9",
-    qualities: Annotated[str, typer.Option("--qualities", "-q", help="By commas, at least 4.")] = "10,30,50,70,90",
-    schedule: Annotated[str, typer.Option(help="Schedule.")] = "balanced",
+    qualities: Annotated[
+        str, typer.Option("--qualities", "-q", help="Qualities from 1 to 100, separated by commas; at least four.")
+    ] = "10,30,50,70,90",
+    schedule: Annotated[str, typer.Option(help="Order of decoding: a name, an alias or a pattern.")] = "balanced",
     limit: Annotated[int | None, typer.Option(help="Only the first N pictures.", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Default: all cores.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads to use; default: all.", min=1)] = None,
     model: options.Model = None,
     out: options.Out = None,
 ) -> None:

@@ -38,9 +38,12 @@ def evaluate(
     qualities: Annotated[
         str | None, typer.Option("--qualities", "-q", help="Tadan's qualities, 1 to 100; default: twelve of them.")
     ] = None,
-    schedule: Annotated[str, typer.Option(help="Tadan's schedule.")] = "balanced",
+    schedule: Annotated[
+        str, typer.Option(help="Order of decoding for Tadan: a name, an alias or a pattern.")
+    ] = "balanced",
     effort: Annotated[
-        int | None, typer.Option(help="How long Tadan's encoder may search, 0 to 9; default: its own choice.")
+        int | None,
+        typer.Option("--effort", "-e", help="How long Tadan's encoder may search, 0 to 9; default: its own choice."),
     ] = None,
     tune: Annotated[
         str | None, typer.Option(help="What Tadan's search lowers: eye or psnr; default: as its model was trained.")

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from tadan.errors import Corrupt
 from tadan_lab.cli import options
 
 
 def exactness(
     pictures: options.Pictures,
-    quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100)] = 60,
-    schedule: Annotated[str, typer.Option(help="Schedule.")] = "balanced",
+    quality: Annotated[
+        int, typer.Option("--quality", "-q", min=1, max=100, help="1 (smallest file) to 100 (best picture).")
+    ] = 60,
+    schedule: Annotated[str, typer.Option(help="Order of decoding: a name, an alias or a pattern.")] = "balanced",
     model: options.Model = None,
     out: options.Out = None,
 ) -> None:
@@ -41,6 +42,6 @@ def exactness(
             )
     options.write(out, {"quality": quality, "schedule": schedule, "blas": blas_facts(), "rows": rows, "pixels": pixels})
     if any(row["mismatches"] for row in rows):
-        raise Corrupt("this machine decodes some pictures to other latents; please report it with the lines above")
+        options.found_wanting("this machine decodes some pictures to other latents; please report the lines above")
     if any(row["levels"] > 1 for row in pixels):
-        raise Corrupt("pixels differ by more than one level; please report it with the lines above")
+        options.found_wanting("pixels differ by more than one level; please report it with the lines above")

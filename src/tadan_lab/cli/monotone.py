@@ -11,11 +11,15 @@ from tadan_lab.cli import options
 
 def monotone(
     pictures: options.Pictures,
-    step: Annotated[int, typer.Option(help="Every how manieth quality from 1; 100 is always among them.", min=1)] = 1,
-    schedule: Annotated[str, typer.Option(help="Schedule.")] = "balanced",
-    effort: Annotated[int | None, typer.Option(help="0 to 9; default: the encoder's own choice.")] = None,
+    step: Annotated[
+        int, typer.Option(help="Distance between the qualities to look at; 100 is always among them.", min=1)
+    ] = 1,
+    schedule: Annotated[str, typer.Option(help="Order of decoding: a name, an alias or a pattern.")] = "balanced",
+    effort: Annotated[
+        int | None, typer.Option("--effort", "-e", help="Effort from 0 to 9; default: the encoder's own choice.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N pictures.", min=1)] = None,
-    threads: Annotated[int | None, typer.Option(help="Default: all cores.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads to use; default: all.", min=1)] = None,
     model: options.Model = None,
     out: options.Out = None,
 ) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from tadan.errors import InvalidInput
+from tadan.errors import MissingPackage
 from tadan_lab.cli import options
 
 
 def price(
     pictures: options.Pictures,
-    qualities: Annotated[str, typer.Option(help="By commas.")] = "5,20,40,60,80,95",
-    schedule: Annotated[str, typer.Option(help="Schedule.")] = "2x2",
+    qualities: options.Qualities = "5,20,40,60,80,95",
+    schedule: Annotated[str, typer.Option(help="Order of decoding: a name, an alias or a pattern.")] = "2x2",
     weights: Annotated[
         Path | None, typer.Option(help="ema.safetensors of the exported run; default: restored from the model.")
     ] = None,
@@ -25,7 +25,7 @@ def price(
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise InvalidInput('this comparison needs torch; run: pip install "tadan[train]"')
+        raise MissingPackage('this comparison needs torch; run: pip install "tadan[train]"')
     from tadan.optional import parse_qualities
     from tadan.pictures.folder import list_pictures
     from tadan_lab.measure.price import measure_price

@@ -14,15 +14,15 @@ from tadan_lab.cli import options
 def probes(
     pictures: Annotated[Path, typer.Argument(help="Folder of training pictures (searched recursively).")],
     model: Annotated[str, typer.Option(help="Model, name or path, or a run's ema.safetensors.")] = "photo",
-    qualities: Annotated[str, typer.Option("--qualities", "-q", help="By commas.")] = "20,50,80",
+    qualities: Annotated[
+        str, typer.Option("--qualities", "-q", help="Qualities from 1 to 100, separated by commas.")
+    ] = "20,50,80",
     crops: Annotated[int, typer.Option(help="Pictures to measure on; components need as many others.", min=1)] = 4,
     size: Annotated[int, typer.Option(help="Pixels a side of a crop, a multiple of 64.", min=64)] = 128,
-    steps: Annotated[int, typer.Option(help="Of gradient descent, for the gains.", min=1)] = 12,
-    seed: Annotated[int, typer.Option(help="Of the draw of pictures and crops.", min=0)] = 0,
+    steps: Annotated[int, typer.Option(help="Steps of gradient descent, for the gains.", min=1)] = 12,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of pictures and crops.", min=0)] = 0,
     threads: options.Threads = None,
-    out: Annotated[
-        Path | None, typer.Option("--json", "--out", "-o", help="Also write the figures to this JSON file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the figures to this JSON file.")] = None,
 ) -> None:
     """Probe a model before its design is changed: needed widths, headroom, source of the error. Needs the extra train.
 

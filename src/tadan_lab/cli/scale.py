@@ -23,8 +23,8 @@ def scale(
         str, typer.Option(help="Sizes, by commas; temporary files take 6 MB a megapixel.")
     ] = "0.1,0.3,1,3,10,30,100",
     quality: options.Quality = 50,
-    effort: Annotated[
-        str | None, typer.Option("--effort", "-e", help="0 to 9, by commas; default: the encoder's own choice.")
+    efforts: Annotated[
+        str | None, typer.Option(help="Efforts from 0 to 9, separated by commas; default: the encoder's own choice.")
     ] = None,
     limit_mb: Annotated[
         float, typer.Option(help="Megabytes (2^20 bytes) that no process should need more of.", min=1)
@@ -49,11 +49,11 @@ def scale(
             raise InvalidInput(f"the plot is a .png file with an .svg file beside it, not {plot.name}")
     photographs = list_pictures(pictures)
     sizes = check_megapixels(_numbers(megapixels))
-    efforts = [None] if effort is None else parse_qualities(effort, EFFORTS, "Efforts")
+    tried = [None] if efforts is None else parse_qualities(efforts, EFFORTS, "Efforts")
     rows: list[ScaleRow] = []
     try:
-        with progress_bar("measuring", PROCESSES * len(sizes) * len(efforts)) as step:
-            for row in measure_scale(photographs, sizes, quality, efforts, threads, model, step):
+        with progress_bar("measuring", PROCESSES * len(sizes) * len(tried)) as step:
+            for row in measure_scale(photographs, sizes, quality, tried, threads, model, step):
                 rows.append(row)
     finally:  # what was measured until memory or patience ran out is worth having
         if rows:

@@ -11,16 +11,18 @@ from tadan_lab.cli import options
 
 
 def speed(
-    picture: Annotated[Path, typer.Argument(help="One picture.")],
+    picture: Annotated[Path, typer.Argument(help="The picture to code.")],
     schedules: Annotated[
         str, typer.Option(help="Names, by commas; stored ones too.")
     ] = "hyper,checkerboard,2x2,4x4-opt-4,4x4-opt-8,4x4,wavefront,raster",
     pattern: Annotated[
         list[str] | None, typer.Option(help="Written-out schedule, such as 0,2/3,1; may be repeated.")
     ] = None,
-    quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100)] = 50,
+    quality: Annotated[
+        int, typer.Option("--quality", "-q", min=1, max=100, help="1 (smallest file) to 100 (best picture).")
+    ] = 50,
     repeat: Annotated[int, typer.Option(help="Rounds; each runs every schedule once.", min=1)] = 9,
-    threads: Annotated[int | None, typer.Option(help="Default: all cores.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads to use; default: all.", min=1)] = None,
     model: options.Model = None,
     out: options.Out = None,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tadan.errors import InvalidInput, MissingPackage
+from tadan_lab.cli import options
 
 
 def study(
@@ -21,7 +22,7 @@ def study(
     speed: Annotated[
         list[Path] | None, typer.Option(help="Picture to time decoding on, repeatable; do it on an idle machine.")
     ] = None,
-    qualities: Annotated[str, typer.Option(help="Of the model whose latents are frozen, by commas.")] = "10,34,56",
+    qualities: options.Qualities = "10,34,56",
     general_steps: Annotated[int, typer.Option(help="Steps of the any-schedule network.", min=1)] = 2600,
     special_steps: Annotated[int, typer.Option(help="Steps of each specialised network.", min=1)] = 1200,
     group_steps: Annotated[
@@ -36,7 +37,7 @@ def study(
         int,
         typer.Option(help="Training pictures that orders are measured and checked on, and none is trained on.", min=2),
     ] = 24,
-    jobs: Annotated[int, typer.Option(help="Specialised networks trained side by side.", min=1)] = 2,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Specialised networks trained side by side.", min=1)] = 2,
     seeds: Annotated[int, typer.Option(help="Trainings of checkerboard, 2x2, best 4x4 and raster.", min=1, max=3)] = 3,
     only: Annotated[str, typer.Option(help="Schedules to train specialised networks for, by commas; empty: all.")] = "",
     model: Annotated[str | None, typer.Option(help="Model, name or path; default: the bundled one.")] = None,

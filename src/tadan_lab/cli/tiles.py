@@ -15,7 +15,9 @@ def tiles(
         str,
         typer.Option(help="Pixels a side, multiples of 64, by commas; 'default': chosen by the size of the picture."),
     ] = "default,512,768,1024",
-    qualities: Annotated[str, typer.Option("--qualities", "-q", help="By commas.")] = "15,40,75",
+    qualities: Annotated[
+        str, typer.Option("--qualities", "-q", help="Qualities from 1 to 100, separated by commas.")
+    ] = "15,40,75",
     effort: options.Effort = 0,
     schedule: options.Schedule = "balanced",
     limit: options.Limit = None,
