@@ -11,7 +11,7 @@ from codec_examples import CODEC
 from photo_examples import CORNERS, photo, psnr
 from tadan.bitstream import Limits, read_stream
 from tadan.codec.codec import Codec, file_symbols
-from tadan.codec.options import EncodeOptions
+from tadan.codec.options import DEFAULT_QUALITY, EncodeOptions
 from tadan.errors import InvalidInput, LimitExceeded, ModelMissing
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule, ScanSchedule, schedule_names
@@ -138,13 +138,9 @@ def test_four_threads_share_one_codec():
 
 def test_encoding_twice_and_with_other_thread_counts_gives_decodable_equal_latents():
     picture = photo()
-    data = CODEC.encode(picture, quality=75)
-    assert (
-        data
-        == CODEC.encode(picture, quality=75)
-        == tadan.encode(picture)
-        == tadan.encode(picture, quality=75, schedule="balanced")
-    )
+    data = CODEC.encode(picture, quality=DEFAULT_QUALITY)
+    assert data == CODEC.encode(picture, quality=DEFAULT_QUALITY) == tadan.encode(picture)
+    assert data == tadan.encode(picture, quality=DEFAULT_QUALITY, schedule="balanced")
     for threads in (1, 2, None):
         assert Codec(threads=threads).verify(data) == CODEC.verify(data)
     pixels = [np.asarray(codec.decode(data)).astype(int) for codec in (CODEC, Codec(threads=2))]

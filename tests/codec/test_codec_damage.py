@@ -176,7 +176,7 @@ def test_a_foreign_model_is_named(empty_store):
     data = with_header(DATA, model_id=bytes.fromhex("00c0ffee" * 4))
     for codec in (CODEC, Codec("photo"), Codec(load_model())):
         for call in (codec.decode, codec.verify):
-            with pytest.raises(ModelMissing, match=f"00c0ffee00c0ffee00c0ffee00c0ffee.*{empty_store}.*--model"):
+            with pytest.raises(ModelMissing, match=f"00c0ffee00c0ffee00c0ffee00c0ffee.*{empty_store}.*name it"):
                 call(data)
 
 

@@ -122,7 +122,7 @@ def test_both_refuse_groups_that_do_not_divide_the_models(four):
 
 def test_a_named_schedule_that_the_model_cannot_follow_is_no_misuse(four, tmp_path):
     """A stream is refused as a stream, whether its schedule has a name or not."""
-    six = Codec(exported(tmp_path, group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6), threads=1, fallback=False)
+    six = Codec(exported(tmp_path, group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6), threads=1)
     stream = read_stream(six.encode(photo("coffee", 48, 32), quality=60, schedule="2x2", fallback=False))
     header = replace(stream.header, schedule=schedule_field(get_schedule("2x2-rotated")))
     with pytest.raises(UnsupportedVersion, match="4 channel groups apart, its model 1, 2, 3, 6"):

@@ -206,8 +206,8 @@ def test_qualities_are_read_strictly() -> None:
 
 
 def test_a_missing_extra_names_the_command() -> None:
-    with pytest.raises(InvalidInput, match=r'pip install "tadan\[eval\]"'):
-        require("no_such_module_anywhere", "eval", "The plot")
+    with pytest.raises(MissingPackage, match=r'pip install "tadan\[lab\]"'):
+        require("no_such_module_anywhere", "lab", "The plot")
 
 
 def test_importing_evaluate_loads_no_optional_package() -> None:

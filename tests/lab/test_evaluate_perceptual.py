@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data as photographs
 
 from evaluate_examples import needs_program, noisy
-from tadan.errors import InvalidInput, ToolFailed
+from tadan.errors import InvalidInput, MissingPackage, ToolFailed
 from tadan_lab.measure import perceptual
 from tadan_lab.measure.perceptual import butteraugli, color_video_vdp, ssimulacra2
 from tadan_lab.measure.yardsticks import METRICS, choose_metrics
@@ -94,7 +94,7 @@ def test_the_smallest_picture_has_a_value_and_a_smaller_one_none():
 def test_a_missing_package_is_named_before_any_coding(monkeypatch):
     monkeypatch.setitem(sys.modules, "ssimulacra2.ssimulacra2", None)  # the import then fails
     for call in (lambda: ssimulacra2(CAT, CAT), lambda: choose_metrics("ssimulacra2")):
-        with pytest.raises(InvalidInput, match=r'pip install "tadan\[eval\]"'):
+        with pytest.raises(MissingPackage, match=r'pip install "tadan\[lab\]"'):
             call()
 
 

@@ -120,9 +120,9 @@ def test_the_commands(whole, tmp_path):
     assert "bytes" in run("model", "export", path, out, "--decoder-only").stdout
     alone = read_model(out)
     assert (alone.id, alone.metadata) == (whole.id, whole.metadata)
-    facts = json.loads(run("info", "--model", out, "--json").stdout)
+    facts = json.loads(run("model", "info", out, "--json").stdout)
     assert (facts["id"], facts["encoder bytes"]) == (whole.id_hex, 0)
-    assert facts["decoder bytes"] == json.loads(run("info", "--model", path, "--json").stdout)["decoder bytes"]
+    assert facts["decoder bytes"] == json.loads(run("model", "info", path, "--json").stdout)["decoder bytes"]
     stream = tmp_path / "in.tdn"
     run("encode", picture, stream, "--model", path, "-e", 0)
     shown = []
@@ -130,7 +130,7 @@ def test_the_commands(whole, tmp_path):
         run("decode", stream, "-o", tmp_path / f"{name.stem}.png", "--model", name)
         shown.append(np.asarray(Image.open(tmp_path / f"{name.stem}.png")))
     np.testing.assert_array_equal(*shown)
-    fails("encode", picture, tmp_path / "no.tdn", "--model", out, message="name the whole model file with --model")
+    fails("encode", picture, tmp_path / "no.tdn", "--model", out, message="--model FILE")
     assert not (tmp_path / "no.tdn").exists()
 
 

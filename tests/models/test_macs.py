@@ -165,11 +165,11 @@ def test_groups_must_fit_the_model():
 def test_info_model_counts_the_steps_of_channel_groups(tmp_path):
     path = tmp_path / "six.safetensors"
     path.write_bytes(exported_bytes(group_sizes=(1, 2, 3, 4, 3, 3), embed_sizes=(1,) * 6))
-    shown = run("info", "--model", path).stdout
+    shown = run("model", "info", path).stdout
     assert re.search(r"total +h_s +embedding +context +parameters +late +g_s +stages +steps\n", shown)
     assert re.search(r"^ +4x4(?: +\d+\.\d\d){7} +16 +96$", shown, re.MULTILINE)
     assert "2x2-rotated" not in shown, "four channel groups do not divide six"
-    facts = json.loads(run("info", "--model", path, "--json").stdout)
+    facts = json.loads(run("model", "info", path, "--json").stdout)
     assert facts["sequential_steps"]["raster"] == 6 * facts["stages"]["raster"] == 6 * 1536
     assert facts["decoder_parts"]["4x4"]["late"] > 0
     assert facts["encoder_parts"]["g_a"] > 0

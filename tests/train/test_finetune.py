@@ -57,7 +57,7 @@ def test_finetuning_writes_a_better_model_and_no_other(folders, tmp_path, quick,
         return {"bpp_zbpp_psnr_J": {"10": [1.0, 0.1, 30.0, 1.5]}, "mean_log_J": next(scores)}
 
     monkeypatch.setattr("tadan.train.loop.evaluate", evaluated)
-    out, refused = tune(folders, tmp_path, "--set", "steps=2", code=2)
+    out, refused = tune(folders, tmp_path, "--set", "steps=2", code=1)
     assert "+10.52 %" in " ".join(refused.stderr.split())
     assert "nothing was written" in " ".join(refused.stderr.split())
     assert not out.exists()

@@ -227,7 +227,7 @@ def test_pictures_in_and_a_schedule_out_that_encodes(folder, tmp_path, monkeypat
     optimise = ["schedule", "optimize", folder, "--size", 2, "-q", "30,50", "--samples", 60, "--threads", 1]
     shown = run(*optimise, "--name", "mine", "--out", out).stdout
     assert "measured 8 of 8" in shown
-    assert "tadan encode photo.jpg --schedule mine" in shown
+    assert "tadan encode photo.jpg photo.tdn --schedule mine" in shown
     assert stored_names() == ("mine", "mine-2", "mine-3", "mine-4")
 
     facts = json.loads(out.read_text())

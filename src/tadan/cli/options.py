@@ -116,7 +116,9 @@ class CodecChoice:
                 from PIL import Image
 
                 chosen["limits"] = Limits(max_pixels=self._max_pixels)
-                Image.MAX_IMAGE_PIXELS = -(-self._max_pixels // 2)  # Pillow raises at twice its number
+                Image.MAX_IMAGE_PIXELS = max(
+                    Image.MAX_IMAGE_PIXELS or 0, self._max_pixels
+                )  # ours is the one that counts
             if self._memory is not None:
                 chosen["memory"] = self._memory
             self._codec = tadan.Codec(self._model, threads=self._threads, **chosen)

@@ -107,7 +107,7 @@ class Model:
         if not self.has_encoder:
             raise ModelMissing(
                 f"the file of model {self.name} ({self.id_hex}) holds its decoder alone and cannot encode; "
-                "name the whole model file with --model"
+                "name the whole model file"
             )
 
     def decoder_only(self) -> Model:

@@ -81,7 +81,7 @@ def find_model(model_id: bytes) -> Model:
     passed = f" (passed over, as they are no models of this version: {', '.join(foreign)})" if foreign else ""
     raise ModelMissing(
         f"the stream was made with model {model_id.hex()}, which is not installed{passed}; put its {SUFFIX} file into "
-        f"{store_folder()} or name it with --model, or encode the picture again with this version"
+        f"{store_folder()} or name it, or encode the picture again with this version"
     )
 
 

@@ -28,7 +28,7 @@ class Case:
     Attributes:
         name: of its files.
         shows: what it is for.
-        picture: name of a photograph, "noise" or "drawing".
+        picture: name of a photograph, "noise", "squares" or "drawing".
         size: width and height in pixels.
         quality: 1..100.
         schedule: name or pattern; in stored pictures "png", "webp" or "jpeg".
@@ -77,7 +77,9 @@ CASES: Sequence[Case] = (
     Case("metadata", "ICC, EXIF and XMP sections", "rocket", (40, 32), 60, "hyper", metadata=True),
     Case("tiles", "4 x 3 tiles, cut off at two sides", "chelsea", (200, 136), 60, "4x4-opt-4", tile=64),
     Case("tiles-rgba", "2 x 2 tiles with alpha and metadata", "coffee", (80, 70), 60, INLINE_GROUPS, "RGBA", True, 64),
-    Case("noise", "escapes in a picture of noise at the highest quality", "noise", (48, 48), 100, "4x4-opt-4"),
+    Case(
+        "squares", "escapes in squares of strong colours at the highest quality", "squares", (48, 48), 100, "4x4-opt-4"
+    ),
 )
 
 #: Pictures stored in another format; no model.
@@ -121,6 +123,9 @@ def picture_of(case: Case) -> Image.Image:
     width, height = case.size
     if case.picture == "noise":
         rgb = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    elif case.picture == "squares":  # of 16x16 pixels, each sample at one end of its range
+        ends = np.random.default_rng(1).integers(0, 2, (-(-height // 16), -(-width // 16), 3))
+        rgb = (255 * ends).astype(np.uint8).repeat(16, 0).repeat(16, 1)[:height, :width]
     elif case.picture == "drawing":
         row, col = np.mgrid[:height, :width]
         rgb = np.where((row // 8 + col // 8)[:, :, None] % 2 == 0, (230, 40, 40), (250, 250, 245)).astype(np.uint8)

@@ -129,9 +129,9 @@ def measure_scale(
             write_mosaic(picture, photographs, width, height)
             for effort in efforts:
                 chosen = [] if effort is None else ["--effort", f"{effort}"]
-                encoding = run("encode", str(picture), str(stream), "--quality", f"{quality}", *chosen)
-                decoding = run("decode", str(stream), str(decoded))
-                cut = run("decode", str(stream), str(decoded), "--region", _middle(width, height))
+                encoding = run("encode", str(picture), str(stream), "-f", "--quality", f"{quality}", *chosen)
+                decoding = run("decode", str(stream), str(decoded), "-f")
+                cut = run("decode", str(stream), str(decoded), "-f", "--region", _middle(width, height))
                 with stream.open("rb") as file:
                     header = read_header(file.read(HEADER_PREFIX_BYTES))
                 facts = (header.tile_size, header.tile_count, not header.has_latents, stream.stat().st_size)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tadan.bitstream import read_header
 from tadan.codec.codec import Codec
+from tadan.codec.options import EncodeOptions
 from tadan.codec.tiling import WHOLE, tile_size
 from tadan.errors import InvalidInput
 from tadan.machine import machine_facts
@@ -96,7 +97,7 @@ def parse_tiles(text: str) -> list[str]:
             side = _pixels(word)
             if side == WHOLE:
                 raise InvalidInput("one tile (0) is what the others are compared with; leave it out")
-            tile_size(side, 2**31 - 1, 1)
+            EncodeOptions(tile=side)  # says what sizes there are
     if not words:
         raise InvalidInput(f"no tiles to measure; give sizes such as {DEFAULT},512")
     return words
