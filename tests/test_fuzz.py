@@ -23,6 +23,7 @@ REGRESSIONS = sorted((Path(__file__).parents[1] / "fuzz" / "regressions").iterdi
 MEMORY = 768 * 2**20  # bytes that a target may add to the process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_mutated_inputs(name):
     """As many inputs of each target as its ``count`` says: the same ones on every machine with the same model."""

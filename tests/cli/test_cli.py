@@ -314,6 +314,7 @@ def test_an_output_that_came_meanwhile_is_kept(photo, tmp_path, fake, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png", "small.tdn"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/fd/1"), reason="needs /dev/fd")
 def test_the_own_streams_are_written_where_they_stand(photo, tmp_path):
     """What standard output was redirected to is neither cut nor replaced."""

@@ -124,6 +124,7 @@ def test_schedules_that_cannot_be_written_are_refused():
 # --- one codec, many callers ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_four_threads_share_one_codec():
     codec = Codec(threads=1)  # fresh: sessions, tables and kernels are built by whoever comes first
     jobs = [(name, quality, s) for name in CORNERS for quality in (20, 80) for s in ("2x2", "4x4", "2x2-rotated")]

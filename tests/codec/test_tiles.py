@@ -78,6 +78,7 @@ def test_a_search_sees_beyond_its_tile(effort):
     assert abs(step[127] - same[127]) < 0.1 * same[127] + 0.2
 
 
+@pytest.mark.slow
 def test_nothing_depends_on_threads_or_memory():
     for threads, memory in ((1, 2**30), (3, 2**34), (2, 2**20)):
         codec = Codec(threads=threads, memory=memory)

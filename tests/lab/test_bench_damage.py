@@ -96,6 +96,7 @@ def test_pixels_near_lost_tiles_do_not_count():
 # --- the verb ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_verb_tells_what_is_left(folder, tmp_path):
     out = tmp_path / "d.json"
     line = (folder, "--tile", 64, "--trials", 2, "--threads", 1, "--out", out)

@@ -128,6 +128,7 @@ def test_equal_figures_give_equal_plots():
 # --- the verb ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_verb_measures_what_it_prints(crops, tmp_path):
     out, plot = tmp_path / "s.json", tmp_path / "s.png"
     code, shown = run(crops, "--megapixels", "0.02", "--efforts", "0", "--threads", 1, "--out", out, "--plot", plot)

@@ -31,6 +31,7 @@ def photo_of(height, width):
     return np.ascontiguousarray(data.coffee()[100 : 100 + height, 150 : 150 + width])
 
 
+@pytest.mark.slow
 def test_a_picture_of_several_tiles(picture, tmp_path, monkeypatch):
     """As above 1.5 megapixels, with smaller tiles: 2 x 3 of 64 pixels, the last ones cut off."""
     monkeypatch.setattr(tiling, "WHOLE_PIXELS", 64 * 64)

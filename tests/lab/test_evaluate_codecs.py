@@ -15,7 +15,7 @@ from skimage import data as photographs
 from typer.testing import CliRunner
 
 from evaluate_examples import save_crops, stand_in
-from tadan.errors import Corrupt, InvalidInput, UnreadableInput
+from tadan.errors import Corrupt, InvalidInput, MissingPackage, UnreadableInput
 from tadan.files import make_folder
 from tadan.optional import parse_qualities, require
 from tadan.pictures.folder import open_rgb

@@ -226,6 +226,7 @@ def test_too_few_pictures_are_a_clear_error(tmp_path, recipe, message):
         draw_crops(write_pictures(tmp_path, 7), recipe)
 
 
+@pytest.mark.slow
 def test_a_run_is_probed_by_its_averaged_weights(tmp_path):
     one = trainer(tmp_path / "run", write_pictures(tmp_path / "data"))
     one.save()

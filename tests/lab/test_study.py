@@ -80,6 +80,7 @@ def network(folders):
     return restore(read_model(folders / "small.safetensors")).entropy
 
 
+@pytest.mark.slow
 def test_frozen_latents_are_those_of_the_codec_rounded(study, folders):
     from tadan.codec.transforms import Transforms
 
@@ -152,6 +153,7 @@ def test_stages_add_up_to_the_rate(study, network):
         assert total / picture.pixels == pytest.approx(row["bpp"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_measured_costs_are_what_the_network_spends(latents, network):
     """The rate of a schedule put together from subsets is the mean over the same latents under that schedule."""
     every = 10**6  # positions: all whose window lies inside

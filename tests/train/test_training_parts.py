@@ -171,6 +171,7 @@ def test_the_split_of_a_step_adds_up():
     assert list(split.values()) == sorted(split.values(), reverse=True)
 
 
+@pytest.mark.slow
 def test_the_pace_is_printed_and_nothing_is_kept(folder, tmp_path):
     run = tmp_path / "run"
     sizes = ["group_sizes=4,4,8,48", "analysis_width=64", "body_width=64", "grid=48"]

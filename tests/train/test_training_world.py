@@ -25,6 +25,7 @@ def free_port():
         return one.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_ranks_take_the_step_of_one_with_both_batches(tmp_path, monkeypatch):
     data, run, port = write_pictures(tmp_path / "data"), tmp_path / "two", free_port()
     run.mkdir()

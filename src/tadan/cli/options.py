@@ -116,9 +116,8 @@ class CodecChoice:
                 from PIL import Image
 
                 chosen["limits"] = Limits(max_pixels=self._max_pixels)
-                Image.MAX_IMAGE_PIXELS = max(
-                    Image.MAX_IMAGE_PIXELS or 0, self._max_pixels
-                )  # ours is the one that counts
+                # Ours is the one that counts: Pillow's own must not be lower.
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self._max_pixels)
             if self._memory is not None:
                 chosen["memory"] = self._memory
             self._codec = tadan.Codec(self._model, threads=self._threads, **chosen)
