@@ -239,7 +239,7 @@ def test_a_missing_model_names_the_next_step(monkeypatch, tmp_path):
     assert store_folder() == tmp_path / "own"
     with pytest.raises(ModelMissing, match=rf"no model 'fine'; bundled: .*photo.*\.safetensors file.*{tmp_path}"):
         load_model("fine")
-    with pytest.raises(ModelMissing, match=f"0102030405060708.*not installed; put its.*{tmp_path}.*--model"):
+    with pytest.raises(ModelMissing, match=f"0102030405060708.*not installed; put its.*{tmp_path}.*or name it"):
         find_model(bytes(range(1, 9)))
     monkeypatch.setattr("tadan.models.store.BUNDLED", tmp_path)
     with pytest.raises(ModelMissing, match="reinstall tadan"):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from tadan.bitstream import Header, Tile
-from tadan.errors import Corrupt, LimitExceeded
+from tadan.errors import Corrupt
+from tadan.pictures.reading import too_large_for_pillow
 
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
@@ -78,7 +79,7 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
                 )
             rgb = _rgb(np.asarray(image))
     except Image.DecompressionBombError as error:
-        raise LimitExceeded(f"{error}; raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file") from error
+        raise too_large_for_pillow(f"the stored {form.upper()} picture", error) from error
     except Corrupt:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on bad data; all mean the same here

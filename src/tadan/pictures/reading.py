@@ -7,6 +7,7 @@ into the planes and turned upright on the way; nothing else of its size is ever 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -88,18 +89,24 @@ def _reading(name: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise UnreadableInput(f"{name} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
     except Image.DecompressionBombError as error:
-        raise LimitExceeded(f"{name}: {error}; raise PIL.Image.MAX_IMAGE_PIXELS if you trust it") from error
+        raise too_large_for_pillow(name, error) from error
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or error
         raise UnreadableInput(f"cannot read {name}: {reason}; check the name and whether the file is whole") from error
 
 
+def too_large_for_pillow(name: str, error: Image.DecompressionBombError) -> LimitExceeded:
+    """The error for a picture that Pillow's own limit refuses, from Pillow's words about it."""
+    found = re.search(r"\d+", str(error))
+    most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    what = f"{name}: {error} (PIL.Image.MAX_IMAGE_PIXELS has to allow it, too)"
+    return LimitExceeded(what, "max_pixels", None if found is None else int(found[0]), most)
+
+
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise LimitExceeded(
-            f"a picture of {width}x{height} is above the limit of {max_pixels} pixels; "
-            "raise Limits.max_pixels or make it smaller"
-        )
+        what = f"a picture of {width}x{height} is above the limit of {max_pixels} pixels"
+        raise LimitExceeded(what, "max_pixels", width * height, max_pixels)
 
 
 def _from_array(array: NDArray[Any], max_pixels: int) -> Planes:
