@@ -31,12 +31,14 @@ def test_files_lines_warnings_and_errors_are_those_of_one_process(album, tmp_pat
         done = command("encode", album, "--out-dir", out, "-q", 30, "-e", 0, "--threads", 1, "--jobs", jobs)
         assert done.returncode == 2
         lines = re.sub(r"[\d.]+ s\b", "", done.stdout.decode()).replace(str(out), "")
-        shown[jobs] = lines, done.stderr, {path.name: path.read_bytes() for path in out.iterdir()}
+        assert b"Traceback" not in done.stderr
+        # Ours alone: native libraries of a process may write to standard error, too.
+        errors = [line for line in done.stderr.splitlines() if line.startswith((b"error:", b"warning:"))]
+        shown[jobs] = lines, errors, {path.name: path.read_bytes() for path in out.iterdir()}
     assert shown[1] == shown[3]
     lines, errors, files = shown[3]
     assert [line.split(" -> ")[0][-5:] for line in lines.splitlines()] == [*NAMES, "p.png"]
-    assert b"bad.png" in errors
-    assert b"deep.png: " in errors
+    assert [b"bad.png" in errors[0], b"deep.png: " in errors[1]] == [True, True]
     assert len(files) == 4
 
 

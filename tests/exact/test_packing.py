@@ -19,7 +19,7 @@ from tadan.exact import packing
 from tadan.exact.network import EntropyTwin, TwinSizes
 from tadan.models import Model, read_model, save_model
 from tadan.models.config import QUALITY_MAX
-from tadan.nn.by_quality import gains_of
+from tadan.nn.layers import gains_of
 from tadan.train import export_entropy
 from tadan.train.export import WeightBits
 from tadan.train.export_entropy import calibrate

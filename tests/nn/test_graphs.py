@@ -16,12 +16,9 @@ from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.error_metric import AXES
 from tadan.models.model import content_id
-from tadan.nn import layers, transforms
-from tadan.nn.by_quality import gains_of
-from tadan.nn.eight_bits import from_eight_bits, to_eight_bits
-from tadan.nn.gradient_graph import gradient_graph
-from tadan.nn.graphs import analysis_graph, synthesis_graph
-from tadan.nn.shared_weights import share_weights
+from tadan.nn import transforms
+from tadan.nn.layers import gains_of
+from tadan.nn.onnx_graph import from_eight_bits, share_weights, to_eight_bits
 from tadan.schedule import get_schedule
 from tadan.train.restore import restore
 from tadan.train.start import begin
@@ -115,8 +112,7 @@ def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
     changed[0, middle, middle] = 1 - picture[0, middle, middle]
     g_a = copy.deepcopy(model.g_a).double()
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        for module in (layers, transforms):  # its casts to float32 would swallow what many blocks leave of a change
-            patch.setattr(module, "precise", lambda layer, x: layer(x))
+        patch.setattr(transforms, "precise", lambda layer, x: layer(x))  # float32 swallows what many blocks leave
         differs = (g_a(picture, QUALITY) != g_a(changed, QUALITY))[0].any(-1).numpy()
     rows = np.flatnonzero(differs.any(1)) - side // 2
     assert (rows.min(), rows.max()) == (-reach, reach)
@@ -128,7 +124,7 @@ def test_the_reach_of_a_pixel_is_that_of_its_configuration(sizes):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_analysis_graph_computes_what_torch_computes(model, shape):
     pixels = random_pixels(*shape)
-    [y] = run(analysis_graph(model.g_a), picture=pixels, gains=gains(model.g_a))
+    [y] = run(model.g_a.graph(), picture=pixels, gains=gains(model.g_a))
     expected = model.g_a(torch.from_numpy(pixels).float() / 255, QUALITY).detach().numpy()
     np.testing.assert_allclose(y.transpose(0, 2, 3, 1), expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
@@ -136,9 +132,7 @@ def test_the_analysis_graph_computes_what_torch_computes(model, shape):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_synthesis_graph_shows_what_torch_shows_clipped_and_rounded(model, shape):
     y_hat = 40 * torch.randn(*shape, model.config.latent, generator=torch.Generator().manual_seed(2))
-    [shown] = run(
-        synthesis_graph(model.g_s), y_hat=y_hat.permute(0, 3, 1, 2).contiguous().numpy(), gains=gains(model.g_s)
-    )
+    [shown] = run(model.g_s.graph(), y_hat=y_hat.permute(0, 3, 1, 2).contiguous().numpy(), gains=gains(model.g_s))
     exact = 255 * model.g_s(y_hat, QUALITY).detach().double().numpy()
     assert exact.min() < -5
     assert exact.max() > 260
@@ -157,7 +151,7 @@ def test_the_gradient_graph_is_the_derivative_of_the_squared_error(model, shape)
     errors = by_pixel * ((shown - torch.from_numpy(pixels).float()) @ torch.from_numpy(AXES).float().T).square()
     errors.sum().backward()
     gradient, error = run(
-        gradient_graph(model.g_s),
+        model.g_s.gradient_graph(),
         y_hat=y_hat.detach().permute(0, 3, 1, 2).contiguous().numpy(),
         gains=gains(model.g_s),
         picture=pixels,
@@ -186,7 +180,7 @@ def test_eight_bits_keep_weights_to_half_a_step_of_their_group(shape):
 
 
 def test_a_graph_stores_its_weights_once_in_half_precision_or_less():
-    graph = onnx.load_from_string(gradient_graph(float_model().g_s)).graph
+    graph = onnx.load_from_string(float_model().g_s.gradient_graph()).graph
     stored = sum(len(one.raw_data) for one in graph.initializer)
     trained = sum(value.numel() for value in float_model().g_s.parameters())
     flipped = sum(block.spatial.weight.numel() for block in float_model().g_s.blocks)
@@ -195,7 +189,7 @@ def test_a_graph_stores_its_weights_once_in_half_precision_or_less():
 
 def test_graphs_that_share_their_weights_are_those_written_in_one_piece(model):
     """Every node and every stored tensor, and what they compute, to the last bit."""
-    whole = {"g_s": synthesis_graph(model.g_s), "g_s_gradient": gradient_graph(model.g_s)}
+    whole = {"g_s": model.g_s.graph(), "g_s_gradient": model.g_s.gradient_graph()}
     rest, weights = share_weights(whole)
     compared = {"picture": random_pixels(1, 2, 3), "weights": np.full((1, 8, 12, 3), 0.5, np.float32)}
     y_hat = 40 * np.random.default_rng(1).standard_normal((1, model.config.latent, 2, 3), np.float32)
@@ -221,7 +215,7 @@ def test_a_file_holds_the_weights_of_g_s_once():
     stored = 2 * sum(sizes.values()) - coarse
     assert coarse > sum(sizes.values()) / 8
     assert stored <= tensors["weights.g_s"].nbytes < stored + coarse / 6 + 4000
-    whole = len(synthesis_graph(g_s)) + len(gradient_graph(g_s))
+    whole = len(g_s.graph()) + len(g_s.gradient_graph())
     parts = sum(tensors[name].nbytes for name in ("graph.g_s", "graph.g_s_gradient", "weights.g_s"))
     assert abs(whole - parts - tensors["weights.g_s"].nbytes) < 16  # lengths of the messages
 
@@ -276,7 +270,7 @@ def test_the_content_id_covers_the_shared_weights():
 def test_the_graph_of_another_network_is_refused(tmp_path):
     tensors = load(exported_bytes())
     other = random_model(grid_hidden=16).g_s
-    weights = share_weights({"g_s": synthesis_graph(other), "g_s_gradient": gradient_graph(other)})[1]
+    weights = share_weights({"g_s": other.graph(), "g_s_gradient": other.gradient_graph()})[1]
     tensors["weights.g_s"] = np.frombuffer(weights, np.uint8)
     path = tmp_path / "other.safetensors"
     path.write_bytes(save_model(CONFIG, tensors, {}))

@@ -20,14 +20,15 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from tadan.errors import InvalidInput
 from tadan.models.config import ModelConfig
-from tadan.nn.by_quality import ByQuality
 from tadan.nn.context import AnyScheduleContext, with_magnitudes
 from tadan.nn.gaussian import Parameters, bound_log_scale
-from tadan.nn.layers import Conv, depth_to_space, space_to_depth
+from tadan.nn.layers import ByQuality, Conv, depth_to_space, space_to_depth
+from tadan.nn.onnx_graph import Graph
 from tadan.schedule import Schedule
 
 
@@ -61,6 +62,21 @@ class HyperAnalysis(nn.Module):
         x = space_to_depth(torch.relu(self.first_spatial(self.first(y))), 2)
         x = space_to_depth(torch.relu(self.second_spatial(self.second(x))), 2)
         return self.third(x)
+
+    def graph(self) -> bytes:
+        """y float32 (B, latent, h, w) in quantisation steps, h and w multiples of 4 -> z (B, z_channels, h/4, w/4)."""
+        graph = Graph("h_a", "y", self)
+        graph.pointwise(self.first)
+        graph.depthwise(self.first_spatial)
+        graph.add("Relu")
+        graph.gather_blocks(self.second, 2)
+        graph.depthwise(self.second_spatial)
+        graph.add("Relu")
+        graph.gather_blocks(self.third, 2)
+        return graph.finish(
+            [("y", TensorProto.FLOAT, ["B", self.first.in_features, "h", "w"])],
+            [(graph.tip, "z", TensorProto.FLOAT, ["B", self.third.out_features, "hz", "wz"])],
+        )
 
 
 class HyperSynthesis(nn.Module):

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tadan.nn.transforms import CELL, CELL_SAMPLES, SIDE, Analysis, Synthesis, to_patches
+from tadan.nn.blocks import CELL, SIDE
+from tadan.nn.transforms import CELL_SAMPLES, Analysis, Synthesis, to_patches
 
 STEP = 22 / 255  # quantisation step that suits lambda = 0.013, in units of the 0..1 pixel range
 FLOOR = 0.02  # channels below this deviation are noise at that step; do not blow them up

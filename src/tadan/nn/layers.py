@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tadan.nn.by_quality import ByQuality
+from tadan.models.config import QUALITY_MAX, QUALITY_MIN
 
 
 def space_to_depth(x: Tensor, size: int) -> Tensor:
@@ -43,29 +43,21 @@ class Conv(nn.Conv2d):
         return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-class Block(nn.Module):
-    """Residual block: depthwise convolution, then two pointwise layers with a ReLU between; zero at the start.
+class ByQuality(nn.Module):
+    """A vector for each quality, interpolated linearly between learned knots."""
 
-    Every quality has its own gain of each channel behind the first and behind the last layer: details that a high
-    quality needs are noise to a low one, and the weights are shared by all.
-    """
-
-    def __init__(self, width: int, expansion: int, kernel: int, knots: int) -> None:
+    def __init__(self, knots: int, size: int) -> None:
         super().__init__()
-        self.spatial = Conv(width, width, kernel, groups=width)
-        self.log_gain_in = ByQuality(knots, width)
-        self.log_gain_out = ByQuality(knots, width)
-        self.expand = nn.Linear(width, width * expansion)
-        self.project = nn.Linear(width * expansion, width)
-        with torch.no_grad():
-            self.spatial.weight.mul_(0.5)
-            self.spatial.weight[:, :, kernel // 2, kernel // 2] += 0.7
-            nn.init.kaiming_normal_(self.expand.weight, nonlinearity="relu")
-            self.project.weight.zero_()
-            self.project.bias.zero_()
+        self.values = nn.Parameter(torch.zeros(knots, size))
 
-    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        """(B, H, W, C), quality (B,) -> same shape."""
-        inside = self.spatial(x) * torch.exp(self.log_gain_in(quality)).to(x.dtype)
-        outside = self.project(torch.relu(self.expand(inside)))
-        return x + outside * torch.exp(self.log_gain_out(quality)).to(x.dtype)
+    def forward(self, quality: Tensor) -> Tensor:
+        """quality float (B,) in 1..100 -> (B, 1, 1, size)."""
+        knots = self.values.shape[0]
+        position = (quality - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN) * (knots - 1)
+        weights = (1 - (position[:, None] - torch.arange(knots, device=position.device)).abs()).clamp_min(0)
+        return (weights @ self.values.float())[:, None, None]
+
+
+def gains_of(network: nn.Module) -> list[ByQuality]:
+    """Vectors by quality of a transform in the order of their definition, which is that of its graph's ``gains``."""
+    return [module for module in network.modules() if isinstance(module, ByQuality)]

@@ -18,10 +18,9 @@ from tadan.entropy import N_SCALES, ScaleTables
 from tadan.errors import InvalidInput
 from tadan.models import Model, ModelConfig
 from tadan.models.model import MOST_LOG_GAIN
-from tadan.nn import gradient_graph, graphs
-from tadan.nn.by_quality import gains_of
+from tadan.nn.layers import gains_of
 from tadan.nn.model import TadanModel
-from tadan.nn.shared_weights import share_weights
+from tadan.nn.onnx_graph import share_weights
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
 from tadan.train.export_entropy import calibrate, entropy_tensors
@@ -87,13 +86,13 @@ def export_tensors(
 def _graphs(model: TadanModel) -> dict[str, bytes]:
     """Parts of the ONNX graphs by the names of their tensors, see :data:`tadan.models.model.GRAPHS`."""
     both = {
-        "graph.g_s": graphs.synthesis_graph(model.g_s),
-        "graph.g_s_gradient": gradient_graph.gradient_graph(model.g_s),
+        "graph.g_s": model.g_s.graph(),
+        "graph.g_s_gradient": model.g_s.gradient_graph(),
     }
     skeletons, weights = share_weights(both)
     return {
-        "graph.g_a": graphs.analysis_graph(model.g_a),
-        "graph.h_a": graphs.hyper_analysis_graph(model.entropy.h_a),
+        "graph.g_a": model.g_a.graph(),
+        "graph.h_a": model.entropy.h_a.graph(),
         **skeletons,
         "weights.g_s": weights,
     }

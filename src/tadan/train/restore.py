@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from tadan.errors import Corrupt
 from tadan.models import Model, load_model
-from tadan.nn.by_quality import ByQuality, gains_of
-from tadan.nn.eight_bits import from_eight_bits
+from tadan.nn.layers import ByQuality, gains_of
 from tadan.nn.model import TadanModel
+from tadan.nn.onnx_graph import from_eight_bits
 from tadan.train.checkpoint import load_weights
 from tadan.train.restore_entropy import fill_entropy
 

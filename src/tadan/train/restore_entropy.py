@@ -16,8 +16,8 @@ from tadan.exact.constants import COEFFICIENT_FRACTION, LATENT_FRACTION, MAGNITU
 from tadan.exact.convert import by_quality
 from tadan.models import Model
 from tadan.models.config import QUALITY_MAX
-from tadan.nn.by_quality import ByQuality
 from tadan.nn.entropy_model import EntropyModel
+from tadan.nn.layers import ByQuality
 from tadan.nn.model import TadanModel
 from tadan.train.export_entropy import LOG_STEP
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tadan.nn.blocks import SIDE
 from tadan.nn.model import Losses, TadanModel
-from tadan.nn.transforms import SIDE
 from tadan.schedule import Schedule
 
 Change = Callable[[Tensor], Tensor]

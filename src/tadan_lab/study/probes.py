@@ -14,9 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tadan.nn.blocks import STRIDE
 from tadan.nn.gaussian import bound_log_scale, gaussian_bits
 from tadan.nn.model import Losses, TadanModel, lambdas, round_through
-from tadan.nn.transforms import STRIDE, to_patches
+from tadan.nn.transforms import to_patches
 from tadan_lab.study.components import AT_ONCE, Components, Moments
 from tadan_lab.study.interfaces import Interface, Replay, changed
 
