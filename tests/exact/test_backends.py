@@ -50,7 +50,7 @@ def test_decoding_is_the_same_for_every_backend_thread_count_and_batch(coded, ma
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads, user_api="blas"):
-            # On a busy machine each product of several threads waits for the slowest; few stages say as much.
+            # Each product of several threads waits for the slowest; few stages say as much.
             for name in coded if threads == 1 and matmul is not einsum_matmul else ("checkerboard",):
                 pictures = coded[name]
                 payloads = [payload for payload, _ in pictures]

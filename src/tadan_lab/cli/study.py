@@ -1,4 +1,4 @@
-"""``tadan lab study``: which order, how many stages, at what price. Needs the extras ``train`` and ``eval``."""
+"""``tadan lab study``: which order, how many stages, at what price. Needs the extras ``train`` and ``lab``."""
 
 from __future__ import annotations
 
