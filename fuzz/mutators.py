@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import corpus
 from tadan.bitstream import MAGIC
-from tadan.bitstream.varint import decode_varint, encode_varint
+from tadan.bitstream.fields import decode_varint, encode_varint
 from tadan.errors import TadanError
 
 Mutator = Callable[[bytes, random.Random], bytes]

@@ -2,7 +2,7 @@
 
 All derive from :class:`TadanError`, itself a ``ValueError``, so that ``except ValueError`` catches bad input as it
 does for other codecs. A message says what is wrong *and what to do next*, in the words of Python; the command line
-turns the next step into its own options (:mod:`tadan.cli.advice`) and exits with code 2.
+turns the next step into its own options (:mod:`tadan.cli.report`) and exits with code 2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Reading and writing whole files, with errors that say what stands on the disk afterwards."""
+"""Reading and writing whole files, with errors that say what stands on the disk afterwards; the user's own folders."""
+
+from __future__ import annotations
 
 import io
 import os
@@ -146,3 +148,17 @@ def _mode(path: Path) -> int | None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def user_folder(kind: str) -> Path:
+    """Folder of a kind of files: ``$TADAN_<KIND>`` if it is set, else below the user's data folder of the system.
+
+    Args:
+        kind: "models" or "schedules".
+    """
+    chosen = os.environ.get(f"TADAN_{kind.upper()}")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return platformdirs.user_data_path("tadan", appauthor=False) / kind

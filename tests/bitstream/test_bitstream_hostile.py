@@ -6,8 +6,8 @@ import pytest
 
 from bitstream_examples import GOLDEN, GOLDEN_BYTES, MODEL_ID, section, with_crc, with_header
 from tadan.bitstream import MAGIC, Header, Limits, ScheduleField, Stream, Tile, read_header, read_stream, write_stream
+from tadan.bitstream.fields import encode_varint
 from tadan.bitstream.header import encode_fields
-from tadan.bitstream.varint import encode_varint
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, Truncated
 
 # --- hostile structure under correct checksums ----------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tadan.bitstream.varint import MAX_VARINT, decode_varint, encode_varint
+from tadan.bitstream.fields import MAX_VARINT, decode_varint, encode_varint
 from tadan.errors import InvalidInput, TadanError, Truncated
 
 # --- varints, import --------------------------------------------------------------------------------------

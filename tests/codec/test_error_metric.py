@@ -18,9 +18,9 @@ from tadan.errors import Corrupt, InvalidInput
 from tadan.latents.coder import LatentCoder
 from tadan.models import read_model, save_model
 from tadan.models.config import quality_lambda
-from tadan.models.error_metric import AXES, AXIS_WEIGHTS, error_weights, plain_weights
+from tadan.models.search_rule import AXES, AXIS_WEIGHTS, error_weights, plain_weights
 from tadan.schedule import get_schedule
-from tadan_lab.measure.perceptual import ssimulacra2
+from tadan_lab.measure.metrics import ssimulacra2
 
 
 def weighed(picture, shown, weights):

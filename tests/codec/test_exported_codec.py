@@ -10,19 +10,19 @@ from PIL import Image
 
 from model_examples import CONFIG, batch, exported, exported_bytes, float_model
 from photo_examples import photo, psnr
-from tadan.codec import encoder
 from tadan.codec.codec import Codec
 from tadan.codec.options import EncodeOptions
 from tadan.codec.transforms import Transforms
+from tadan.codec.writer import analysis_margin
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt
 from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.config import quality_lambda
-from tadan.models.error_metric import error_weights
+from tadan.models.search_rule import error_weights
 from tadan.train import export as exporting
+from tadan.train.calibration import calibrate
 from tadan.train.checkpoint import save_tensors
 from tadan.train.export import WeightBits, export_run, export_tensors
-from tadan.train.export_entropy import calibrate
 from tadan.train.recipe import Recipe, write_settings
 
 PICTURE = photo("chelsea", 100, 150)
@@ -121,9 +121,9 @@ def test_latents_of_tiles_are_those_of_the_whole_picture(tmp_path, monkeypatch, 
 def test_the_margin_of_the_analysis_follows_from_the_sizes():
     """A change would change the streams of the bundled model."""
     for config in (load_model("photo").config, ModelConfig()):
-        assert encoder.analysis_margin(config) == 128
-    assert encoder.analysis_margin(ModelConfig(analysis_blocks=5)) == 192
-    assert encoder.analysis_margin(ModelConfig(analysis_blocks=1, body_blocks=6)) == 192
+        assert analysis_margin(config) == 128
+    assert analysis_margin(ModelConfig(analysis_blocks=5)) == 192
+    assert analysis_margin(ModelConfig(analysis_blocks=1, body_blocks=6)) == 192
 
 
 def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):
@@ -163,7 +163,7 @@ def test_a_damaged_file_does_not_verify(codec):
 def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
     """As ``tadan model export`` does it, with few tables: a name, a licence if one is given, the run's sizes."""
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
-    monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
+    monkeypatch.setattr("tadan.train.calibration.QUALITIES", (60,))
     Image.fromarray(photo("chelsea", 200, 256).repeat(2, 0)).save(tmp_path / "one.png")
     Image.fromarray(photo("coffee", 160, 300).repeat(2, 0)).save(tmp_path / "two.png")
     metadata = {"config": json.dumps(CONFIG.to_dict())}
@@ -184,7 +184,7 @@ def test_a_run_becomes_a_model_file_that_codes(tmp_path, monkeypatch):
 
 def test_a_specialised_run_becomes_a_file_with_the_tables_of_its_schedule(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "TABLE_QUALITIES", (60,))
-    monkeypatch.setattr("tadan.train.export_entropy.QUALITIES", (60,))
+    monkeypatch.setattr("tadan.train.calibration.QUALITIES", (60,))
     coded, encode = [], Codec.encode
     monkeypatch.setattr(
         Codec,

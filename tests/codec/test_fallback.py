@@ -22,7 +22,7 @@ from tadan.bitstream import Header, Limits, ScheduleField, Stream, Tile, read_st
 from tadan.cli.main import app
 from tadan.codec import fallback, stored
 from tadan.codec.codec import Codec
-from tadan.codec.guard import is_unusual
+from tadan.codec.fallback import is_unusual
 from tadan.codec.options import EncodeOptions
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, Truncated, UnsupportedVersion
 from unusual_examples import unusual

@@ -8,7 +8,7 @@ from photo_examples import photo
 from tadan.bitstream import Limits, ScheduleField, read_stream
 from tadan.codec.codec import Codec
 from tadan.errors import LimitExceeded
-from tadan.exact.kernels import ContextKernels
+from tadan.exact.linear import ContextKernels
 from tadan.models import load_model
 from tadan.schedule import PatternSchedule
 

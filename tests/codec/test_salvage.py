@@ -14,8 +14,8 @@ import tadan
 from codec_examples import CODEC
 from photo_examples import photo, psnr
 from tadan.bitstream import Limits, read_header, read_stream, recover
-from tadan.bitstream.varint import encode_varint
-from tadan.codec.canvas import LOST
+from tadan.bitstream.fields import encode_varint
+from tadan.codec.tiling import LOST
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, NotOurFile, TadanError, Truncated
 from tadan.latents.coder import LatentCoder
 from tadan.models import load_model

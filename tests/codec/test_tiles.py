@@ -10,7 +10,7 @@ import tadan
 from codec_examples import CODEC
 from photo_examples import photo, psnr
 from tadan.bitstream import Header, ScheduleField, read_stream, write_stream
-from tadan.bitstream.constants import MAX_SIDE
+from tadan.bitstream.fields import MAX_SIDE
 from tadan.codec.codec import Codec
 from tadan.codec.parallel import BASE_BYTES, Workers
 from tadan.codec.tiling import (

@@ -20,9 +20,9 @@ from tadan.exact.network import EntropyTwin, TwinSizes
 from tadan.models import Model, read_model, save_model
 from tadan.models.config import QUALITY_MAX
 from tadan.nn.layers import gains_of
-from tadan.train import export_entropy
+from tadan.train import twin as twin_tensors
+from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits
-from tadan.train.export_entropy import calibrate
 from tadan.train.restore import restore
 
 SPEC = Path(__file__).parents[2] / "docs" / "SPEC.md"
@@ -112,9 +112,9 @@ def test_the_examples_of_the_specification():
 
 def plain_arrays(monkeypatch):
     """Integers as the export computes them, before they are packed: knots in place of rows."""
-    monkeypatch.setattr(export_entropy, "pack_exact", lambda arrays: arrays)
+    monkeypatch.setattr(twin_tensors, "pack_exact", lambda arrays: arrays)
     model = float_model()
-    tensors = export_entropy.entropy_tensors(model, calibrate(model, [batch("chelsea", "coffee")]), WeightBits())
+    tensors = twin_tensors.entropy_tensors(model, calibrate(model, [batch("chelsea", "coffee")]), WeightBits())
     return {name[6:]: value for name, value in tensors.items() if name.startswith("exact.")}
 
 

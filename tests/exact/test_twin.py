@@ -16,8 +16,7 @@ from tadan.models import Model, ModelConfig
 from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule
-from tadan.train.export_entropy import LOG_STEP
-from tadan.train.restore_entropy import fill_entropy
+from tadan.train.twin import LOG_STEP, fill_entropy
 from twin_examples import (
     CONFIG,
     FOUR,
@@ -303,7 +302,7 @@ def test_kernels_are_cached_up_to_a_bound(monkeypatch):
     one = EntropyTwin(exact_arrays(), SIZES)
     kernel = one.kernel(first)
     assert one.kernel(first.copy()) is kernel
-    monkeypatch.setattr("tadan.exact.kernels.MAX_KERNEL_BYTES", 10**5)
+    monkeypatch.setattr("tadan.exact.linear.MAX_KERNEL_BYTES", 10**5)
     for _ in range(30):
         latest = one.kernel(rng.random((1, 5, 5)) < 0.3)
         assert sum(kept.nbytes for kept in one.kernel._kept.values()) <= 10**5 + latest.nbytes

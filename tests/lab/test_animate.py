@@ -15,7 +15,7 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.errors import InvalidInput
 from tadan.schedule import get_schedule
-from tadan.schedule.draw import stage_colour
+from tadan.schedule.text import stage_colour
 from tadan_lab.measure.animate import decoding_frames
 from tadan_lab.measure.film import FORMATS, WAITING, draw_frames, film, latent_map
 

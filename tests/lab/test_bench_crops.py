@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 
 from photo_examples import photo
 from tadan.cli.main import app
-from tadan_lab.measure.crops import telling_boxes
-from tadan_lab.measure.panels import CROP
+from tadan_lab.measure.crops import CROP, telling_boxes
 
 
 def mean_gradient(image, box):

@@ -15,7 +15,7 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.codec.codec import Codec
 from tadan_lab.measure import damage
-from tadan_lab.measure.harm import HARMS
+from tadan_lab.measure.damage import HARMS
 
 PICTURE = photo("coffee", 200, 128)
 DATA = CODEC.encode(PICTURE, quality=50, effort=0, tile=64)  # 4 rows of 2 tiles

@@ -15,10 +15,8 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.errors import InvalidInput
 from tadan_lab.measure import launch, scale
-from tadan_lab.measure.mosaic import mosaic_size, write_mosaic
 from tadan_lab.measure.process import Cost, run_tadan
-from tadan_lab.measure.scale import ScaleRow, exponents, limit_line
-from tadan_lab.measure.scale_plot import scale_plot, scale_svg
+from tadan_lab.measure.scale import ScaleRow, exponents, limit_line, mosaic_size, scale_plot, scale_svg, write_mosaic
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from codec_examples import CODEC
 from photo_examples import photo
 from tadan.cli.main import app
 from tadan_lab.measure import psnr
-from tadan_lab.measure.seams import Borders, blockiness, local_psnr
-from tadan_lab.measure.tiles import TilesRow, summarise_tiles
+from tadan_lab.measure.tiles import Borders, TilesRow, blockiness, local_psnr, summarise_tiles
 
 RAMP = np.repeat(np.arange(0, 160, 2, np.uint8)[None, :, None], 70, 0).repeat(3, 2)  # (70, 80, 3), steps of 2
 

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,19 +21,20 @@ from tadan.errors import Corrupt, InvalidInput, MissingPackage, UnreadableInput
 from tadan.files import make_folder
 from tadan.optional import parse_qualities, require
 from tadan.pictures.folder import open_rgb
-from tadan_lab.cli.demo import demo
+from tadan_lab.cli.pictures import demo
 from tadan_lab.measure import (
     available_rivals,
     load_curve,
     match_size,
     missing_rivals,
     psnr,
+    rivals,
     run_curve,
     save_curve,
 )
+from tadan_lab.measure.crops import detailed_box
 from tadan_lab.measure.curve import TIME_KEYS
 from tadan_lab.measure.demo import default_photograph, run_demo
-from tadan_lab.measure.panels import detailed_box
 from tadan_lab.measure.rivals import choose_rivals
 
 CAT = photographs.chelsea()  # (300, 451, 3)
@@ -59,6 +62,14 @@ def test_rivals_refuse_bad_input() -> None:
         choose_rivals("jpeg,gif")
     assert [codec.name for codec in choose_rivals("webp, jpeg,webp")[0]] == ["webp", "jpeg"]
     assert choose_rivals("none") == ([], [])
+
+
+def test_other_packages_add_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = replace(RIVALS["webp"], name="mine")
+    point = SimpleNamespace(load=lambda: lambda threads: [replace(mine, description=f"{threads} threads")])
+    monkeypatch.setattr(rivals, "entry_points", lambda group: [point] if group == "tadan.rivals" else [])
+    (chosen,), _ = choose_rivals("mine", threads=3)
+    assert (chosen.name, chosen.description) == ("mine", "3 threads")
 
 
 def test_a_rival_that_is_not_installed_is_skipped_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +224,7 @@ def test_a_missing_extra_names_the_command() -> None:
 def test_importing_evaluate_loads_no_optional_package() -> None:
     words = "matplotlib", "skimage", "scipy", "ssimulacra2", "bjontegaard", "rich", "torch", "onnxruntime"
     code = (
-        "import sys, tadan_lab.measure, tadan_lab.cli.demo, tadan_lab.cli.eval; "
+        "import sys, tadan_lab.measure, tadan_lab.cli.pictures, tadan_lab.cli.eval; "
         f"print([m for m in {words} if m in sys.modules])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,8 @@ from skimage import data as photographs
 
 from evaluate_examples import needs_program, noisy
 from tadan.errors import InvalidInput, MissingPackage, ToolFailed
-from tadan_lab.measure import perceptual
-from tadan_lab.measure.perceptual import butteraugli, color_video_vdp, ssimulacra2
+from tadan_lab.measure import metrics
+from tadan_lab.measure.metrics import butteraugli, color_video_vdp, ssimulacra2
 from tadan_lab.measure.yardsticks import METRICS, choose_metrics
 
 CAT, COFFEE = photographs.chelsea(), photographs.coffee()  # (300, 451, 3), (400, 600, 3)
@@ -153,7 +153,7 @@ def test_a_program_that_fails_passes_on_its_words(program):
 @posix
 def test_a_program_that_hangs_or_does_not_start_is_an_error(program, monkeypatch):
     program("import time; time.sleep(60)")
-    monkeypatch.setattr(perceptual, "_PATIENCE", 0.2)
+    monkeypatch.setattr(metrics, "_PATIENCE", 0.2)
     with pytest.raises(ToolFailed, match="could not be run"):
         butteraugli(SMALL, SMALL)
     Path(os.environ["PATH"], "butteraugli_main").write_text("#!/no/such/interpreter\n")
@@ -175,7 +175,7 @@ def test_jod_fall_with_noise():
 
 def test_missing_cvvdp_is_said_clearly(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycvvdp", None)
-    perceptual._predictor.cache_clear()
+    metrics._predictor.cache_clear()
     with pytest.raises(InvalidInput, match="pip install cvvdp"):
         color_video_vdp(SMALL, SMALL)
     with pytest.raises(InvalidInput, match="pip install cvvdp"):
@@ -197,9 +197,9 @@ def test_cvvdp_gets_the_decoded_picture_first_and_the_display(monkeypatch):
 
     package = SimpleNamespace(cvvdp=Predictor, vq_exception=RuntimeError, __spec__=SimpleNamespace())
     monkeypatch.setitem(sys.modules, "pycvvdp", package)
-    perceptual._predictor.cache_clear()
+    metrics._predictor.cache_clear()
     metric = choose_metrics("cvvdp", "standard_phone")[0][-1]
     flat = [Image.new("RGB", (20, 20), (level, level, level)) for level in (200, 100)]
     assert metric.value(*flat) == 9.5
     assert calls == ["standard_phone", (100, 200, "HWC")]
-    perceptual._predictor.cache_clear()
+    metrics._predictor.cache_clear()

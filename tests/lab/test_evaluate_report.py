@@ -22,8 +22,8 @@ from tadan_lab.measure import Curve, TadanCodec, available_rivals, load_curve, p
 from tadan_lab.measure.bdrate import compare
 from tadan_lab.measure.curve import curve_file, curve_points
 from tadan_lab.measure.gallery import TARGET_BPP, build_gallery, choose_pictures, middle_quality
-from tadan_lab.measure.html import html_report
 from tadan_lab.measure.plots import rd_plot, rd_svg
+from tadan_lab.measure.report import html_report
 
 JPEG = available_rivals(threads=1)["jpeg"]
 VOID = {"meta", "img", "br"}

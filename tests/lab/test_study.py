@@ -16,10 +16,10 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.models import read_model
-from tadan.nn.gaussian import gaussian_bits
+from tadan.nn.entropy_model import gaussian_bits
 from tadan.schedule import PatternSchedule, get_schedule
 from tadan.schedule.optimize import relative_subset
-from tadan.train.mixture import draw_schedule
+from tadan.train.objective import draw_schedule
 from tadan.train.restore import restore
 from tadan_lab.study import plan
 from tadan_lab.study.costs import NetworkCosts

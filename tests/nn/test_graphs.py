@@ -11,11 +11,11 @@ import torch
 from safetensors.numpy import load
 
 from model_examples import CONFIG, batch, exported, exported_bytes, float_model, random_model, rounded_as_stored
-from tadan.cli.settings import parse_settings
+from tadan.cli.train import parse_settings
 from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, load_model, read_model, save_model
-from tadan.models.error_metric import AXES
 from tadan.models.model import content_id
+from tadan.models.search_rule import AXES
 from tadan.nn import transforms
 from tadan.nn.layers import gains_of
 from tadan.nn.onnx_graph import from_eight_bits, share_weights, to_eight_bits

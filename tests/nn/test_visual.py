@@ -13,8 +13,8 @@ from PIL import Image
 from tadan.errors import InvalidInput
 from tadan.nn import visual
 from tadan.nn.visual import price_of_a_point, score, unseen
-from tadan.train import linear_start
-from tadan_lab.measure.perceptual import ssimulacra2
+from tadan.train import start as beginning
+from tadan_lab.measure.metrics import ssimulacra2
 from training_examples import CONFIG, RECIPE, trainer, write_pictures
 
 
@@ -88,7 +88,7 @@ def test_descent_on_the_loss_raises_the_metric():
 
 
 def test_a_recipe_for_the_eye_trains_on_what_is_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr(linear_start, "SAMPLES", 5 * 64**2)
+    monkeypatch.setattr(beginning, "SAMPLES", 5 * 64**2)
     folder = write_pictures(tmp_path / "pictures")
     facts, weights = {}, {}
     for eye in (0.0, 0.7):

@@ -14,7 +14,7 @@ from schedule_examples import patterns
 from tadan.cli.schedule import app, coloured
 from tadan.errors import InvalidInput, LimitExceeded, TadanError
 from tadan.schedule import ALIASES, get_schedule, parse_schedule, schedule_names
-from tadan.schedule.draw import dark, stage_colour
+from tadan.schedule.text import dark, stage_colour
 
 runner = CliRunner()
 

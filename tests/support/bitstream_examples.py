@@ -3,7 +3,7 @@
 from zlib import crc32
 
 from tadan.bitstream import MAGIC, Header, ScheduleField, Stream, Tile, write_stream
-from tadan.bitstream.varint import encode_varint
+from tadan.bitstream.fields import encode_varint
 
 MODEL_ID = bytes.fromhex("0123456789abcdeffedcba9876543210")
 # Section 7 of SPEC.md, in the same order as its dumps. Never edit either: files in the world depend on them.

@@ -15,8 +15,8 @@ from tadan.nn.klt import start
 from tadan.nn.layers import gains_of
 from tadan.nn.model import TadanModel
 from tadan.nn.onnx_graph import from_eight_bits, to_eight_bits
+from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits, export_tensors
-from tadan.train.export_entropy import calibrate
 
 CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),

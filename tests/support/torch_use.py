@@ -37,10 +37,22 @@ def _file_of(name):
 
 
 @cache
-def needs_torch(path, inside=True):
-    """Whether a Python file imports torch; in modules that it imports only what runs on import counts."""
+def _imports(path, inside):
+    """Whether a file imports torch itself, and the files of ours that it imports."""
     names = set(_names(path, inside))
-    if any(name.split(".")[0] == "torch" for name in names):
-        return True
-    files = {_file_of(name) for name in names} - {None, path}
-    return any(needs_torch(file, False) for file in files)
+    return any(name.split(".")[0] == "torch" for name in names), {_file_of(name) for name in names} - {None, path}
+
+
+def needs_torch(path):
+    """Whether a Python file imports torch; in modules that it imports only what runs on import counts."""
+    waiting, seen = [path], set()
+    while waiting:
+        file = waiting.pop()
+        if file in seen:
+            continue
+        seen.add(file)
+        torch, files = _imports(file, inside=file == path)
+        if torch:
+            return True
+        waiting.extend(files)
+    return False

@@ -8,7 +8,7 @@ from PIL import Image
 
 from photo_examples import CORNERS, photo
 from tadan.models import ModelConfig
-from tadan.train import linear_start
+from tadan.train import start as beginning
 from tadan.train.loop import Trainer
 from tadan.train.recipe import Recipe
 
@@ -43,7 +43,7 @@ def one_rank(rank, port, run, data, recipe, poisoned):
     """Join rank 0 as another process and train to the end; a gradient of NaN at the steps in ``poisoned``."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE="2")
     torch.rand_like = without_noise
-    linear_start.SAMPLES = 5 * 64**2
+    beginning.SAMPLES = 5 * 64**2
     one = trainer(run, data, recipe)
     poison(one, poisoned)
     one.run()

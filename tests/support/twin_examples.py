@@ -11,8 +11,9 @@ from tadan.exact.network import EntropyTwin, TwinSizes
 from tadan.models import Model, ModelConfig
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
+from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits
-from tadan.train.export_entropy import calibrate, entropy_tensors
+from tadan.train.twin import entropy_tensors
 
 CONFIG = ModelConfig(
     group_sizes=(2, 2, 4, 8),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from model_examples import exported_bytes
 from tadan.cli.main import app
-from tadan.cli.settings import parse_settings
+from tadan.cli.train import parse_settings
 from tadan.errors import InvalidInput
 from tadan.models import ModelConfig
 from tadan.train import finetune

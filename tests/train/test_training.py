@@ -14,7 +14,8 @@ from model_examples import exported_bytes
 from photo_examples import photo
 from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.models import ModelConfig, read_model
-from tadan.train import health, linear_start, loop
+from tadan.train import loop, stopping
+from tadan.train import start as beginning
 from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
 from tadan.train.loop import Trainer
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    monkeypatch.setattr(linear_start, "SAMPLES", 5 * 64**2)
+    monkeypatch.setattr(beginning, "SAMPLES", 5 * 64**2)
 
 
 @pytest.fixture(autouse=True)
@@ -169,8 +170,8 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(folder, tmp_pa
 
 
 def test_a_run_goes_back_with_a_lower_rate_and_gives_up_in_the_end(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(health, "PATIENCE", 3)
-    monkeypatch.setattr(health, "DOUBT", 1)
+    monkeypatch.setattr(stopping, "PATIENCE", 3)
+    monkeypatch.setattr(stopping, "DOUBT", 1)
     one = trainer(tmp_path, folder, replace(RECIPE, steps=12, save_every=2))
     poison(one, range(3, 6))
     recover, seen = one._recover, []

@@ -9,7 +9,7 @@ from photo_examples import photo
 from tadan.errors import InvalidInput
 from tadan.train import data
 from tadan.train.data import HELD_OUT, crops, draw_crops, held_out_count, load, load_pictures
-from tadan.train.mixture import MIXTURE, draw_schedule
+from tadan.train.objective import MIXTURE, draw_schedule
 from training_examples import write_pictures
 
 CPU = torch.device("cpu")

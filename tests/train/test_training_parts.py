@@ -15,19 +15,18 @@ from tadan.errors import InvalidInput
 from tadan.nn.klt import start
 from tadan.nn.model import TadanModel
 from tadan.schedule import PatternSchedule, get_schedule
-from tadan.train import linear_start
-from tadan.train.augment import draw_factor, draw_gains, expose, shrink
+from tadan.train import start as beginning
 from tadan.train.bench import split_by_kind
-from tadan.train.mixture import draw_schedule
-from tadan.train.muon import BlockMuon, orthogonal_blocks
-from tadan.train.optimizers import is_edge, make_optimizers, set_learning_rate
+from tadan.train.data import draw_factor, draw_gains, expose, shrink
+from tadan.train.objective import draw_schedule
+from tadan.train.optimizers import BlockMuon, is_edge, make_optimizers, orthogonal_blocks, set_learning_rate
 from tadan.train.recipe import Recipe
 from training_examples import CONFIG, RECIPE, trainer, write_pictures
 
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch):
-    monkeypatch.setattr(linear_start, "SAMPLES", 5 * 64**2)
+    monkeypatch.setattr(beginning, "SAMPLES", 5 * 64**2)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from rich.console import Console
 from tadan.errors import Corrupt, InvalidInput
 from tadan.nn.model import TadanModel
 from tadan.train.device import choose_device, compile_transforms
+from tadan.train.log import Display, duration
 from tadan.train.optimizers import make_optimizers
-from tadan.train.progress import Display, duration
 from tadan.train.recipe import Recipe, read_settings
 from training_examples import CONFIG
 

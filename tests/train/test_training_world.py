@@ -9,9 +9,9 @@ import torch
 from torch import multiprocessing
 
 from tadan.errors import InvalidInput
-from tadan.train import linear_start
+from tadan.train import start as beginning
 from tadan.train.checkpoint import load_weights
-from tadan.train.world import World
+from tadan.train.device import World
 from training_examples import RECIPE, one_rank, trainer, without_noise, write_pictures
 
 STEPS = 4
@@ -29,7 +29,7 @@ def free_port():
 def test_two_ranks_take_the_step_of_one_with_both_batches(tmp_path, monkeypatch):
     data, run, port = write_pictures(tmp_path / "data"), tmp_path / "two", free_port()
     run.mkdir()
-    monkeypatch.setattr(linear_start, "SAMPLES", 5 * 64**2)
+    monkeypatch.setattr(beginning, "SAMPLES", 5 * 64**2)
     monkeypatch.setattr(torch, "rand_like", without_noise)
     for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"):
         monkeypatch.setenv(name, "")  # one_rank sets them for this process, too: put back at the end

@@ -4,10 +4,9 @@ docs/SPEC.md is normative. ``read_header`` needs the first bytes of a file only;
 does not decode latents: that is the business of ``tadan.codec``.
 """
 
-from tadan.bitstream.constants import CONTENTS, HEADER_PREFIX_BYTES, LATENTS, MAGIC, VERSION
 from tadan.bitstream.container import Container, Stream, Tile, read_header, read_stream, write_stream
+from tadan.bitstream.fields import CONTENTS, HEADER_PREFIX_BYTES, LATENTS, MAGIC, VERSION, Limits, PixelMode
 from tadan.bitstream.header import Header, ScheduleField
-from tadan.bitstream.limits import Limits
 from tadan.bitstream.recover import Recovered, recover
 from tadan.bitstream.sniff import is_tdn
 
@@ -20,6 +19,7 @@ __all__ = [
     "Container",
     "Header",
     "Limits",
+    "PixelMode",
     "Recovered",
     "ScheduleField",
     "Stream",

@@ -4,18 +4,19 @@ from collections.abc import Set
 from dataclasses import dataclass
 from zlib import crc32
 
-from tadan.bitstream.constants import (
+from tadan.bitstream.fields import (
     CRC_BYTES,
     MAGIC,
     MAX_HEADER_LENGTH,
     METADATA_TAGS,
     TILE_TAG,
     VERSION,
+    Limits,
+    decode_varint,
+    encode_varint,
 )
 from tadan.bitstream.header import Header, decode_fields, encode_fields
-from tadan.bitstream.limits import Limits
 from tadan.bitstream.sniff import check_magic
-from tadan.bitstream.varint import decode_varint, encode_varint
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, Truncated, UnsupportedVersion
 
 _AGAIN = "copy or download the file again"

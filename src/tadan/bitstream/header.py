@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tadan.bitstream.constants import (
-    ALPHA_MODES,
+from tadan.bitstream.fields import (
     CONTENTS,
     LATENTS,
     MAX_NAME_LENGTH,
@@ -19,8 +18,10 @@ from tadan.bitstream.constants import (
     SCHEDULE_NAMED,
     TILE_MULTIPLE,
     VERSION,
+    PixelMode,
+    decode_varint,
+    encode_varint,
 )
-from tadan.bitstream.varint import decode_varint, encode_varint
 from tadan.errors import Corrupt, InvalidInput, Truncated, UnsupportedVersion
 
 Pattern = tuple[tuple[tuple[int, ...], ...], ...]
@@ -92,7 +93,7 @@ class Header:
 
     width: int
     height: int
-    mode: str
+    mode: PixelMode
     quality: int
     model_id: bytes | None
     schedule: ScheduleField | None
@@ -109,6 +110,7 @@ class Header:
                 raise InvalidInput(f"The {what} is {side!r}; it must be an int from 1 to {MAX_SIDE} pixels.")
         if self.mode not in MODES:
             raise InvalidInput(f"The mode is {self.mode!r}; it must be one of {', '.join(MODES)}: convert the picture.")
+        object.__setattr__(self, "mode", PixelMode(self.mode))  # also where its name was given
         if not _is_int(self.quality, MIN_QUALITY, MAX_QUALITY):
             raise InvalidInput(f"The quality is {self.quality!r}; give an int from {MIN_QUALITY} to {MAX_QUALITY}.")
         if self.content not in CONTENTS:
@@ -137,7 +139,7 @@ class Header:
     @property
     def has_alpha(self) -> bool:
         """Whether tiles carry an alpha plane."""
-        return self.mode in ALPHA_MODES
+        return self.mode.has_alpha
 
     @property
     def tile_grid(self) -> tuple[int, int]:

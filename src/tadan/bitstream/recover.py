@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from zlib import crc32
 
-from tadan.bitstream.constants import CRC_BYTES, MAGIC, METADATA_TAGS, TILE_TAG, VERSION
 from tadan.bitstream.container import Tile, as_bytes, parse_tile, read_header
+from tadan.bitstream.fields import CRC_BYTES, MAGIC, METADATA_TAGS, TILE_TAG, VERSION, Limits, decode_varint
 from tadan.bitstream.header import Header
-from tadan.bitstream.limits import Limits
-from tadan.bitstream.varint import decode_varint
 from tadan.errors import Corrupt, LimitExceeded, NotOurFile, Truncated, UnsupportedVersion
 
 _REPAIR_BYTES = 256  # longer headers (large inline patterns) are not repaired

@@ -1,6 +1,6 @@
 """What are these bytes, if not a Tadan file? Only for error messages: a good guess saves the user a search."""
 
-from tadan.bitstream.constants import MAGIC
+from tadan.bitstream.fields import MAGIC
 from tadan.errors import Corrupt, NotOurFile, Truncated
 
 _ENCODE = "to compress it, run `tadan encode` on it"

@@ -14,10 +14,9 @@ import tadan
 from tadan.cli import model, schedule
 from tadan.cli.decode import decode
 from tadan.cli.encode import encode
-from tadan.cli.info import info
 from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error
 from tadan.cli.selftest import selftest
-from tadan.cli.verify import verify
+from tadan.cli.verify import info, verify
 from tadan.errors import TadanError
 
 _EXIT_INTERRUPTED = EXIT_SIGNAL + 2  # SIGINT

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tadan.cli import options
-from tadan.cli.finetune import finetune
-from tadan.cli.info import fact_lines
 from tadan.cli.report import print_error, printable
-from tadan.cli.train import export, train
+from tadan.cli.train import export, finetune, train
+from tadan.cli.verify import fact_lines
 from tadan.errors import TadanError
 
 if TYPE_CHECKING:

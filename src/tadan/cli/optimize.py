@@ -15,7 +15,7 @@ from tadan.errors import InvalidInput, UnwritableOutput
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tadan.cli.progress import Step
+    from tadan.cli.report import Step
     from tadan.tune import Candidate
 
 BUDGET = 1500  # of the 32,768 subsets of a 4x4 patch; smaller patches are measured completely
@@ -49,7 +49,7 @@ def optimize(
     """
     from rich.console import Console
 
-    from tadan.cli.progress import progress_bar
+    from tadan.cli.report import progress_bar
     from tadan.files import write_atomically
     from tadan.models import load_model
     from tadan.optional import parse_qualities

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from tadan.cli.advice import advise
-from tadan.errors import TadanError
+from tadan.errors import LimitExceeded, ModelMissing, OutputExists, TadanError
 from tadan.text import plain
 
 EXIT_WANTING = 1  # checked and found wanting
@@ -222,3 +221,43 @@ def _begin(work: Callable[[Any], Done]) -> None:
 
 def _attempt_here(item: Any) -> Attempt:
     return attempt(_work_here[-1], item)
+
+
+_OPTIONS = {"max_pixels": "--max-pixels"}
+
+
+def advise(error: TadanError) -> str:
+    """The message of an error, with the option to use as its next step."""
+    message = str(error)
+    if isinstance(error, LimitExceeded) and error.limit in _OPTIONS:
+        return f"{error.what}; give {_OPTIONS[error.limit]} {error.value} if you trust the file"
+    if isinstance(error, OutputExists):
+        return f"{message}; replace it with -f, or name another output"
+    if isinstance(error, ModelMissing):
+        return f"{message}; on the command line: --model FILE"
+    return message
+
+
+class Step(Protocol):
+    """Advances a progress bar, optionally renaming what is under way or correcting how much there is."""
+
+    def __call__(self, description: str | None = None, advance: int = 1, total: int | None = None) -> None:
+        """Advance."""
+        ...
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Step]:
+    """Show a bar with the time left on stderr (hidden when that is not a terminal) and yield its step function."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+
+        def step(description: str | None = None, advance: int = 1, total: int | None = None) -> None:
+            bar.update(task, advance=advance, description=description, total=total)
+
+        yield step

@@ -147,7 +147,7 @@ def coloured(stages: list[list[int]], count: int) -> Text:
     """Grid of stage numbers out of ``count``, on a background that grows lighter with the stage."""
     from rich.text import Text
 
-    from tadan.schedule.draw import dark, stage_colour
+    from tadan.schedule.text import dark, stage_colour
 
     digits = len(str(count - 1))
     text = Text(no_wrap=True)

@@ -1,20 +1,23 @@
-"""``tadan model train`` and ``tadan model export``: from pictures to a model file."""
+"""``tadan model train`` and ``tadan model finetune``, and the ``name=value`` settings that both take."""
 
 from __future__ import annotations
 
 import math
+import os
 import time
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.cli.report import EXIT_SIGNAL
-from tadan.cli.settings import parse_settings
-from tadan.errors import MissingPackage
+from tadan.cli.report import EXIT_SIGNAL, EXIT_WANTING, print_error
+from tadan.errors import InvalidInput, MissingPackage
 
 if TYPE_CHECKING:
     from tadan.train.start import Start
+
 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda or cuda:N.")]
 
@@ -127,3 +130,90 @@ def export(
     for line in report:
         typer.echo(line)
     typer.echo(f"{out}: {len(data_bytes):,} bytes")
+
+
+def finetune(
+    pictures: Annotated[Path, typer.Argument(help="Folder of your pictures, 256 pixels a side or more.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model file to write (.safetensors).")],
+    minutes: Annotated[float, typer.Option(help="Time to train; the export then takes about a minute.", min=0)] = 20,
+    init: Annotated[str, typer.Option(help="Model to start from: name or path.")] = "photo",
+    name: Annotated[str, typer.Option(help="Name in the metadata of the new model.")] = "mine",
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder of checkpoints and log; default: runs/finetune-NAME.")
+    ] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write the model even if it is not better.")] = False,
+) -> None:
+    """Fine-tune a model on your own pictures, compare before and after on some held out, and write the model file.
+
+    Interrupted, the same command goes on. A model that is not better on the held-out pictures is not written.
+    """
+    need_torch()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidInput(
+            "finetune runs in one process; on several GPUs run: torchrun ... -m tadan model train --init photo"
+        )
+    if not out.resolve().parent.is_dir():
+        raise InvalidInput(f"there is no folder {out.resolve().parent} for the model file; create it first")
+    from tadan.files import write_atomically
+    from tadan.train.finetune import Finetune
+    from tadan.train.recipe import Recipe
+
+    folder = run or Path("runs") / f"finetune-{name}"
+    tuning = Finetune(folder, pictures, init, parse_settings(setting or [], Recipe()), device)
+    signal = tuning.train(60 * minutes)
+    if signal is not None:
+        raise typer.Exit(EXIT_SIGNAL + signal)
+    comparison = tuning.compare()
+    for line in comparison.lines():
+        typer.echo(line)
+    if not comparison.better and not force:
+        print_error(
+            f"the tuned model is not better on held-out pictures (J {comparison.percent:+.2f} %): nothing was written; "
+            f"give it more pictures, or more --minutes in another folder than --run {folder}, or write it with --force"
+        )
+        raise typer.Exit(EXIT_WANTING)
+    data, _ = tuning.export(name)
+    write_atomically(out, data)
+    typer.echo(f"{out}: {len(data):,} bytes; use it with: tadan encode photo.jpg photo.tdn --model {out}")
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def parse_settings(text: Sequence[str], defaults: Any) -> dict[str, Any]:
+    """Values of ``name=value`` texts, each of the type that the field has in ``defaults``.
+
+    Args:
+        text: as typed; tuples are written with commas.
+        defaults: dataclass instance whose fields may be named; tuples that its ``free_lengths`` names may be of any
+            length.
+
+    Raises:
+        InvalidInput: a name is unknown or a value has another type; the message lists what would do.
+    """
+    types = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    free = getattr(defaults, "free_lengths", ())
+    values: dict[str, Any] = {}
+    for item in text:
+        name, equals, value = item.partition("=")
+        if name not in types or not equals:
+            raise InvalidInput(f"there is no setting {item!r}; write name=value with one of: {', '.join(types)}")
+        try:
+            values[name] = _convert(value.strip(), types[name], name in free)
+        except (ValueError, KeyError) as error:
+            kind = type(types[name]).__name__
+            raise InvalidInput(f"{name} takes a value like {types[name]!r} ({kind}), not {value!r}") from error
+    return values
+
+
+def _convert(value: str, default: Any, any_length: bool = False) -> Any:
+    if isinstance(default, bool):
+        return _BOOLEANS[value.lower()]
+    if isinstance(default, tuple):
+        parts = value.split(",")
+        if len(parts) != len(default) and not any_length:
+            raise ValueError(value)
+        return tuple(_convert(part, default[0]) for part in parts)
+    return type(default)(value)

@@ -16,10 +16,9 @@ from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
 from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
 from tadan.codec.parallel import MEMORY
-from tadan.codec.reader import Reader, Verification
+from tadan.codec.reader import Reader, Source, Verification, bytes_of
 from tadan.codec.reader import salvage as _salvage
 from tadan.codec.salvage import Salvaged
-from tadan.codec.sources import Source, bytes_of
 from tadan.codec.writer import Encoded, write_picture
 from tadan.files import write_atomically
 from tadan.latents.coder import CodedStep, Latents

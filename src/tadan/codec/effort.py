@@ -29,8 +29,7 @@ from tadan.codec.transforms import Transforms
 from tadan.latents.coder import SYMBOL_LIMIT, UNIT, LatentCoder, Trial
 from tadan.models import Model
 from tadan.models.config import quality_lambda
-from tadan.models.error_metric import error_weights
-from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
+from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE, error_weights
 
 BACKTRACK = 0.5  # of the step after a trial that is not better
 
@@ -46,7 +45,7 @@ class Scene:
         around: float32 (h, w, latent), y of g_a there; None if there is no margin. It stands for what the decoder will
             have of the neighbours.
         window: where the tile is in ``around``.
-        tune: whose error is lowered (:mod:`tadan.models.error_metric`).
+        tune: whose error is lowered (:mod:`tadan.models.search_rule`).
     """
 
     rgb: NDArray[np.uint8]
@@ -56,7 +55,7 @@ class Scene:
 
     @cached_property
     def weights(self) -> Floats:
-        """Of the error in the cells of ``rgb``, as :func:`~tadan.models.error_metric.error_weights` gives them."""
+        """Of the error in the cells of ``rgb``, as :func:`~tadan.models.search_rule.error_weights` gives them."""
         return error_weights(self.rgb, self.tune)
 
     def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:

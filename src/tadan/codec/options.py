@@ -11,7 +11,7 @@ from functools import cached_property
 from numbers import Integral
 from typing import TYPE_CHECKING, TypedDict
 
-from tadan.bitstream.constants import MAX_QUALITY, MIN_QUALITY, TILE_MULTIPLE
+from tadan.bitstream.fields import MAX_QUALITY, MIN_QUALITY, TILE_MULTIPLE
 from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class EncodeOptions:
             if not isinstance(getattr(self, name), bool):
                 raise InvalidInput(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.tune is not None:
-            from tadan.models.error_metric import check_tune
+            from tadan.models.search_rule import check_tune
 
             check_tune(self.tune)
         _ = self.order

@@ -13,7 +13,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from tadan.bitstream import HEADER_PREFIX_BYTES, Container, Limits, read_header, read_stream
-from tadan.bitstream.constants import MAX_SIDE
+from tadan.bitstream.fields import MAX_SIDE
 from tadan.codec.options import EncodeOptions
 from tadan.errors import InvalidInput, TadanError, Truncated
 

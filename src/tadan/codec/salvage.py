@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Recovered, Tile
-from tadan.codec.canvas import Canvas
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.stored import stored_pixels
-from tadan.codec.tiling import Box
+from tadan.codec.tiling import Box, Canvas
 from tadan.errors import Corrupt, LimitExceeded
 
 State = Literal["intact", "partial", "lost"]

@@ -91,7 +91,7 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
 
 def stored_pixels(header: Header, tile: Tile, width: int, height: int) -> Pixels:
     """As :func:`read_tile`, of the form and the mode that the header names."""
-    return read_tile(header.content, tile, header.mode.startswith("L"), width, height)
+    return read_tile(header.content, tile, header.mode.is_grey, width, height)
 
 
 def _rgb(pixels: Pixels) -> Pixels:

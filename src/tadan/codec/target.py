@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.bitstream.constants import MAX_QUALITY, MIN_QUALITY
+from tadan.bitstream.fields import MAX_QUALITY, MIN_QUALITY
 from tadan.codec.options import EncodeOptions
 from tadan.errors import InvalidInput, TargetMissed
 from tadan.pictures.reading import Picture, Planes, read_picture

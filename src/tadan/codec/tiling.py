@@ -1,4 +1,4 @@
-"""Geometry of tiles: how large, in which order, and what a tile needs of its surroundings.
+"""Geometry of tiles: how large, in which order, what a tile needs of its surroundings, and where its pixels go.
 
 Tiles are independent where bits are concerned; only the transforms look across their borders. g_s is applied to the
 latents of the whole picture, tile by tile with a margin of the neighbours' latents, so that no seams can show; g_a and
@@ -7,14 +7,19 @@ the search of the encoder see the same margin of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from tadan.bitstream import Header
-from tadan.bitstream.constants import TILE_MULTIPLE
+from tadan.bitstream.fields import TILE_MULTIPLE
 from tadan.errors import InvalidInput
 from tadan.latents.coder import Y_STRIDE
+from tadan.pictures.reading import Planes, to_image, unpack_alpha
 
 WHOLE = 0  # tile size of a picture that is one tile
 TILE_SIDE = 960  # smaller ones cost bits at their borders, larger ones memory (docs/tiles.md)
@@ -125,3 +130,45 @@ def tile_size(wanted: int | None, width: int, height: int) -> int:
         side = max(-(-length // -(-length // most)) for length in (width, height))
         return -(-side // TILE_MULTIPLE) * TILE_MULTIPLE
     return WHOLE if wanted >= max(width, height) else wanted
+
+
+LOST = 128  # every sample of what nothing is known of
+
+
+class Canvas:
+    """Pixels of the part ``region`` of a picture; different tiles may be put from different threads."""
+
+    def __init__(self, header: Header, region: Box) -> None:
+        self.region = region
+        self._mode = header.mode
+        _, _, width, height = region
+        self._rgb = np.full((height, width, 3), LOST, np.uint8)
+        self._alpha = np.full((height, width), 255, np.uint8) if header.has_alpha else None
+
+    def put(self, box: Box, rgb: NDArray[np.uint8]) -> None:
+        """Set a box of the picture, uint8 (height, width, 3); what lies outside the region is dropped."""
+        self._put(self._rgb, box, rgb)
+
+    def put_alpha(self, box: Box, alpha: bytes | None) -> None:
+        """Set a box from its PNG stream, if the picture has alpha.
+
+        Raises:
+            Corrupt: it is no grey PNG of the size of the box.
+        """
+        if self._alpha is not None and alpha is not None:
+            self._put(self._alpha, box, unpack_alpha(alpha, box[2], box[3]))
+
+    def image(self, metadata: Mapping[str, bytes]) -> Image.Image:
+        """All of it."""
+        return to_image(Planes(self._rgb, self._mode, self._alpha, metadata))
+
+    def _put(self, target: NDArray[np.uint8], box: Box, values: NDArray[np.uint8]) -> None:
+        common = overlap(box, self.region)
+        if common is None:
+            return
+        x, y, width, height = common
+        top, left = y - self.region[1], x - self.region[0]
+        from_top, from_left = y - box[1], x - box[0]
+        target[top : top + height, left : left + width] = values[
+            from_top : from_top + height, from_left : from_left + width
+        ]

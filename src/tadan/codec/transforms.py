@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.models import Model
-from tadan.models.error_metric import CELL, plain_weights
+from tadan.models.search_rule import CELL, plain_weights
 
 STRIP_PIXELS = 2**22  # of one run of the gradient, which keeps about 0.25 kB a pixel
 
@@ -87,7 +87,7 @@ class Transforms:
             y_hat: int32 (h, w, latent), Q6.
             quality: 1..100.
             rgb: uint8 (H, W, 3), the picture to reach; continued as for :meth:`latents_of`.
-            weights: of the cells of ``rgb`` (:func:`~tadan.models.error_metric.error_weights`), None for plain squares.
+            weights: of the cells of ``rgb`` (:func:`~tadan.models.search_rule.error_weights`), None for plain squares.
 
         Returns:
             sum over all samples of the squared difference times its weight, in squared levels; its derivative by y_hat

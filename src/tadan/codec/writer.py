@@ -8,20 +8,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.bitstream import LATENTS, Header, Limits, Stream, write_stream
-from tadan.codec.canvas import Canvas
+from tadan.bitstream import LATENTS, Header, Limits, Stream, Tile, write_stream
+from tadan.bitstream.fields import TILE_MULTIPLE
 from tadan.codec.decoder import TileDecoder
-from tadan.codec.encoder import Coded, TileEncoder
+from tadan.codec.effort import Scene, refine
 from tadan.codec.engine import ENCODE_BYTES, SEARCH_BYTES, Engine
 from tadan.codec.fallback import better_form, smallest_lossless
 from tadan.codec.options import EncodeOptions
+from tadan.codec.parallel import Workers
 from tadan.codec.reader import pixels
 from tadan.codec.stored import Pixels, tile_of
-from tadan.codec.tiling import tile_size
+from tadan.codec.tiling import Box, Canvas, on_latents, tile_size, window
+from tadan.codec.transforms import Transforms
 from tadan.errors import LimitExceeded
-from tadan.latents.coder import LatentCoder
+from tadan.latents.coder import Y_STRIDE, LatentCoder, Latents
 from tadan.latents.schedule_field import schedule_field
-from tadan.models import Model
+from tadan.models import Model, ModelConfig
 from tadan.models.config import quality_lambda
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture
 
@@ -108,7 +110,7 @@ def _better_stored(
 def _decoded(engine: Engine, model: Model, header: Header, coded: Sequence[Coded]) -> NDArray[np.uint8]:
     """What the coded tiles will be shown as, without alpha."""
     region = 0, 0, header.width, header.height
-    canvas = Canvas(replace(header, mode=header.mode.removesuffix("A")), region)
+    canvas = Canvas(replace(header, mode=header.mode.opaque), region)
     decoder, boxes = TileDecoder(header, model), list(header.tile_boxes())
 
     def latents(number: int) -> NDArray[np.int32]:
@@ -131,4 +133,74 @@ def _stored(planes: Planes, quality: int, form: str, payload: bytes) -> Encoded:
 
 def _pixels(planes: Planes) -> Pixels:
     """Samples as other formats take them: (H, W) of grey pictures."""
-    return planes.rgb[:, :, 0] if planes.mode.startswith("L") else planes.rgb
+    return planes.rgb[:, :, 0] if planes.mode.is_grey else planes.rgb
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A tile as it is written, what the decoder will have of it, and the ideal code length of its latents."""
+
+    tile: Tile
+    latents: Latents | None
+    bits: float
+
+
+@dataclass(frozen=True)
+class TileEncoder:
+    """Encodes the tiles of one picture.
+
+    Attributes:
+        coder: of its quality and schedule.
+        transforms: of the coder's model.
+        steps: of the search for latents that cost less; 0: none.
+        tune: error that the search lowers.
+    """
+
+    coder: LatentCoder
+    transforms: Transforms
+    steps: int
+    tune: str
+
+    def encode_all(self, planes: Planes, boxes: Sequence[Box], workers: Workers) -> list[Coded]:
+        """Encode every tile. Latents are kept of a single one only, as a large picture has a lot of them."""
+
+        def one(box: Box) -> Coded:
+            coded = self.encode(planes, box)
+            return coded if len(boxes) == 1 else replace(coded, latents=None)
+
+        return workers.map(one, boxes)
+
+    def encode(self, planes: Planes, box: Box) -> Coded:
+        """Encode the tile of ``planes`` that ``box`` covers."""
+        config, quality = self.coder.model.config, self.coder.quality
+        height, width = planes.rgb.shape[:2]
+        seen = window(box, analysis_margin(config), width, height)
+        analysed = self.transforms.latents_of(planes.rgb[seen.rows_cols], quality)
+        own = on_latents(seen.inner)
+        rows, cols = analysed.shape[:2]
+        near = window(own, config.reach, cols, rows)
+        y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
+        z = self.transforms.hyper_of(y)
+        scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near, self.tune)
+        trial = refine(self.coder, self.transforms, scene, (y, z), self.steps)
+        payload, latents, bits = self.coder.write(trial, z)
+        alpha = None
+        if planes.alpha is not None:
+            left, top, w, h = box
+            alpha = pack_alpha(planes.alpha[top : top + h, left : left + w])
+        return Coded(Tile(latents.checksum(), payload, alpha), latents, bits)
+
+
+def analysis_margin(config: ModelConfig) -> int:
+    """Pixels around a tile that g_a sees, a multiple of 64: its latents then are those of the whole picture.
+
+    The search also looks at the latents around them that g_s mixes; those may lack some of their own surroundings.
+    """
+    needed = max(config.analysis_reach, config.stride * config.reach)
+    return -(-needed // TILE_MULTIPLE) * TILE_MULTIPLE
+
+
+def _pixels_under(rgb: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+    """The part of a picture that a box of latents covers, as far as the picture goes."""
+    x, y, w, h = (Y_STRIDE * value for value in box)
+    return rgb[y : y + h, x : x + w]

@@ -35,10 +35,21 @@ from tadan.exact.constants import (
     Y_LIMIT,
     Z_LIMIT,
 )
-from tadan.exact.kernels import ContextKernels, WindowKernel
-from tadan.exact.linear import MAX_SHIFT, ExactLayer, ExactProduct, Floats, MatMul, Proof, requantise
+from tadan.exact.linear import (
+    MAX_SHIFT,
+    ContextKernels,
+    ExactLayer,
+    ExactProduct,
+    Floats,
+    MatMul,
+    Proof,
+    WindowKernel,
+    conv3,
+    depth_to_space,
+    pointwise,
+    requantise,
+)
 from tadan.exact.sizes import TwinSizes
-from tadan.exact.spatial import conv3, depth_to_space, pointwise
 from tadan.exact.steps import Predicted, Step, group_steps
 from tadan.schedule import Schedule
 

@@ -24,6 +24,7 @@ class ModelConfig:
     design: ClassVar[str] = "renderer"  # named in every file, as later versions may know others
     stride: ClassVar[int] = 16  # pixels a side of a position of y
     context: ClassVar[str] = "mixed-kernels"  # how y is predicted from y (docs/SPEC.md, section 9)
+    h_a_width: ClassVar[int] = 192  # the hyper analysis, which runs in the encoder alone
     free_lengths: ClassVar[tuple[str, ...]] = ("group_sizes", "embed_sizes")  # as many sizes as the model has groups
 
     group_sizes: tuple[int, ...] = (4, 4, 8, 16, 32, 48, 80, 128)  # channel groups of y, coded lowest first

@@ -14,12 +14,12 @@ the group that a position decodes last would tell later groups is not computed.
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import InvalidInput
+from tadan.models.config import ModelConfig
 from tadan.schedule.schedule import PatternSchedule, Schedule
 
 EXAMPLE_WIDTH, EXAMPLE_HEIGHT = 768, 512  # pixels of the picture whose stages and steps are shown to people
@@ -28,46 +28,6 @@ PIXELS_AT_16, PIXELS_AT_32, PIXELS_AT_64 = 16**2, 32**2, 64**2
 POINTS = 16  # grid points of the renderer per position of y
 PATCH_INPUTS = 3 * PIXELS_AT_16  # values of 16x16 RGB pixels
 CELL_OUTPUTS = PATCH_INPUTS // POINTS  # of 4x4 RGB pixels
-H_A_WIDTH = 192  # of tadan.nn.entropy_model.HyperAnalysis
-
-
-class Sizes(Protocol):
-    """Sizes in channels; :class:`tadan.models.config.ModelConfig` is one, and documents them."""
-
-    @property
-    def group_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def embed_sizes(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def analysis_width(self) -> int: ...  # noqa: D102
-    @property
-    def analysis_blocks(self) -> int: ...  # noqa: D102
-    @property
-    def analysis_expansion(self) -> int: ...  # noqa: D102
-    @property
-    def body_width(self) -> int: ...  # noqa: D102
-    @property
-    def body_blocks(self) -> int: ...  # noqa: D102
-    @property
-    def body_expansion(self) -> int: ...  # noqa: D102
-    @property
-    def kernel(self) -> int: ...  # noqa: D102
-    @property
-    def grid(self) -> int: ...  # noqa: D102
-    @property
-    def grid_hidden(self) -> int: ...  # noqa: D102
-    @property
-    def grid_blocks(self) -> int: ...  # noqa: D102
-    @property
-    def z_channels(self) -> int: ...  # noqa: D102
-    @property
-    def hyper_widths(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def radius(self) -> int: ...  # noqa: D102
-    @property
-    def hidden(self) -> int: ...  # noqa: D102
-    @property
-    def late(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -136,7 +96,7 @@ def mean_visible(schedule: Schedule, radius: int) -> float:
     return float(np.mean(seen)) / schedule.groups
 
 
-def sequential_steps(schedule: Schedule, sizes: Sizes, height: int, width: int) -> int:
+def sequential_steps(schedule: Schedule, sizes: ModelConfig, height: int, width: int) -> int:
     """Steps of a ``height`` x ``width`` latent plane that wait for each other: one per stage and model group in it.
 
     Raises:
@@ -148,7 +108,7 @@ def sequential_steps(schedule: Schedule, sizes: Sizes, height: int, width: int) 
     return own * sum(len(np.unique(group)) for group in stages)
 
 
-def stage_costs(schedule: Schedule, sizes: Sizes) -> tuple[StageCost, ...]:
+def stage_costs(schedule: Schedule, sizes: ModelConfig) -> tuple[StageCost, ...]:
     """Every stage of a schedule in decoding order; a scan, whose stages are alike, gives a single entry.
 
     A stage pays for context, hidden layer, late network and outlet of its latents. Averages count channels, so that
@@ -178,7 +138,7 @@ def stage_costs(schedule: Schedule, sizes: Sizes) -> tuple[StageCost, ...]:
     return tuple(costs)
 
 
-def naive_context_macs_per_pixel(schedule: Schedule, sizes: Sizes, height: int, width: int) -> float:
+def naive_context_macs_per_pixel(schedule: Schedule, sizes: ModelConfig, height: int, width: int) -> float:
     """What context and parameters cost if every stage recomputes the full plane, as the paper's public code does.
 
     ``stages * (schedule.groups * ((2 radius + 1)² * embedded values * hidden + hidden²) + late * (2 latent + groups *
@@ -189,9 +149,9 @@ def naive_context_macs_per_pixel(schedule: Schedule, sizes: Sizes, height: int, 
         InvalidInput: the schedule's groups do not divide the model's, or a dimension is below 1.
     """
     _own(schedule, sizes)
-    latent, window = sum(sizes.group_sizes), (2 * sizes.radius + 1) ** 2 * sum(sizes.embed_sizes)
+    latent, window = sizes.latent, (2 * sizes.radius + 1) ** 2 * sum(sizes.embed_sizes)
     stage = schedule.groups * (window + sizes.hidden) * sizes.hidden + 2 * sizes.hidden * latent
-    stage += sizes.late * (2 * latent + len(sizes.group_sizes) * sizes.hidden)
+    stage += sizes.late * (2 * latent + sizes.groups * sizes.hidden)
     return schedule.stage_count(height, width) * stage / PIXELS_AT_16
 
 
@@ -210,7 +170,7 @@ def block_macs_per_position(width: int, expansion: int, kernel: int) -> int:
     return depthwise_macs_per_position(width, kernel) + 2 * conv_macs_per_position(width, expansion * width)
 
 
-def window_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
+def window_macs_per_pixel(schedule: Schedule, sizes: ModelConfig) -> float:
     """Window products: ``hidden / 256`` times the embedded values that each schedule group sees, averaged over phases.
 
     Raises:
@@ -222,17 +182,17 @@ def window_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
     return float(seen.mean(axis=(1, 2)).sum()) * sizes.hidden / PIXELS_AT_16
 
 
-def late_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
+def late_macs_per_pixel(schedule: Schedule, sizes: ModelConfig) -> float:
     """``late * (2 * (latent - last group) + groups * hidden) / 256``; which group is last depends on the position.
 
     Raises:
         InvalidInput: the schedule's groups do not divide the model's.
     """
-    told = sum(sizes.group_sizes) - float(_last_sizes(schedule, sizes).mean())
-    return sizes.late * (2 * told + len(sizes.group_sizes) * sizes.hidden) / PIXELS_AT_16
+    told = sizes.latent - float(_last_sizes(schedule, sizes).mean())
+    return sizes.late * (2 * told + sizes.groups * sizes.hidden) / PIXELS_AT_16
 
 
-def _last_sizes(schedule: Schedule, sizes: Sizes) -> NDArray[np.int64]:
+def _last_sizes(schedule: Schedule, sizes: ModelConfig) -> NDArray[np.int64]:
     """Channels of the model group that a position decodes last, over one period."""
     own = _own(schedule, sizes)
     stages = schedule.stage_map(*schedule.period)
@@ -240,18 +200,18 @@ def _last_sizes(schedule: Schedule, sizes: Sizes) -> NDArray[np.int64]:
     return np.array(sizes.group_sizes)[(last + 1) * own - 1]
 
 
-def parameter_macs_per_pixel(schedule: Schedule, sizes: Sizes) -> float:
+def parameter_macs_per_pixel(schedule: Schedule, sizes: ModelConfig) -> float:
     """Hidden layer per schedule group, and the outlet: ``(schedule.groups * hidden² + 2 * hidden * latent) / 256``."""
-    return (schedule.groups * sizes.hidden**2 + 2 * sizes.hidden * sum(sizes.group_sizes)) / PIXELS_AT_16
+    return (schedule.groups * sizes.hidden**2 + 2 * sizes.hidden * sizes.latent) / PIXELS_AT_16
 
 
-def embedding_macs_per_pixel(sizes: Sizes) -> float:
+def embedding_macs_per_pixel(sizes: ModelConfig) -> float:
     """Values and log magnitudes of each group on its own: ``2 * sum(size * embed) / 256``."""
     pairs = zip(sizes.group_sizes, sizes.embed_sizes, strict=True)
     return 2 * sum(size * embed for size, embed in pairs) / PIXELS_AT_16
 
 
-def h_s_macs_per_pixel(sizes: Sizes) -> float:
+def h_s_macs_per_pixel(sizes: ModelConfig) -> float:
     """``(9 z w1 + 4 w1 w2) / 4096 + (9 w2 w2 + 4 w2 w3) / 1024 + w3 hidden / 256``, (w1, w2, w3) = hyper_widths."""
     first, second, third = sizes.hyper_widths
     at_64 = conv_macs_per_position(sizes.z_channels, first, 3) + conv_macs_per_position(first, 4 * second)
@@ -259,35 +219,35 @@ def h_s_macs_per_pixel(sizes: Sizes) -> float:
     return at_64 / PIXELS_AT_64 + at_32 / PIXELS_AT_32 + third * sizes.hidden / PIXELS_AT_16
 
 
-def h_a_macs_per_pixel(sizes: Sizes) -> float:
-    """Hyper analysis, w = 192: ``(latent w + 9 w) / 256 + (4 w w + 9 w) / 1024 + 4 w z / 4096``."""
-    spatial = depthwise_macs_per_position(H_A_WIDTH)
-    at_16 = sum(sizes.group_sizes) * H_A_WIDTH + spatial
-    at_32 = 4 * H_A_WIDTH**2 + spatial
-    return at_16 / PIXELS_AT_16 + at_32 / PIXELS_AT_32 + 4 * H_A_WIDTH * sizes.z_channels / PIXELS_AT_64
+def h_a_macs_per_pixel(sizes: ModelConfig) -> float:
+    """Hyper analysis, w = h_a_width: ``(latent w + 9 w) / 256 + (4 w w + 9 w) / 1024 + 4 w z / 4096``."""
+    spatial = depthwise_macs_per_position(sizes.h_a_width)
+    at_16 = sizes.latent * sizes.h_a_width + spatial
+    at_32 = 4 * sizes.h_a_width**2 + spatial
+    return at_16 / PIXELS_AT_16 + at_32 / PIXELS_AT_32 + 4 * sizes.h_a_width * sizes.z_channels / PIXELS_AT_64
 
 
-def g_a_macs_per_pixel(sizes: Sizes) -> float:
+def g_a_macs_per_pixel(sizes: ModelConfig) -> float:
     """``(768 width + blocks * (kernel² width + 2 expansion width²) + width * latent) / 256``."""
     width = sizes.analysis_width
     blocks = sizes.analysis_blocks * block_macs_per_position(width, sizes.analysis_expansion, sizes.kernel)
-    return (PATCH_INPUTS * width + blocks + width * sum(sizes.group_sizes)) / PIXELS_AT_16
+    return (PATCH_INPUTS * width + blocks + width * sizes.latent) / PIXELS_AT_16
 
 
-def g_s_macs_per_pixel(sizes: Sizes) -> float:
+def g_s_macs_per_pixel(sizes: ModelConfig) -> float:
     """Body at 1/16, renderer at 1/4.
 
     A grid block costs ``2 grid grid_hidden`` per grid point, its modulation ``2 body_width grid_hidden`` per position.
     """
     width, grid, hidden = sizes.body_width, sizes.grid, sizes.grid_hidden
-    body = sum(sizes.group_sizes) * width
+    body = sizes.latent * width
     body += sizes.body_blocks * block_macs_per_position(width, sizes.body_expansion, sizes.kernel)
     body += width * POINTS * grid + sizes.grid_blocks * 2 * width * hidden
     point = sizes.grid_blocks * 2 * grid * hidden + grid * CELL_OUTPUTS
     return (body + POINTS * point) / PIXELS_AT_16
 
 
-def decoder_cost(schedule: Schedule, sizes: Sizes) -> DecoderCost:
+def decoder_cost(schedule: Schedule, sizes: ModelConfig) -> DecoderCost:
     """All arithmetic of decoding a picture under a schedule.
 
     Raises:
@@ -303,7 +263,7 @@ def decoder_cost(schedule: Schedule, sizes: Sizes) -> DecoderCost:
     )
 
 
-def encoder_cost(schedule: Schedule, sizes: Sizes) -> EncoderCost:
+def encoder_cost(schedule: Schedule, sizes: ModelConfig) -> EncoderCost:
     """All arithmetic of encoding a picture under a schedule, one pass of the entropy model.
 
     Raises:
@@ -321,11 +281,11 @@ def encoder_cost(schedule: Schedule, sizes: Sizes) -> EncoderCost:
     )
 
 
-def _own(schedule: Schedule, sizes: Sizes) -> int:
+def _own(schedule: Schedule, sizes: ModelConfig) -> int:
     """Model groups that a schedule group stands for."""
-    if len(sizes.group_sizes) % schedule.groups:
+    if sizes.groups % schedule.groups:
         raise InvalidInput(
-            f"a model with {len(sizes.group_sizes)} channel groups cannot run a schedule with {schedule.groups}; "
+            f"a model with {sizes.groups} channel groups cannot run a schedule with {schedule.groups}; "
             "choose a schedule whose groups divide the model's"
         )
-    return len(sizes.group_sizes) // schedule.groups
+    return sizes.groups // schedule.groups

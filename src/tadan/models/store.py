@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tadan.errors import ModelMissing, TadanError
-from tadan.folders import user_folder
+from tadan.files import user_folder
 from tadan.models.model import Model, read_model, stated_id
 
 BUNDLED = Path(__file__).parent / "data"

@@ -14,19 +14,22 @@ depend on the group is computed once per position and stage; reviews of frozen l
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
+from tadan.entropy.constants import SCALE_MAX, SCALE_MIN
 from tadan.errors import InvalidInput
 from tadan.models.config import ModelConfig
 from tadan.nn.context import AnyScheduleContext, with_magnitudes
-from tadan.nn.gaussian import Parameters, bound_log_scale
 from tadan.nn.layers import ByQuality, Conv, depth_to_space, space_to_depth
 from tadan.nn.onnx_graph import Graph
 from tadan.schedule import Schedule
@@ -51,11 +54,12 @@ class HyperAnalysis(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.first = nn.Linear(config.latent, 192)
-        self.first_spatial = Conv(192, 192, 3, groups=192)
-        self.second = nn.Linear(4 * 192, 192)
-        self.second_spatial = Conv(192, 192, 3, groups=192)
-        self.third = nn.Linear(4 * 192, config.z_channels)
+        width = config.h_a_width
+        self.first = nn.Linear(config.latent, width)
+        self.first_spatial = Conv(width, width, 3, groups=width)
+        self.second = nn.Linear(4 * width, width)
+        self.second_spatial = Conv(width, width, 3, groups=width)
+        self.third = nn.Linear(4 * width, config.z_channels)
 
     def forward(self, y: Tensor) -> Tensor:
         """(B, 4 h, 4 w, latent) -> (B, h, w, z_channels)."""
@@ -147,6 +151,15 @@ class EntropyModel(nn.Module):
         self.context.spread.fill_(1.0)
         return spread
 
+    @torch.no_grad()
+    def folded(self) -> EntropyModel:
+        """A copy that reads plain latents, the spread of training moved into its weights."""
+        entropy = copy.deepcopy(self)
+        entropy.fold_spread()
+        if self.config.groups == 1:  # nobody reads them, and so no activation gives them a format
+            entropy.late_weights.zero_()
+        return entropy
+
     def late_activations(self, y_seen: Tensor, schedule: Schedule) -> Tensor:
         """Sums over the groups before each group at its position, after ReLU: (groups, B, h, w, late)."""
         config, (_, h, w, _) = self.config, y_seen.shape
@@ -215,3 +228,44 @@ class EntropyModel(nn.Module):
         bias = (self.outlet.bias + self.outlet_bias(quality)).chunk(2, -1)
         mean = torch.cat(means, -1).float() * self.context.spread + bias[0]
         return Parameters(mean, bound_log_scale(torch.cat(log_scales, -1).float() + bias[1]))
+
+
+class Parameters(NamedTuple):
+    """Predicted distribution of latents: both (..., latent); scale is the standard deviation in quantisation steps."""
+
+    mean: Tensor
+    log_scale: Tensor
+
+
+class _Bounded(torch.autograd.Function):
+    """Clip whose gradient lets values outside come back in (as LowerBound of tensorflow/compression)."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        ctx.bounds = low, high  # type: ignore[attr-defined]
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        low, high = ctx.bounds  # type: ignore[attr-defined]
+        keep = ((x >= low) | (grad < 0)) & ((x <= high) | (grad > 0))
+        return grad * keep, None, None
+
+
+def bound_log_scale(log_scale: Tensor) -> Tensor:
+    """Clip to the range of the scale table, natural logarithms."""
+    return _Bounded.apply(log_scale, math.log(SCALE_MIN), math.log(SCALE_MAX))
+
+
+def gaussian_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
+    """Bits of each residual under a discretised Gaussian: -log2(Phi((r+.5)/s) - Phi((r-.5)/s)), float32.
+
+    A floor of about 2^-16 / (1 + |r|) stands for the escape code of the real tables and keeps gradients alive.
+    """
+    residual = residual.float().abs()
+    inverse = torch.exp(-log_scale.float()) * math.sqrt(0.5)
+    upper = torch.special.erfc((residual - 0.5) * inverse)
+    lower = torch.special.erfc((residual + 0.5) * inverse)
+    return -torch.log2(0.5 * (upper - lower) + 2.0**-16 / (1 + residual))

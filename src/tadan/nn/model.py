@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
-from tadan.nn.entropy_model import EntropyModel
-from tadan.nn.gaussian import bound_log_scale, gaussian_bits
+from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.layers import ByQuality
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen

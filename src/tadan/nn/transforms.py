@@ -26,7 +26,7 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from tadan.models.config import ModelConfig
-from tadan.models.error_metric import AXES
+from tadan.models.search_rule import AXES
 from tadan.nn.blocks import CELL, SIDE, STRIDE, GridBlock, WideBlock, add_product
 from tadan.nn.layers import depth_to_space, gains_of, precise, space_to_depth
 from tadan.nn.onnx_graph import GAINS, Graph, Port, as_rows
@@ -153,8 +153,8 @@ class Synthesis(Transform):
 
         Inputs: y_hat float32 (B, latent, h, w), inverse gain applied; gains; picture uint8 (B, 16 h, 16 w, 3); weights.
 
-        ``weights`` float32 (B, 4 h, 4 w, 3) are those of :func:`tadan.models.error_metric.error_weights`. The error is
-        the sum of squared differences (shown - picture) along :data:`~tadan.models.error_metric.AXES`, times the weight
+        ``weights`` float32 (B, 4 h, 4 w, 3) are those of :func:`tadan.models.search_rule.error_weights`. The error is
+        the sum of squared differences (shown - picture) along :data:`~tadan.models.search_rule.AXES`, times the weight
         of the cell and axis; shown is clipped to 0..255 and not rounded. Output ``gradient`` float32 (B, latent, h, w)
         is its gradient, in squared levels per unit of y_hat. ``error`` float32 (B, 4 h) is the sum for every row of
         cells. Of the renderer only the outputs of its ReLUs are kept, 32 bytes a pixel and block with 128 channels.

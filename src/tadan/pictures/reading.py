@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from tadan.bitstream.fields import PixelMode
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, UnreadableInput
-from tadan.pictures.colour import ToSrgb, to_srgb
 from tadan.pictures.metadata import METADATA, as_in_file, read_metadata
-from tadan.pictures.samples import ROUNDED, deep_message, raw_modes, round_to_8, white_level
+from tadan.pictures.samples import ROUNDED, ToSrgb, deep_message, raw_modes, round_to_8, to_srgb, white_level
 
 Picture = Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | str | PathLike[str]
-_ARRAY_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_ARRAY_MODES = {1: PixelMode.L, 2: PixelMode.LA, 3: PixelMode.RGB, 4: PixelMode.RGBA}
 _STRIP = 2**20  # pixels converted together
 # What Pillow raises about damaged files (RuntimeError: AVIF).
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error)
@@ -39,13 +39,13 @@ class Planes:
 
     Attributes:
         rgb: uint8 (H, W, 3); grey pictures have three equal channels.
-        mode: "L", "LA", "RGB" or "RGBA": what decoding gives back.
+        mode: what decoding gives back.
         alpha: uint8 (H, W) or None.
         metadata: "icc", "exif" and "xmp" bytes that are present.
     """
 
     rgb: NDArray[np.uint8]
-    mode: str
+    mode: PixelMode
     alpha: NDArray[np.uint8] | None
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -125,8 +125,8 @@ def _from_array(array: NDArray[Any], max_pixels: int) -> Planes:
         warnings.warn(ROUNDED, stacklevel=4)
         array = round_to_8(array)
     mode = _ARRAY_MODES[array.shape[2]]
-    alpha = np.ascontiguousarray(array[:, :, -1]) if mode.endswith("A") else None
-    colour = array[:, :, :1].repeat(3, axis=2) if mode.startswith("L") else array[:, :, :3]
+    alpha = np.ascontiguousarray(array[:, :, -1]) if mode.has_alpha else None
+    colour = array[:, :, :1].repeat(3, axis=2) if mode.is_grey else array[:, :, :3]
     return Planes(np.ascontiguousarray(colour), mode, alpha)
 
 
@@ -147,7 +147,7 @@ def _from_image(image: Image.Image, name: str, max_pixels: int, strip: bool) -> 
         raise InvalidInput(f"pictures of mode {mode} have no defined range; convert the picture to L or RGB first")
     metadata, orientation = read_metadata(image)
     if image.mode.startswith("I"):
-        mode = "LA" if "transparency" in image.info else "L"
+        mode = PixelMode.of(True, "transparency" in image.info)
         samples = _deep_samples(white, image.info.get("transparency"))
     else:
         mode = _coded_mode(image, grey="LA;16B" in raw)
@@ -157,22 +157,22 @@ def _from_image(image: Image.Image, name: str, max_pixels: int, strip: bool) -> 
     return _planes(image, mode, orientation, samples, metadata)
 
 
-def _coded_mode(image: Image.Image, grey: bool) -> str:
+def _coded_mode(image: Image.Image, grey: bool) -> PixelMode:
     """Mode in which an image of 8 bits is coded; ``grey``: its colour channels are equal."""
     mode = image.mode
     keyed = "transparency" in image.info and mode in ("1", "L", "P", "RGB")
     alpha = keyed or mode in ("LA", "PA", "La", "RGBA", "RGBa")
-    return ("L" if grey or mode in ("1", "L", "LA", "La") else "RGB") + ("A" if alpha else "")
+    return PixelMode.of(grey or mode in ("1", "L", "LA", "La"), alpha)
 
 
-def _colours(mode: str, coded: str, metadata: dict[str, bytes], strip: bool) -> ToSrgb | None:
+def _colours(mode: str, coded: PixelMode, metadata: dict[str, bytes], strip: bool) -> ToSrgb | None:
     """Conversion to sRGB where the ICC profile cannot be kept; the profile is then taken out of ``metadata``."""
     ink = mode in ("CMYK", "LAB")  # the profile describes these, not the RGB that is coded
     icc = metadata.get("icc")
     if icc is None or not (ink or strip):
         return None
     try:
-        conversion = to_srgb(icc, mode if ink else coded.removesuffix("A"))
+        conversion = to_srgb(icc, mode if ink else coded.opaque)
     except InvalidInput as error:
         if not ink:
             warnings.warn(f"the ICC profile is kept, because its colours would be lost: {error}", stacklevel=5)
@@ -186,9 +186,9 @@ def _colours(mode: str, coded: str, metadata: dict[str, bytes], strip: bool) -> 
 _Samples = Callable[[Image.Image], NDArray[np.uint8]]
 
 
-def _samples(mode: str, coded: str, conversion: ToSrgb | None) -> _Samples:
+def _samples(mode: str, coded: PixelMode, conversion: ToSrgb | None) -> _Samples:
     """Function from strips of ``mode`` to uint8 (h, w, channels of ``coded``)."""
-    colour = coded.removesuffix("A")
+    colour = coded.opaque
 
     def convert(strip: Image.Image) -> NDArray[np.uint8]:
         if conversion is None:
@@ -216,14 +216,14 @@ def _deep_samples(white: int, transparent: int | None) -> _Samples:
 
 
 def _planes(
-    image: Image.Image, mode: str, orientation: int, samples: _Samples, metadata: Mapping[str, bytes]
+    image: Image.Image, mode: PixelMode, orientation: int, samples: _Samples, metadata: Mapping[str, bytes]
 ) -> Planes:
     """Fill the planes strip by strip; strips are turned by writing them through a turned view of the planes."""
     height, width = image.size[::-1]
     upright = (height, width) if orientation < 5 else (width, height)
     rgb = np.empty((*upright, 3), np.uint8)
-    alpha = np.empty(upright, np.uint8) if mode.endswith("A") else None
-    channels = 1 if mode.startswith("L") else 3
+    alpha = np.empty(upright, np.uint8) if mode.has_alpha else None
+    channels = 1 if mode.is_grey else 3
     rows = max(1, _STRIP // width)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
@@ -237,7 +237,7 @@ def _planes(
 def to_image(planes: Planes) -> Image.Image:
     """Inverse of :func:`read_picture`; metadata goes to ``info`` under Pillow's names."""
     colour = planes.rgb
-    if planes.mode.startswith("L"):
+    if planes.mode.is_grey:
         # Rec. 601 luma as Pillow computes it; the three channels differ by the coding error only.
         colour = np.asarray(Image.fromarray(colour).convert("L"))
     image = Image.fromarray(colour)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, UnreadableInput, UnsupportedVersion, UnwritableOutput
-from tadan.files import write_atomically
-from tadan.folders import user_folder
+from tadan.files import user_folder, write_atomically
 from tadan.schedule.catalog import ALIASES, catalogued, schedule_names
 from tadan.schedule.schedule import PatternSchedule
 

@@ -21,11 +21,12 @@ from tadan.models.model import MOST_LOG_GAIN
 from tadan.nn.layers import gains_of
 from tadan.nn.model import TadanModel
 from tadan.nn.onnx_graph import share_weights
+from tadan.train.calibration import calibrate
 from tadan.train.checkpoint import load_weights
 from tadan.train.data import crops, load_pictures
-from tadan.train.export_entropy import calibrate, entropy_tensors
 from tadan.train.recipe import read_settings
 from tadan.train.search import curvature
+from tadan.train.twin import entropy_tensors
 
 Arrays = dict[str, NDArray[Any]]
 TABLE_QUALITIES = (1, 10, 25, 40, 55, 70, 85, 100)
@@ -58,7 +59,7 @@ def export_tensors(
 
     Args:
         model: float model.
-        maxima: what :func:`~tadan.train.export_entropy.calibrate` gave.
+        maxima: what :func:`~tadan.train.calibration.calibrate` gave.
         bits: widths of the integer weights.
         tables: frequency tables.
         pictures: as for :func:`~tadan.train.search.curvature`.

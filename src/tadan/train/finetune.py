@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tadan.files import write_atomically
+from tadan.train.bench import seconds_per_step
 from tadan.train.device import choose_device
 from tadan.train.export import export_run
 from tadan.train.loop import Trainer
-from tadan.train.measure import seconds_per_step
 from tadan.train.start import begin
 
 #: Short and gentle, and only what decodes: noise instead of rounding in so short a run would first lose what the last

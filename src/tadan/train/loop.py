@@ -19,22 +19,17 @@ from tadan.files import make_folder
 from tadan.models import ModelConfig
 from tadan.nn.model import LAMBDA_REFERENCE, TadanModel, lambdas
 from tadan.schedule import Schedule, get_schedule
-from tadan.train.augment import draw_factor, draw_gains, expose, shrink
 from tadan.train.checkpoint import State, load_state, save_state, save_tensors
-from tadan.train.data import draw_crops, held_out_count, load
-from tadan.train.device import autocast, choose_device, compile_transforms, settle
+from tadan.train.data import draw_crops, draw_factor, draw_gains, expose, held_out_count, load, shrink
+from tadan.train.device import World, autocast, choose_device, compile_transforms, local_rank, settle
 from tadan.train.evaluation import evaluate
-from tadan.train.health import RECOVERIES, Health
-from tadan.train.linear_start import start_linear
-from tadan.train.log import RunLog, StepFacts
-from tadan.train.mixture import draw_schedule
-from tadan.train.objective import distortion
+from tadan.train.log import Display, RunLog, StepFacts
+from tadan.train.objective import distortion, draw_schedule
 from tadan.train.optimizers import make_optimizers, set_learning_rate
-from tadan.train.progress import Display
 from tadan.train.recipe import Recipe, write_settings
 from tadan.train.search import Search, curvature, moved
-from tadan.train.stopping import StopRequest, TimeLimit
-from tadan.train.world import World, local_rank
+from tadan.train.start import start_linear
+from tadan.train.stopping import RECOVERIES, Health, StopRequest, TimeLimit
 
 DECODING = ("g_s.", "log_inverse_gain.", "entropy.")  # parts that a decoder has; and h_a, which is left as it is
 

@@ -1,13 +1,61 @@
-"""What training lowers: J = distortion + rate, by the settings of a recipe."""
+"""What training lowers, J = distortion + rate, and the schedules that a batch is trained under."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.models import ModelConfig
 from tadan.nn.model import Losses, lambdas
 from tadan.nn.visual import price_of_a_point
+from tadan.schedule import PatternSchedule, Schedule, get_schedule
 from tadan.train.recipe import Recipe
+
+#: Share of the batches trained under each schedule; the rest (to 1) are random patterns of 2x2 to 4x4 positions, half
+#: of them with a pattern of its own for each half of the channel groups.
+MIXTURE = {
+    "checkerboard": 0.14,
+    "4x4-opt-4": 0.20,
+    "4x4-opt-8": 0.12,
+    "2x2": 0.10,
+    "4x4": 0.08,
+    "raster": 0.09,
+    "hyper": 0.05,
+    "2x2-rotated": 0.05,
+}
+
+
+def draw_schedule(rng: np.random.Generator, groups: Sequence[int] = (1, 2, 4)) -> Schedule:
+    """A schedule of :data:`MIXTURE`, or a random pattern in which several positions may share a stage.
+
+    ``groups``: numbers of channel groups that the model can follow; what it cannot is drawn again.
+    """
+    while (schedule := _drawn(rng)).groups not in groups:
+        pass
+    return schedule
+
+
+def _drawn(rng: np.random.Generator) -> Schedule:
+    names = list(MIXTURE)
+    chances = np.array([*MIXTURE.values(), 1 - sum(MIXTURE.values())])
+    choice = rng.choice(len(chances), p=chances / chances.sum())
+    if choice < len(names):
+        return get_schedule(names[choice])
+    size = int(rng.integers(2, 5))
+    low = _random_pattern(size, int(rng.integers(2, size * size + 1)), rng)
+    if rng.random() < 0.5:
+        return PatternSchedule(low)
+    high = _random_pattern(size, int(rng.integers(1, 5)), rng)  # rarely more than zero: few stages do
+    return PatternSchedule(np.stack([low, low.max() + 1 + high]))
+
+
+def _random_pattern(size: int, stages: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """int64 (size, size) with each of ``stages`` stages somewhere."""
+    pattern = np.concatenate([np.arange(stages), rng.integers(stages, size=size * size - stages)])
+    return rng.permutation(pattern).reshape(size, size)
 
 
 def distortion(losses: Losses, config: ModelConfig, recipe: Recipe, quality: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from tadan.nn.layers import ByQuality, gains_of
 from tadan.nn.model import TadanModel
 from tadan.nn.onnx_graph import from_eight_bits
 from tadan.train.checkpoint import load_weights
-from tadan.train.restore_entropy import fill_entropy
+from tadan.train.twin import fill_entropy
 
 
 @torch.no_grad()

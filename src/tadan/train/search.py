@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tadan.models.error_metric import AXES, CELL, error_weights
-from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE
-from tadan.nn.gaussian import gaussian_bits
+from tadan.models.search_rule import AXES, CELL, CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE, error_weights
+from tadan.nn.entropy_model import gaussian_bits
 from tadan.nn.model import TadanModel, lambdas
 from tadan.schedule import Schedule
 

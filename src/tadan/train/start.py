@@ -1,4 +1,7 @@
-"""Where a run begins: fresh, from given weights, or where it stopped; which settings then hold."""
+"""Where a run begins: fresh, from given weights, or where it stopped; which settings then hold.
+
+A fresh model is the linear transform codec that suits the training pictures (:mod:`tadan.nn.klt`).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
 from tadan.models import ModelConfig, load_model
+from tadan.nn.klt import start
+from tadan.nn.model import TadanModel
+from tadan.train.data import Pictures, draw_crops
 from tadan.train.recipe import EYE, Recipe, read_settings
 from tadan.train.restore import initial_weights
 
@@ -79,3 +87,15 @@ def _same(config: ModelConfig, sizes: Mapping[str, Any], what: str) -> None:
     other = sorted(name for name, value in sizes.items() if stands[name] != value)
     if other:
         raise InvalidInput(f"{what} has other sizes: {', '.join(other)}; start afresh with another --run and no --init")
+
+
+SAMPLES = 4_000_000  # eighths of the pixels that the principal components are fitted to
+BATCH = 8
+
+
+def start_linear(model: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
+    """Set the transforms, gains and first scales of ``model``, on the CPU, from crops of ``pictures``."""
+    rng, size = np.random.default_rng(recipe.seed), recipe.largest_size
+    draws = (draw_crops(pictures.shapes, BATCH, size, rng) for _ in range(SAMPLES // size**2))
+    samples = (pictures.cut(draw, torch.device("cpu")) for draw in draws)
+    model.set_start(start(model.g_a, model.g_s, samples))

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from tadan_lab.cli.animate import animate
-from tadan_lab.cli.crops import crops
-from tadan_lab.cli.damage import damage
-from tadan_lab.cli.demo import demo
-from tadan_lab.cli.effort import effort
+from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
 from tadan_lab.cli.eval import evaluate
-from tadan_lab.cli.exactness import exactness
-from tadan_lab.cli.monotone import monotone
-from tadan_lab.cli.price import price
-from tadan_lab.cli.probes import probes
-from tadan_lab.cli.scale import scale
-from tadan_lab.cli.speed import speed
-from tadan_lab.cli.study import study
-from tadan_lab.cli.tiles import tiles
+from tadan_lab.cli.pictures import animate, crops, demo
+from tadan_lab.cli.study import probes, study
+from tadan_lab.cli.timing import effort, scale, speed
 
 app = typer.Typer(
     help="Measure codecs, speed, memory, exactness and damage; look at crops and schedules; repeat the study.",

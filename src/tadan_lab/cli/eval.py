@@ -43,7 +43,9 @@ def evaluate(
     ] = "balanced",
     effort: Annotated[
         int | None,
-        typer.Option("--effort", "-e", help="How long Tadan's encoder may search, 0 to 9; default: its own choice."),
+        typer.Option(
+            "--effort", "-e", min=0, max=9, help="How long Tadan's encoder may search, 0 to 9; default: its own choice."
+        ),
     ] = None,
     tune: Annotated[
         str | None, typer.Option(help="What Tadan's search lowers: eye or psnr; default: as its model was trained.")
@@ -85,7 +87,7 @@ def evaluate(
     """
     from rich.console import Console
 
-    from tadan.cli.progress import progress_bar
+    from tadan.cli.report import progress_bar
     from tadan.machine import machine_facts
     from tadan.optional import parse_qualities, require
     from tadan_lab.measure import TadanCodec, load_curve

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms
 
+from tadan.bitstream import PixelMode
 from tadan.models import ModelConfig
 from tadan.optional import require
 from tadan.schedule import PatternSchedule, Schedule, get_schedule, schedule_names
@@ -32,7 +33,7 @@ class Case:
         size: width and height in pixels.
         quality: 1..100.
         schedule: name or pattern; in stored pictures "png", "webp" or "jpeg".
-        mode: L, LA, RGB or RGBA.
+        mode: of the picture.
         metadata: whether it carries an ICC profile, EXIF and XMP.
         tile: side of the tiles in pixels; 0 for one tile.
     """
@@ -43,7 +44,7 @@ class Case:
     size: tuple[int, int]
     quality: int
     schedule: str | Schedule
-    mode: str = "RGB"
+    mode: PixelMode = PixelMode.RGB
     metadata: bool = False
     tile: int = 0
 
@@ -71,12 +72,22 @@ CASES: Sequence[Case] = (
     Case("size-17x33", "sides just above multiples of 16", "chelsea", (17, 33), 60, "checkerboard"),
     Case("size-128x96", "multiples of 16, two rows and columns of z", "coffee", (128, 96), 60, "4x4"),
     Case("size-200x150", "several patches of every pattern", "chelsea", (200, 150), 40, "4x4-opt-4"),
-    Case("mode-l", "greyscale", "rocket", (48, 40), 60, "2x2", "L"),
-    Case("mode-la", "greyscale with alpha", "coffee", (48, 40), 60, "2x2", "LA"),
-    Case("mode-rgba", "colour with alpha", "astronaut", (48, 40), 60, "2x2", "RGBA"),
+    Case("mode-l", "greyscale", "rocket", (48, 40), 60, "2x2", PixelMode.L),
+    Case("mode-la", "greyscale with alpha", "coffee", (48, 40), 60, "2x2", PixelMode.LA),
+    Case("mode-rgba", "colour with alpha", "astronaut", (48, 40), 60, "2x2", PixelMode.RGBA),
     Case("metadata", "ICC, EXIF and XMP sections", "rocket", (40, 32), 60, "hyper", metadata=True),
     Case("tiles", "4 x 3 tiles, cut off at two sides", "chelsea", (200, 136), 60, "4x4-opt-4", tile=64),
-    Case("tiles-rgba", "2 x 2 tiles with alpha and metadata", "coffee", (80, 70), 60, INLINE_GROUPS, "RGBA", True, 64),
+    Case(
+        "tiles-rgba",
+        "2 x 2 tiles with alpha and metadata",
+        "coffee",
+        (80, 70),
+        60,
+        INLINE_GROUPS,
+        PixelMode.RGBA,
+        True,
+        64,
+    ),
     Case(
         "squares", "escapes in squares of strong colours at the highest quality", "squares", (48, 48), 100, "4x4-opt-4"
     ),
@@ -85,13 +96,13 @@ CASES: Sequence[Case] = (
 #: Pictures stored in another format; no model.
 STORED: Sequence[Case] = (
     Case("stored-png", "stored as PNG", "drawing", (60, 40), 75, "png"),
-    Case("stored-png-la", "stored as greyscale PNG, with alpha", "drawing", (33, 17), 75, "png", "LA"),
+    Case("stored-png-la", "stored as greyscale PNG, with alpha", "drawing", (33, 17), 75, "png", PixelMode.LA),
     Case("stored-png-tiles", "stored as PNG in 2 x 2 tiles", "drawing", (80, 70), 75, "png", tile=64),
     Case("stored-webp", "stored as lossless WebP", "drawing", (60, 40), 75, "webp", metadata=True),
-    Case("stored-webp-l", "greyscale stored as lossless WebP", "drawing", (33, 17), 75, "webp", "L"),
+    Case("stored-webp-l", "greyscale stored as lossless WebP", "drawing", (33, 17), 75, "webp", PixelMode.L),
     Case("stored-jpeg", "stored as JPEG", "noise", (40, 24), 20, "jpeg"),
-    Case("stored-jpeg-l", "stored as greyscale JPEG", "noise", (33, 17), 20, "jpeg", "L"),
-    Case("stored-jpeg-rgba", "stored as JPEG, with alpha", "chelsea", (40, 24), 20, "jpeg", "RGBA"),
+    Case("stored-jpeg-l", "stored as greyscale JPEG", "noise", (33, 17), 20, "jpeg", PixelMode.L),
+    Case("stored-jpeg-rgba", "stored as JPEG, with alpha", "chelsea", (40, 24), 20, "jpeg", PixelMode.RGBA),
 )
 
 
@@ -134,8 +145,8 @@ def picture_of(case: Case) -> Image.Image:
         data = require("skimage.data", "lab", "Making golden streams")
         row, col = _CORNERS[case.picture]
         rgb = np.asarray(getattr(data, case.picture)())[row : row + height, col : col + width, :3]
-    image = Image.fromarray(rgb).convert(case.mode[: len(case.mode) - case.mode.endswith("A")])
-    if case.mode.endswith("A"):
+    image = Image.fromarray(rgb).convert(case.mode.opaque)
+    if case.mode.has_alpha:
         ramp = np.add.outer(np.arange(height) * 5, np.arange(width) * 3) % 256
         image.putalpha(Image.fromarray(ramp.astype(np.uint8)))
     return image

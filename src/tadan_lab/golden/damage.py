@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
-from tadan.bitstream import MAGIC, ScheduleField, read_stream, write_stream
+from tadan.bitstream import MAGIC, PixelMode, ScheduleField, read_stream, write_stream
 
 _LENGTH_AT = len(MAGIC) + 1
 _CONTENT_AT = _LENGTH_AT + 4  # where sides are below 128: behind length, width, height and mode
@@ -64,7 +64,7 @@ def damaged_latents(data: bytes, groups: int) -> Iterator[Damage]:
     yield Damage("bad-huge", "2^62 pixels, above the default limit", "LimitExceeded", huge)
     stream = read_stream(data)
     alpha = replace(tile, alpha=b"no PNG")
-    rgba = write_stream(replace(stream, header=replace(stream.header, mode="RGBA"), tiles=(alpha,)))
+    rgba = write_stream(replace(stream, header=replace(stream.header, mode=PixelMode.RGBA), tiles=(alpha,)))
     yield Damage("bad-alpha", "an alpha plane that is no PNG", "Corrupt", rgba)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.bitstream import VERSION, Header, ScheduleField, Stream, Tile, read_stream, write_stream
+from tadan.bitstream import VERSION, Header, PixelMode, ScheduleField, Stream, Tile, read_stream, write_stream
 from tadan.codec.codec import Codec, file_symbols
 from tadan.codec.decoder import coder_of
 from tadan.codec.stored import as_jpeg, as_png, as_webp, tile_of
@@ -189,7 +189,7 @@ def _wild(model: Model, name: str) -> tuple[bytes, int]:
     )
     quality = 40
     words, latents, _ = LatentCoder(model, quality, get_schedule(name)).encode(y, z)
-    header = Header(Y_STRIDE * shape[1], Y_STRIDE * shape[0], "RGB", quality, model.id, ScheduleField(name))
+    header = Header(Y_STRIDE * shape[1], Y_STRIDE * shape[0], PixelMode.RGB, quality, model.id, ScheduleField(name))
     data = write_stream(Stream(header, {}, (Tile(latents.checksum(), words),)))
     return data, _escapes(model, data)
 
@@ -202,7 +202,7 @@ def _store(case: Case) -> bytes:
     for x, y, width, height in header.tile_boxes():
         box = slice(y, y + height), slice(x, x + width)
         rgb = np.ascontiguousarray(planes.rgb[box])
-        payload = _picture_file(form, np.ascontiguousarray(rgb[:, :, 0]) if case.mode.startswith("L") else rgb)
+        payload = _picture_file(form, np.ascontiguousarray(rgb[:, :, 0]) if case.mode.is_grey else rgb)
         alpha = None if planes.alpha is None else pack_alpha(planes.alpha[box])
         tiles.append(tile_of(form, payload, rgb, alpha))
     return write_stream(Stream(header, metadata_of(case), tuple(tiles)))

@@ -10,13 +10,11 @@ extra ``tadan[lab]`` and say so when it is missing.
 """
 
 from tadan_lab.measure.bdrate import BDRate, bd_rate
-from tadan_lab.measure.codecs import PictureCodec
+from tadan_lab.measure.crops import Match, match_size
 from tadan_lab.measure.curve import Curve, load_curve, run_curve, save_curve
-from tadan_lab.measure.matching import Match, match_size
-from tadan_lab.measure.metrics import ms_ssim, ms_ssim_scales, psnr, ssim
+from tadan_lab.measure.metrics import butteraugli, color_video_vdp, ms_ssim, ms_ssim_scales, psnr, ssim, ssimulacra2
 from tadan_lab.measure.ours import TadanCodec
-from tadan_lab.measure.perceptual import butteraugli, color_video_vdp, ssimulacra2
-from tadan_lab.measure.rivals import available_rivals, missing_rivals
+from tadan_lab.measure.rivals import PictureCodec, available_rivals, missing_rivals
 
 __all__ = [
     "BDRate",

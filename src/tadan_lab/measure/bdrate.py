@@ -13,6 +13,7 @@ from tadan.optional import require
 from tadan_lab.measure.curve import Curve
 from tadan_lab.measure.yardsticks import METRICS, Metric, metrics_of
 
+Points = tuple[Sequence[float], Sequence[float]]  # bits per pixel and quality of the points of a curve
 METHODS = ("pchip", "akima")
 MIN_POINTS = 4
 WEAK_COVERAGE = 0.5  # below it, reports warn that the number says little
@@ -50,7 +51,7 @@ class BDRate:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BDRates:
     """BD-rates of our curve against ``anchor`` by key of each metric of ours, or the words why there is none."""
 
     anchor: Curve
@@ -84,19 +85,25 @@ def bd_rate(anchor: Curve, test: Curve, method: str = "pchip", metric: str = "ps
             f"No BD-rate: {test.name} reaches {reached[0]}, {anchor.name} {reached[1]}; "
             f"choose qualities whose {by.title} overlaps."
         )
-    package = require("bjontegaard", "lab", "BD-rate")
-    percent = package.bd_rate(
-        a.bpp, a.quality, b.bpp, b.quality, method=method, require_matching_points=False, min_overlap=0
-    )
+    percent = percent_more((a.bpp, a.quality), (b.bpp, b.quality), method)
     whole = max(a.quality[-1], b.quality[-1]) - min(a.quality[0], b.quality[0])
     sides = _sides(by, low, high)
-    return BDRate(float(percent), *sides, (high - low) / whole, by.unit, a.left_out + b.left_out)
+    return BDRate(percent, *sides, (high - low) / whole, by.unit, a.left_out + b.left_out)
 
 
-def compare(ours: Curve, anchors: Sequence[Curve]) -> list[Comparison]:
+def percent_more(anchor: Points, test: Points, method: str = "pchip") -> float:
+    """Bits in percent that ``test`` takes more than ``anchor`` at equal quality, from rising points that overlap.
+
+    Two points are enough where curves are close to each other at every quality.
+    """
+    package = require("bjontegaard", "lab", "BD-rate")
+    return float(package.bd_rate(*anchor, *test, method=method, require_matching_points=False, min_overlap=0))
+
+
+def compare(ours: Curve, anchors: Sequence[Curve]) -> list[BDRates]:
     """Return the BD-rates of ``ours`` against each anchor, by every metric that ours has."""
     keys = [metric.key for metric in metrics_of([ours])]
-    return [Comparison(anchor, {key: _rate_or_words(anchor, ours, key) for key in keys}) for anchor in anchors]
+    return [BDRates(anchor, {key: _rate_or_words(anchor, ours, key) for key in keys}) for anchor in anchors]
 
 
 def other_pictures(ours: Curve, anchor: Curve) -> str | None:

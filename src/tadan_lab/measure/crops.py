@@ -1,19 +1,25 @@
-"""Crops of one picture by several codecs at about one file size, on one sheet: what a number cannot show."""
+"""The same crops of one picture by several codecs at about one file size: what a number cannot show."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from tadan_lab.measure.codecs import PictureCodec
-from tadan_lab.measure.curve import Trial, run_trial
-from tadan_lab.measure.matching import match_size
-from tadan_lab.measure.panels import CROP, ZOOM, gradient_energy
+from tadan.errors import InvalidInput
+from tadan_lab.measure.curve import Measurement, run_trial
+from tadan_lab.measure.rivals import PictureCodec
 from tadan_lab.measure.yardsticks import Metric
 
+CROP = 160  # pixels of the picture shown in each panel
+ZOOM = 2
+_MARGIN = 8
+_PANEL_TEXT = 44  # height of the two lines of text under a panel
+_PANEL_FONT = 15
 FLAT = 1.0  # mean gradient in levels, below which an area shows nothing of interest
 _GAP, _LABEL, _FONT = 6, 22, 15
 
@@ -38,14 +44,14 @@ def telling_boxes(image: Image.Image, side: int = CROP) -> list[Box]:
 
 def compare_crops(
     codecs: Sequence[PictureCodec], image: Image.Image, quality: int, metrics: Sequence[Metric]
-) -> tuple[Image.Image, list[tuple[str, Trial]]]:
+) -> tuple[Image.Image, list[tuple[str, Measurement]]]:
     """Code ``image`` (RGB) with the first codec at ``quality``, with the others at about its file size.
 
     Returns:
         a sheet, a row for the original and for each codec, a column for each box of :func:`telling_boxes`; codec names
         and what was measured of the whole picture.
     """
-    trials: list[tuple[str, Trial]] = []
+    trials: list[tuple[str, Measurement]] = []
     for codec in codecs:
         at = match_size(codec, image, len(trials[0][1].data)).quality if trials else quality
         trials.append((codec.name, run_trial(codec, image, at, metrics)))
@@ -76,3 +82,79 @@ def _sheet(rows: Sequence[tuple[str, Image.Image]], boxes: Sequence[Box]) -> Ima
             crop = picture.crop(box).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(crop, (_GAP + column * (width + _GAP), _GAP + row * step + _LABEL))
     return sheet
+
+
+def side_by_side(panels: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
+    """Return one row of panels: (first line, second line, RGB picture), all pictures of one size.
+
+    Every panel shows the same square of at most 160 pixels, magnified twice without smoothing: where the first picture
+    has the most detail.
+    """
+    box = detailed_box(panels[0][2])
+    width, height = (box[2] - box[0]) * ZOOM, (box[3] - box[1]) * ZOOM
+    column = max(width, 200)
+    sheet = Image.new("RGB", (_MARGIN + len(panels) * (column + _MARGIN), height + 2 * _MARGIN + _PANEL_TEXT), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(_PANEL_FONT)
+    for index, (first, second, picture) in enumerate(panels):
+        left = _MARGIN + index * (column + _MARGIN)
+        crop = picture.convert("RGB").crop(box).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(crop, (left, _MARGIN))
+        draw.text((left, _MARGIN + height + 4), first, fill="black", font=font)
+        draw.text((left, _MARGIN + height + 4 + _PANEL_TEXT // 2), second, fill="black", font=font)
+    return sheet
+
+
+def detailed_box(image: Image.Image, side: int = CROP, height: int | None = None) -> tuple[int, int, int, int]:
+    """Return (left, top, right, bottom) of the box with the most gradient energy.
+
+    It is ``side`` pixels wide and ``height`` (None: as many) high, or less where the picture is smaller.
+    """
+    energy = gradient_energy(image)
+    height, width = min(height or side, energy.shape[0]), min(side, energy.shape[1])
+    sums = np.pad(energy.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    boxes = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(np.argmax(boxes)), boxes.shape)
+    return int(left), int(top), int(left) + width, int(top) + height
+
+
+def gradient_energy(image: Image.Image) -> NDArray[np.float64]:
+    """How much the grey value of every pixel differs from its left and upper neighbours, in levels: (H, W)."""
+    grey = np.asarray(image.convert("L"), dtype=np.float64)
+    energy = np.zeros_like(grey)
+    energy[:, 1:] += np.abs(np.diff(grey, axis=1))
+    energy[1:, :] += np.abs(np.diff(grey, axis=0))
+    return energy
+
+
+@dataclass(frozen=True)
+class Match:
+    """A quality and the file that it gives."""
+
+    quality: int
+    data: bytes
+
+
+def match_size(codec: PictureCodec, image: Image.Image, target_bytes: int) -> Match:
+    """Return the quality of ``codec`` whose file of ``image`` is nearest to ``target_bytes``, with that file.
+
+    Bisection: about 7 encodings, and exact as long as the size does not fall when the quality rises; where a codec
+    breaks that by a few bytes, the nearest file met on the way. InvalidInput if the target is not positive.
+    """
+    if target_bytes <= 0:
+        raise InvalidInput(f"The wanted size must be positive, got {target_bytes} bytes.")
+    met: list[Match] = []
+    low, high = 0, len(codec.qualities)  # the first quality that reaches the target has an index in [low, high]
+    while low < high:
+        middle = (low + high) // 2
+        match = _encoded(codec, image, codec.qualities[middle])
+        met.append(match)
+        if len(match.data) < target_bytes:
+            low = middle + 1
+        else:
+            high = middle
+    return min(met, key=lambda match: abs(len(match.data) - target_bytes))
+
+
+def _encoded(codec: PictureCodec, image: Image.Image, quality: int) -> Match:
+    return Match(quality, codec.encode(image, quality))

@@ -21,8 +21,8 @@ from PIL import Image
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
 from tadan.files import read_bytes, write_atomically
 from tadan.pictures.folder import list_pictures, open_rgb
-from tadan_lab.measure.codecs import PictureCodec
 from tadan_lab.measure.metrics import IDENTICAL_DB
+from tadan_lab.measure.rivals import PictureCodec
 from tadan_lab.measure.yardsticks import BASIC, METRICS, PSNR, Metric, measure_all
 
 TIME_KEYS = ("encoding_time", "decoding_time")
@@ -31,7 +31,7 @@ _FIVE_SCALES_ABOVE = 160  # pixels of the shorter side
 
 
 @dataclass(frozen=True)
-class Trial:
+class Measurement:
     """One picture at one quality: ``data`` is the file, times are wall seconds.
 
     ``values`` by key of the metric; None where the picture is too small for it.
@@ -112,7 +112,7 @@ def curve_file(name: str) -> str:
     return f"{safe}.json"
 
 
-def run_trial(codec: PictureCodec, image: Image.Image, quality: int, metrics: Sequence[Metric] = BASIC) -> Trial:
+def run_trial(codec: PictureCodec, image: Image.Image, quality: int, metrics: Sequence[Metric] = BASIC) -> Measurement:
     """Encode and decode ``image`` once and measure; Corrupt if the picture comes back with another size."""
     start = time.perf_counter()
     data = codec.encode(image, quality)
@@ -121,7 +121,7 @@ def run_trial(codec: PictureCodec, image: Image.Image, quality: int, metrics: Se
     encode_s, decode_s = encoded - start, time.perf_counter() - encoded
     if decoded.size != image.size:
         raise Corrupt(f"A picture of {image.size} pixels came back with {decoded.size}: the codec is broken.")
-    return Trial(quality, data, decoded, measure_all(metrics, image, decoded), encode_s, decode_s)
+    return Measurement(quality, data, decoded, measure_all(metrics, image, decoded), encode_s, decode_s)
 
 
 def run_curve(
@@ -196,7 +196,7 @@ def _no_curve(path: str | os.PathLike[str], reason: str) -> UnreadableInput:
     return UnreadableInput(f"{os.fspath(path)} is not a rate-distortion curve ({reason}); expected JSON like {wanted}.")
 
 
-def _row(picture: str, trial: Trial) -> dict[str, Any]:
+def _row(picture: str, trial: Measurement) -> dict[str, Any]:
     return {
         "picture": picture,
         "quality": trial.quality,

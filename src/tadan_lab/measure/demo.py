@@ -1,5 +1,7 @@
 """The main job on one photograph: our codec at a few qualities, beside the others at about the same file size."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +12,9 @@ from PIL import Image
 
 from tadan.files import make_folder, write_atomically
 from tadan.optional import require
-from tadan_lab.measure.codecs import PictureCodec
-from tadan_lab.measure.curve import Trial, run_trial, warm_up
-from tadan_lab.measure.matching import match_size
-from tadan_lab.measure.panels import side_by_side
+from tadan_lab.measure.crops import match_size, side_by_side
+from tadan_lab.measure.curve import Measurement, run_trial, warm_up
+from tadan_lab.measure.rivals import PictureCodec
 from tadan_lab.measure.yardsticks import BASIC, PSNR
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Row:
 
     at: int
     codec: str
-    trial: Trial
+    trial: Measurement
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def run_demo(
     return Demo(rows, files)
 
 
-def demo_table(demo: Demo, title: str) -> "Table":
+def demo_table(demo: Demo, title: str) -> Table:
     """Return a rich table with a row per codec and size, ours first in each group of about equal size."""
     from rich.table import Table
 
@@ -110,7 +111,7 @@ def demo_table(demo: Demo, title: str) -> "Table":
     return table
 
 
-def _label(trial: Trial) -> str:
+def _label(trial: Measurement) -> str:
     return f"{len(trial.data):,} bytes, {PSNR.shown(trial.values[PSNR.key])} dB"
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tadan.errors import InvalidInput
 from tadan.latents.coder import Y_STRIDE
-from tadan.schedule.draw import stage_colour
+from tadan.schedule.text import stage_colour
 from tadan_lab.measure.animate import Frame
 
 BACKGROUND = (18, 20, 24)

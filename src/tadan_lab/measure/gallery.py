@@ -1,5 +1,7 @@
 """Pictures side by side at matched file size: what the curves mean for the eye."""
 
+from __future__ import annotations
+
 import base64
 import io
 import math
@@ -10,10 +12,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, features
 
 from tadan.pictures.folder import open_rgb
-from tadan_lab.measure.codecs import PictureCodec
-from tadan_lab.measure.curve import Curve, Trial, curve_points, run_trial
-from tadan_lab.measure.matching import match_size
-from tadan_lab.measure.panels import detailed_box
+from tadan_lab.measure.crops import detailed_box, match_size
+from tadan_lab.measure.curve import Curve, Measurement, curve_points, run_trial
+from tadan_lab.measure.rivals import PictureCodec
 from tadan_lab.measure.yardsticks import BASIC, Metric
 
 TARGET_BPP = 0.25  # where photographs on the web live, and where codecs still differ to the eye
@@ -108,7 +109,7 @@ def data_uri(image: Image.Image, quality: int | None = None) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _panel(name: str, trial: Trial, box: tuple[int, int, int, int]) -> Panel:
+def _panel(name: str, trial: Measurement, box: tuple[int, int, int, int]) -> Panel:
     crop = data_uri(trial.decoded.crop(box))
     return Panel(name, len(trial.data), crop, trial.quality, trial.bpp, trial.values)
 

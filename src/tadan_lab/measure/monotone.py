@@ -8,8 +8,8 @@ from statistics import mean
 from typing import Any
 
 from tadan.pictures.folder import open_rgb
-from tadan_lab.measure.codecs import PictureCodec
 from tadan_lab.measure.metrics import IDENTICAL_DB, psnr
+from tadan_lab.measure.rivals import PictureCodec
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tadan.codec.options import EFFORT_MAX, EFFORT_MIN
 from tadan.errors import InvalidInput
-from tadan.models.error_metric import check_tune
+from tadan.models.search_rule import check_tune
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec

@@ -2,7 +2,12 @@
 
 Optimised Huffman tables for JPEG, method 6 for WebP, speed 6 for AVIF, preset slow for HEVC, effort 7 for JPEG XL. AVIF
 comes as libavif tunes it, for the eye (version 1.4.2 with libaom 3.14.1: ``tune=iq``), and, as ``-psnr``, for PSNR.
+
+Other packages add rivals by the entry point group ``tadan.rivals``: a callable of the threads to use (or None) that
+returns an iterable of :class:`PictureCodec`.
 """
+
+from __future__ import annotations
 
 import importlib
 import io
@@ -10,13 +15,15 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from importlib.metadata import entry_points
+from typing import Any, Protocol
 
 import PIL
 from PIL import Image, features
 
 from tadan.errors import Corrupt, InvalidInput
 
+ENTRY_POINTS = "tadan.rivals"
 _JPEG_POINTS = (5, 8, 12, 18, 25, 40, 55, 70, 80, 88, 93, 95)
 _PERCENT_POINTS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
@@ -59,7 +66,7 @@ class PillowCodec:
             raise Corrupt(f"{self.name} cannot decode {len(data)} bytes: {error}") from error
 
 
-def available_rivals(threads: int | None = None) -> dict[str, PillowCodec]:
+def available_rivals(threads: int | None = None) -> dict[str, PictureCodec]:
     """Return the rivals that run here, by name: jpeg, jpeg-444, webp, avif, avif-444, avif-psnr, avif-444-psnr,
     jpeg2000, heic, jxl.
 
@@ -73,7 +80,7 @@ def missing_rivals() -> dict[str, str]:
     return {codec.name: reason for codec, reason in _all_rivals(None) if reason is not None}
 
 
-def choose_rivals(names: str, threads: int | None = None) -> tuple[list[PillowCodec], list[str]]:
+def choose_rivals(names: str, threads: int | None = None) -> tuple[list[PictureCodec], list[str]]:
     """Read ``"jpeg,webp"`` (or "none"): the rivals that run here, and a line for each that does not.
 
     InvalidInput for a name that is no rival at all.
@@ -87,13 +94,16 @@ def choose_rivals(names: str, threads: int | None = None) -> tuple[list[PillowCo
     return chosen, [f"{name} skipped: {missing[name]}" for name in dict.fromkeys(wanted) if name in missing]
 
 
-def _all_rivals(threads: int | None) -> Iterator[tuple[PillowCodec, str | None]]:
+def _all_rivals(threads: int | None) -> Iterator[tuple[PictureCodec, str | None]]:
     for codec in _pillow_rivals(threads):
         feature = {"JPEG": "jpg", "JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}[codec.pillow_format]
         built_in = features.check(feature)
         yield codec, None if built_in else f"this Pillow was built without {feature}; run: pip install -U Pillow"
     for codec, module, package in _plugin_rivals():
         yield codec, _register(module, package)
+    for added in entry_points(group=ENTRY_POINTS):
+        for rival in added.load()(threads):
+            yield rival, None
 
 
 def _register(module: str, package: str) -> str | None:
@@ -195,3 +205,44 @@ def _jpeg2000_options(image: Image.Image, quality: int) -> dict[str, Any]:
 
 def _describe(feature: str, call: str) -> str:
     return f"Pillow {PIL.__version__}, {feature} {features.version(feature) or 'missing'}: {call}"
+
+
+class PictureCodec(Protocol):
+    """A lossy picture codec with one integer knob.
+
+    ``encode`` turns an RGB picture into the bytes of a complete file, ``decode`` turns them back into a picture whose
+    pixels are loaded; both may raise TadanError.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, also used in file names: ``webp``, ``avif-444``."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Library versions and settings, enough to repeat the measurement."""
+        ...
+
+    @property
+    def extension(self) -> str:
+        """Suffix of its files, with the dot."""
+        ...
+
+    @property
+    def qualities(self) -> range:
+        """Every quality it accepts, ascending; a higher one gives (as a rule) a bigger file."""
+        ...
+
+    @property
+    def points(self) -> tuple[int, ...]:
+        """A dozen of the qualities that cover about 0.1 to 2 bits per pixel of a photograph."""
+        ...
+
+    def encode(self, image: Image.Image, quality: int) -> bytes:
+        """Return the file of ``image`` (mode RGB) at ``quality``."""
+        ...
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the picture in ``data``, pixels loaded."""
+        ...

@@ -1,20 +1,29 @@
-"""How time and memory grow with the picture: ``tadan encode`` and ``tadan decode`` in processes of their own."""
+"""How time and memory grow with the picture: ``tadan encode`` and ``tadan decode`` in processes of their own.
+
+Large pictures are made of photographs and written strip by strip: no more than one row of photographs is in memory.
+"""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import linear_regression
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tadan.bitstream import Limits, read_header
-from tadan.bitstream.constants import HEADER_PREFIX_BYTES
+from tadan.bitstream.fields import HEADER_PREFIX_BYTES
 from tadan.errors import InvalidInput
+from tadan.files import write_atomically
 from tadan.machine import machine_facts
-from tadan_lab.measure.mosaic import mosaic_size, write_mosaic
+from tadan.optional import require
+from tadan.pictures.folder import open_rgb
+from tadan_lab.measure.plots import PNG_OPTIONS, SVG_OPTIONS, render
 from tadan_lab.measure.process import Cost, run_tadan
 
 REGION_SIDE = 512  # pixels of the region in the middle that is decoded alone
@@ -191,3 +200,128 @@ def scale_document(
         "exponents": [{"effort": one, **exponents([row for row in rows if row.effort == one])} for one in efforts],
         "rows": [row.to_dict() for row in rows],
     }
+
+
+_PARTS: tuple[tuple[str, str, Callable[[ScaleRow], Cost]], ...] = (
+    ("encode", "o", lambda row: row.encode),
+    ("decode", "s", lambda row: row.decode),
+    ("decode 512x512 of it", "^", lambda row: row.region),
+)
+_EDGES = 0.7, 1.4  # of the axis of sizes, as factors of the first and last
+
+
+def scale_plot(rows: Sequence[ScaleRow], limit_mb: float, title: str) -> bytes:
+    """Return a PNG: seconds and peak memory over megapixels, logarithmic, with the limit of memory as a line.
+
+    InvalidInput if matplotlib is not installed.
+    """
+    return _drawn(rows, limit_mb, title, PNG_OPTIONS)
+
+
+def scale_svg(rows: Sequence[ScaleRow], limit_mb: float, title: str) -> str:
+    """Return the plot of :func:`scale_plot` as an SVG document. InvalidInput if matplotlib is not installed."""
+    return _drawn(rows, limit_mb, title, SVG_OPTIONS).decode()
+
+
+def _drawn(rows: Sequence[ScaleRow], limit_mb: float, title: str, options: dict[str, Any]) -> bytes:
+    return render(lambda figure, colours: _draw(figure, rows, limit_mb, title, colours), (13, 6), options)
+
+
+def _draw(figure: Any, rows: Sequence[ScaleRow], limit_mb: float, title: str, colours: Sequence[Any]) -> None:
+    seconds, memory = figure.subplots(1, 2)
+    lines: list[Any] = []
+    efforts = list(dict.fromkeys(row.effort for row in rows))
+    for place, effort in enumerate(efforts):
+        chosen = [row for row in rows if row.effort == effort]
+        powers = exponents(chosen)
+        for part, (name, marker, cost) in enumerate(_PARTS):
+            costs = [(row.megapixels, cost(row)) for row in chosen]
+            label = name if len(efforts) == 1 else f"{name}, effort {effort}"
+            if (power := powers.get(name)) is not None:
+                label += f" (s: power {power:.2f} of the pixels)"
+            style = {"marker": marker, "color": colours[2 * (len(_PARTS) * place + part) % len(colours)]}
+            lines += seconds.plot(*_columns((x, one.seconds) for x, one in costs), label=label, **style)
+            memory.plot(*_columns((x, one.peak_bytes / MEGABYTE) for x, one in costs if one.peak_bytes), **style)
+    lines.append(memory.axhline(limit_mb, color="black", linestyle="--", label=f"{limit_mb:g} MB"))
+    sizes = [row.megapixels for row in rows]
+    for axes, label in ((seconds, "seconds, start of the process included"), (memory, "peak memory, MB of 2^20 bytes")):
+        axes.set(xlabel="megapixels", ylabel=label, xscale="log", yscale="log")
+        axes.set_xlim(_EDGES[0] * min(sizes), _EDGES[1] * max(sizes))
+        _plain_ticks(axes)
+        axes.grid(True, which="both", alpha=0.3)
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(_PARTS))
+    figure.suptitle(title, parse_math=False)
+
+
+def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    pairs = list(points)
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _plain_ticks(axes: Any) -> None:
+    ticker = require("matplotlib.ticker", "lab", "The plot")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())
+
+
+ROW_HEIGHT = 512  # pixels of a row of photographs
+
+
+def mosaic_size(megapixels: float) -> tuple[int, int]:
+    """Width and height, nearly equal, of a picture of ``megapixels`` million pixels.
+
+    Raises:
+        InvalidInput: that is not a pixel.
+    """
+    pixels = 1e6 * megapixels
+    if not 1 <= pixels < math.inf:
+        raise InvalidInput(f"a picture of {megapixels:g} megapixels cannot be made; give a size such as 0.1 or 10")
+    width = max(1, round(math.sqrt(pixels)))
+    return width, max(1, round(pixels / width))
+
+
+def write_mosaic(path: Path, photographs: Sequence[Path], width: int, height: int) -> None:
+    """Write a mosaic of photographs at their own scale as binary PPM (P6).
+
+    In rows of 512 pixels the photographs follow one another, round after round. Every round shows the next 512 rows of
+    each, from its end upwards again; every second round is mirrored.
+
+    Raises:
+        UnreadableInput: a photograph cannot be opened.
+        InvalidInput: there is none.
+        UnwritableOutput: the disk is full.
+    """
+    if not photographs:
+        raise InvalidInput("a mosaic needs a photograph; none is given")
+
+    def fill(file: IO[bytes]) -> None:
+        file.write(b"P6\n%d %d\n255\n" % (width, height))
+        for strip in _strips(photographs, width, height):
+            file.write(strip.data)
+
+    write_atomically(path, fill)
+
+
+def _strips(photographs: Sequence[Path], width: int, height: int) -> Iterator[NDArray[np.uint8]]:
+    """Rows of the mosaic from above, uint8 (up to 512, width, 3)."""
+    used = 0
+    for top in range(0, height, ROW_HEIGHT):
+        strip = np.empty((min(ROW_HEIGHT, height - top), width, 3), np.uint8)
+        left = 0
+        while left < width:
+            around, number = divmod(used, len(photographs))
+            cell = _cell(photographs[number], around, len(strip))[:, : width - left]
+            strip[:, left : left + cell.shape[1]] = cell
+            left += cell.shape[1]
+            used += 1
+        yield strip
+
+
+def _cell(photograph: Path, around: int, height: int) -> NDArray[np.uint8]:
+    """What a round shows of a photograph, uint8 (height, its width, 3)."""
+    pixels = np.asarray(open_rgb(photograph))
+    rows = (around * ROW_HEIGHT + np.arange(height)) % (2 * len(pixels))
+    chosen = pixels[np.minimum(rows, 2 * len(pixels) - 1 - rows)]
+    return chosen[:, ::-1] if around % 2 else chosen

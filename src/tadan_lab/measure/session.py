@@ -1,4 +1,6 @@
-"""The work of `tadan lab eval`: measuring every codec, choosing pictures, and writing what comes out."""
+"""."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,13 +9,12 @@ from typing import Any
 
 from tadan.files import make_folder, write_atomically
 from tadan.pictures.folder import list_pictures
-from tadan_lab.measure.bdrate import Comparison
-from tadan_lab.measure.codecs import PictureCodec
+from tadan_lab.measure.bdrate import BDRates
 from tadan_lab.measure.curve import Curve, curve_file, run_curve, save_curve
 from tadan_lab.measure.gallery import Exhibit, build_gallery, choose_pictures, middle_quality
-from tadan_lab.measure.html import html_report
 from tadan_lab.measure.plots import rd_plot, rd_svg
-from tadan_lab.measure.report import comparisons_json
+from tadan_lab.measure.report import comparisons_json, html_report
+from tadan_lab.measure.rivals import PictureCodec
 from tadan_lab.measure.yardsticks import BASIC, Metric
 
 Run = tuple[PictureCodec, Sequence[int]]  # a codec and its qualities
@@ -73,11 +74,11 @@ def measure(
 
 
 def write_results(
-    out: Path, curves: Sequence[Curve], comparisons: Sequence[Comparison], exhibits: Sequence[Exhibit], command: str
+    out: Path, curves: Sequence[Curve], comparisons: Sequence[BDRates], exhibits: Sequence[Exhibit], command: str
 ) -> list[str]:
     """Write the report, the plots and the BD-rates into ``out`` and return the names of the files.
 
-    Arguments as :func:`tadan_lab.measure.html.html_report`. UnwritableOutput if that fails, InvalidInput without
+    Arguments as :func:`tadan_lab.measure.report.html_report`. UnwritableOutput if that fails, InvalidInput without
     matplotlib.
     """
     make_folder(out)

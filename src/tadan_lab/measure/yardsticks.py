@@ -15,15 +15,19 @@ from PIL import Image
 from tadan.errors import InvalidInput
 from tadan.optional import require
 from tadan.pictures.ssimulacra2 import SSIMULACRA2_SMALLEST
-from tadan_lab.measure.metrics import IDENTICAL_DB, WINDOW, ms_ssim, psnr, similarity_db
-from tadan_lab.measure.perceptual import (
+from tadan_lab.measure.metrics import (
     BUTTERAUGLI_SMALLEST,
     CVVDP_SMALLEST,
     DEFAULT_DISPLAY,
+    IDENTICAL_DB,
+    WINDOW,
     butteraugli,
     butteraugli_missing,
     color_video_vdp,
     cvvdp_missing,
+    ms_ssim,
+    psnr,
+    similarity_db,
     ssimulacra2,
 )
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.nn.entropy_model import EntropyModel
-from tadan.nn.gaussian import gaussian_bits
+from tadan.nn.entropy_model import EntropyModel, gaussian_bits
 from tadan.schedule import get_schedule
 from tadan.schedule.optimize import subset_visible
 from tadan_lab.study.latents import TrainingLatents

@@ -28,9 +28,10 @@ from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
 from tadan.pictures.folder import open_rgb
 from tadan.schedule import Schedule, get_schedule
+from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits
-from tadan.train.export_entropy import calibrate, entropy_tensors
 from tadan.train.restore import restore
+from tadan.train.twin import entropy_tensors
 from tadan_lab.study.latents import Picture, TrainingLatents
 from tadan_lab.study.training import evaluate, parameter_count
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tadan.schedule import PatternSchedule
-from tadan.schedule.draw import dark, stage_colour
+from tadan.schedule.text import dark, stage_colour
 from tadan_lab.study.results import Results
 
 DRAWN = ("checkerboard", "2x2", "3x3-optimised", "4x4-published", "4x4-optimised-4", "4x4-optimised-8", "4x4-optimised")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tadan.nn.blocks import STRIDE
-from tadan.nn.gaussian import bound_log_scale, gaussian_bits
+from tadan.nn.entropy_model import bound_log_scale, gaussian_bits
 from tadan.nn.model import Losses, TadanModel, lambdas, round_through
 from tadan.nn.transforms import to_patches
 from tadan_lab.study.components import AT_ONCE, Components, Moments

@@ -11,8 +11,8 @@ from typing import Any
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.files import read_bytes
 from tadan.models.macs import anchor_share
-from tadan.optional import require
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
+from tadan_lab.measure.bdrate import percent_more
 
 REFERENCE = "raster"  # autoregressive: raster and wavefront see the same
 
@@ -140,7 +140,7 @@ class Results:
         """
         if len(self.psnr) < 2:
             raise InvalidInput("a BD-rate needs at least two qualities; name more with --qualities")
-        return _bd_rate(list(test), self.psnr, list(anchor), self.psnr)
+        return percent_more((list(anchor), self.psnr), (list(test), self.psnr))
 
     def special_bd(self, name: str, anchor: str = REFERENCE) -> tuple[float, float]:
         """BD-rate of specialised networks against those of another schedule: mean, and half the range over seeds.
@@ -180,7 +180,7 @@ class Results:
     def coded_bd(self, name: str, anchor: str) -> float:
         """BD-rate in percent of whole files of the installed codec under one schedule against another."""
         ours, theirs = (self.content["codec"]["schedules"][one] for one in (name, anchor))
-        return _bd_rate(ours["bpp"], ours["psnr"], theirs["bpp"], theirs["psnr"])
+        return percent_more((theirs["bpp"], theirs["psnr"]), (ours["bpp"], ours["psnr"]))
 
     def excess(self, name: str) -> list[float]:
         """Percent by which each stage of a specialised network exceeds the autoregressive bits per latent.
@@ -199,10 +199,3 @@ class Results:
             return [1.0]
         counts = [int((schedule.pattern == stage).sum()) for stage in range(int(schedule.pattern.max()) + 1)]
         return [count / schedule.pattern.size for count in counts]
-
-
-def _bd_rate(bpp: list[float], psnr: list[float], anchor_bpp: list[float], anchor_psnr: list[float]) -> float:
-    """Percent, piecewise cubic; two points are enough, as the curves are close to each other at every quality."""
-    package = require("bjontegaard", "lab", "BD-rate")
-    curves = (anchor_bpp, anchor_psnr, bpp, psnr)
-    return float(package.bd_rate(*curves, method="pchip", require_matching_points=False, min_overlap=0))

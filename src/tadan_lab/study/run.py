@@ -8,7 +8,7 @@
     RUN/any.json                    its rate under every schedule, no retraining
     RUN/special/KEY.json            rate of each specialised network
     RUN/groups/N.json               entropy models of N channel groups, trained alike    tadan_lab.study.groups
-    RUN/codec.json, speed-*.json    bytes and decode times of the real codec         tadan_lab.study.practice
+    RUN/codec.json, speed-*.json    bytes and decode times of the real codec         tadan_lab.study.plan
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from tadan_lab.study.latents import (
     load_pictures,
     picture_facts,
 )
-from tadan_lab.study.practice import LISTED, STAGES, coded_rates, found_patterns, timed
+from tadan_lab.study.plan import LISTED, STAGES, coded_rates, found_patterns, timed
 from tadan_lab.study.training import Fit, evaluate, parameter_count, save_weights, train
 
 Say = Callable[[str], None]

@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tadan.exact.constants import LATENT_FRACTION
-from tadan.nn.entropy_model import EntropyModel
-from tadan.nn.gaussian import gaussian_bits
+from tadan.nn.entropy_model import EntropyModel, gaussian_bits
 from tadan.nn.model import lambdas
 from tadan.schedule import PatternSchedule, Schedule
 from tadan_lab.study.latents import Picture, TrainingLatents

@@ -1,4 +1,4 @@
-"""``tadan lab scale``: seconds and memory by size of the picture."""
+"""Verbs that take time: ``tadan lab speed``, ``effort`` and ``scale``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,89 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tadan_lab.measure.scale import ScaleRow
+
+
+def speed(
+    picture: Annotated[Path, typer.Argument(help="The picture to code.")],
+    schedules: Annotated[
+        str, typer.Option(help="Names, by commas; stored ones too.")
+    ] = "hyper,checkerboard,2x2,4x4-opt-4,4x4-opt-8,4x4,wavefront,raster",
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Written-out schedule, such as 0,2/3,1; may be repeated.")
+    ] = None,
+    quality: options.Quality = 50,
+    repeat: Annotated[int, typer.Option(help="Rounds; each runs every schedule once.", min=1)] = 9,
+    threads: options.Threads = None,
+    model: options.Model = None,
+    out: options.Out = None,
+) -> None:
+    """Encode and decode one picture under several schedules in turn; medians, and ratios to checkerboard."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tadan.cli.report import progress_bar
+    from tadan.pictures.folder import open_rgb
+    from tadan_lab.measure.bench import measure_speed
+
+    image = open_rgb(picture)
+    named = [name.strip() for name in schedules.split(",") if name.strip()]
+    names = list(dict.fromkeys([*named, *(pattern or [])]))
+    with progress_bar("timing", 4 * repeat * len(names)) as step:
+        rows = measure_speed(image, names, quality, repeat, threads, model, step)
+    base = next((row.decode for row in rows if row.schedule == "checkerboard"), None)
+    table = Table(
+        "schedule", "stages", "bytes", "encode s", "decode s", "latents s", "rANS s", "rANS share", "decode ratio"
+    )
+    for row in rows:
+        ratio = "" if base is None else f"{row.decode / base:.2f}"
+        times = (f"{value:.3f}" for value in (row.encode, row.decode, row.latents, row.entropy))
+        table.add_row(row.schedule, str(row.stages), str(row.bytes), *times, f"{row.entropy / row.decode:.1%}", ratio)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{image.width}x{image.height}, quality {quality}, medians of {repeat} rounds, process start excluded"
+    )
+    options.write(
+        out, {"picture": picture.name, "quality": quality, "repeat": repeat, "rows": [row.to_dict() for row in rows]}
+    )
+
+
+def effort(
+    pictures: options.Pictures,
+    efforts: Annotated[str, typer.Option(help="0 to 9, by commas; the first is compared with.")] = "0,1,3,5,7,9",
+    qualities: Annotated[
+        str, typer.Option("--qualities", "-q", help="Qualities from 1 to 100, separated by commas; at least four.")
+    ] = "10,30,50,70,90",
+    schedule: options.Schedule = "balanced",
+    limit: options.Limit = None,
+    threads: options.Threads = None,
+    model: options.Model = None,
+    out: options.Out = None,
+) -> None:
+    """What searching longer while encoding gives: BD-rate and J against seconds, one row an effort."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tadan.cli.report import progress_bar
+    from tadan.optional import parse_qualities, require
+    from tadan.pictures.folder import list_pictures
+    from tadan_lab.measure.effort import measure_effort
+    from tadan_lab.measure.ours import EFFORTS
+
+    require("bjontegaard", "lab", "tadan lab effort")
+    wanted = parse_qualities(efforts, EFFORTS)
+    points = parse_qualities(qualities, range(1, 101))
+    total = len(list_pictures(pictures, limit)) * len(wanted) * len(points)
+    with progress_bar("coding", total) as step:
+        rows = measure_effort(pictures, wanted, points, schedule, model, threads, limit, step)
+    table = Table("effort", "encode s", "decode s", "BD-rate", "J")
+    for row in rows:
+        seconds = (f"{value:.2f}" for value in (row.encode_s, row.decode_s))
+        table.add_row(str(row.effort), *seconds, str(row.bd_rate), f"{row.cost_percent:+.2f} %")
+    console = Console()
+    console.print(table)
+    console.print(f"Against effort {rows[0].effort}, BD-rate by PSNR; seconds are means over pictures and qualities")
+    options.write(out, {"pictures": pictures.name, "qualities": points, "rows": [row.to_dict() for row in rows]})
 
 
 def scale(
@@ -37,7 +120,7 @@ def scale(
     out: options.Out = None,
 ) -> None:
     """Encode and decode mosaics of rising size, each in a fresh process: seconds, and peak memory against a limit."""
-    from tadan.cli.progress import progress_bar
+    from tadan.cli.report import progress_bar
     from tadan.optional import parse_qualities, require
     from tadan.pictures.folder import list_pictures
     from tadan_lab.measure.ours import EFFORTS
@@ -136,7 +219,7 @@ def _write(
         options.write(out, scale_document(rows, photographs, quality, threads, limit_mb))
     if plot is not None:
         from tadan.files import write_atomically
-        from tadan_lab.measure.scale_plot import scale_plot, scale_svg
+        from tadan_lab.measure.scale import scale_plot, scale_svg
 
         title = f"tadan encode and decode, quality {quality}, threads: {threads or 'all'}"
         write_atomically(plot, scale_plot(rows, limit_mb, title))
