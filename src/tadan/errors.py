@@ -7,6 +7,8 @@ turns the next step into its own options (:mod:`tadan.cli.report`) and exits wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -52,6 +54,40 @@ class LimitExceeded(TadanError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Errors come back from other processes with their facts."""
         return type(self), (self.what, self.limit, self.value, self.bound)
+
+
+class OutOfMemory(TadanError, MemoryError):
+    """There is not enough memory for what was asked for; files and pictures are as they were.
+
+    Attributes:
+        work: what needed it.
+    """
+
+    def __init__(self, work: str) -> None:
+        """Say what to raise or lower."""
+        self.work = work
+        super().__init__(
+            f"not enough memory for {work}; give the process more, or have it use fewer threads or smaller tiles"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes with their facts."""
+        return type(self), (self.work,)
+
+
+@contextmanager
+def enough_memory(work: str) -> Iterator[None]:
+    """Raise :class:`OutOfMemory` for the MemoryError of whatever library."""
+    try:
+        yield
+    except OutOfMemory:
+        raise
+    except MemoryError as error:
+        raise OutOfMemory(work) from error
+
+
+class Unexpected(TadanError):
+    """An error that nobody foresaw, of this program or of a library; its cause has the details."""
 
 
 class InvalidInput(TadanError):

@@ -1,4 +1,4 @@
-"""Reading and writing whole files, with errors that say what stands on the disk afterwards; the user's own folders."""
+"""Reading and writing whole files, with errors that say what stands on the disk afterwards; users' own folders."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import IO
 
-from tadan.errors import OutputExists, UnreadableInput, UnwritableOutput
+from tadan.errors import InvalidInput, OutputExists, UnreadableInput, UnwritableOutput
 
 Writer = Callable[[IO[bytes]], None]
 _OWN_STREAM = re.compile(r"/dev/(?:fd/(\d+)|stdout|stderr)|/proc/self/fd/(\d+)")
@@ -86,22 +87,38 @@ def _replace(target: Path, data: bytes | Writer, old_mode: int | None, replace: 
     if old_mode is not None and not replace:
         raise FileExistsError(target)
     temporary = target.with_name(f".tadan-{secrets.token_hex(8)}.part")  # short: a long target name must still fit
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    descriptor, named = _open_temporary(temporary)
     try:
         with os.fdopen(descriptor, "wb") as file:
             _fill(file, data)
             file.flush()
-            os.fsync(file.fileno())
-        if old_mode is not None:
+            os.fsync(descriptor)
+            if not named:
+                if old_mode is not None:
+                    os.fchmod(descriptor, stat.S_IMODE(old_mode))
+                # With a directory, which an absolute path ignores, Python follows the link that /proc shows.
+                os.link(f"/proc/self/fd/{descriptor}", temporary if replace else target, src_dir_fd=descriptor)
+        if named and old_mode is not None:
             os.chmod(temporary, stat.S_IMODE(old_mode))
         if replace:
             os.replace(temporary, target)
-        else:
+        elif named:
             _take_free_name(temporary, target)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _open_temporary(path: Path) -> tuple[int, bool]:
+    """Descriptor of a new file beside ``path``, and whether it has that name.
+
+    Where the system can, it has no name at all until it is complete: nothing is left of a process that was killed.
+    """
+    if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+        with suppress(OSError):  # a file system that cannot; other reasons come up below
+            return os.open(path.parent, os.O_WRONLY | os.O_TMPFILE, 0o666), False
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), True
 
 
 def _take_free_name(temporary: Path, target: Path) -> None:
@@ -162,3 +179,25 @@ def user_folder(kind: str) -> Path:
     import platformdirs
 
     return platformdirs.user_data_path("tadan", appauthor=False) / kind
+
+
+Source = bytes | bytearray | memoryview | str | PathLike[str] | IO[bytes]
+
+
+def bytes_of(source: Source) -> bytes:
+    """All bytes of a source; a file object is read to its end.
+
+    Raises:
+        UnreadableInput: a path that cannot be read.
+        InvalidInput: something else, or a file object that gives text.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, str | PathLike):
+        return read_bytes(source)
+    read = getattr(source, "read", None)
+    data = read() if callable(read) else None
+    if not isinstance(data, bytes):
+        given = "a file object that gives text" if isinstance(data, str) else type(source).__name__
+        raise InvalidInput(f"a .tdn file is given as bytes, path or binary file object, not {given}")
+    return data

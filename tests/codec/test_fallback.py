@@ -169,7 +169,7 @@ def test_alpha_grey_and_metadata_travel_as_ever():
     for name, mode in (("line art", "LA"), ("screenshot", "RGBA")):
         image = Image.fromarray(np.dstack([unusual()[name], alpha]))
         image.info["icc_profile"] = b"profile"
-        coded = CODEC.encode_picture(image, EncodeOptions(quality=40, verify=True))
+        coded = CODEC.encode_picture(image, EncodeOptions(quality=40, verify=True, keep_hidden=True))
         decoded = CODEC.decode(coded.data)
         assert coded.content != "latents"
         assert (decoded.mode, decoded.info["icc_profile"]) == (mode, b"profile")

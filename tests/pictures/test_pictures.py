@@ -22,7 +22,7 @@ from tadan.bitstream import read_stream
 from tadan.errors import InvalidInput, LimitExceeded, UnreadableInput
 from tadan.pictures import reading
 from tadan.pictures.reading import read_picture
-from tadan.pictures.samples import round_to_8
+from tadan.pictures.samples import fill_hidden, round_to_8
 
 PHOTO = Image.fromarray(photo())
 RAMP = np.add.outer(np.arange(80), 2 * np.arange(96)).astype(np.uint8)  # alpha that a lossy codec would change
@@ -614,3 +614,45 @@ def test_reading_holds_the_picture_of_pillow_and_one_array(tmp_path):
     peak, after = (int(number) / 1024 for number in done.stdout.split())
     assert peak < (4 + 3) * side**2 / 2**20 + 25
     assert after < 3 * side**2 / 2**20 + 25
+
+
+def test_colours_that_nobody_can_see_cost_nothing_and_tell_nothing():
+    picture = np.dstack([photo("astronaut", 128, 160), np.zeros((128, 160), np.uint8)])
+    rows, cols = np.mgrid[:128, :160]
+    picture[(rows - 60) ** 2 + (cols - 80) ** 2 < 50**2, 3] = 255
+    picture[40:50, 60:70, 3] = 1  # hardly visible counts as visible
+    hidden = picture[:, :, 3] == 0
+    files = []
+    for filling in (None, 0, np.random.default_rng(1).integers(0, 256, (int(hidden.sum()), 3), np.uint8)):
+        other = picture.copy()
+        if filling is not None:
+            other[hidden, :3] = filling
+        files.append(CODEC.encode(other, quality=40, effort=0))
+        assert (other[hidden, :3] == (picture[hidden, :3] if filling is None else filling)).all()  # ours is a copy
+    assert files[1] == files[0]
+    assert files[2] == files[0]
+    kept = CODEC.encode(picture, quality=40, effort=0, keep_hidden=True)
+    assert len(files[0]) < 0.8 * len(kept)
+    shown = np.asarray(CODEC.decode(files[0]))
+    np.testing.assert_array_equal(shown[:, :, 3], picture[:, :, 3])
+    difference = shown[~hidden, :3].astype(int) - picture[~hidden, :3]
+    kept_difference = np.asarray(CODEC.decode(kept))[~hidden, :3].astype(int) - picture[~hidden, :3]
+    assert (difference**2).mean() < 1.3 * (kept_difference**2).mean()
+    np.testing.assert_array_equal(np.asarray(CODEC.decode(CODEC.encode(picture, lossless=True))), picture)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 40), (33, 17)])
+def test_wholly_hidden_pictures_are_one_colour(shape):
+    rgb = np.random.default_rng(2).integers(0, 256, (*shape, 3), np.uint8)
+    fill_hidden(rgb, np.zeros(shape, np.uint8))
+    assert (rgb == rgb[0, 0]).all()
+
+
+def test_damaged_exif_does_not_hide_the_orientation_of_xmp():
+    picture = Image.fromarray(photo("chelsea", 32, 48))
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    picture.info |= {"exif": b"II*\0\xff\xff\xff\x7f", "xmp": xmp}
+    with pytest.warns(UserWarning, match="EXIF data are damaged"):
+        decoded = CODEC.decode(CODEC.encode(picture, effort=0))
+    assert decoded.size == (32, 48)
+    assert b'tiff:Orientation="1"' in decoded.info["xmp"]

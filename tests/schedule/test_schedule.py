@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schedule_examples import CATALOG, earlier_neighbours, patterns, planes, schedules
 from tadan.errors import InvalidInput, LimitExceeded
 from tadan.schedule import ALIASES, PatternSchedule, ScanSchedule, get_schedule, schedule_names
+from tadan.schedule import schedule as schedule_module
 
 relaxed = settings(deadline=None, max_examples=60)
 
@@ -248,3 +249,18 @@ def test_planes_without_latents_are_refused(name, height, width, radius):
 def test_needs_no_torch():
     code = "import sys, tadan.models.macs, tadan.schedule.text; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_plans_that_are_kept_stay_within_their_bytes(monkeypatch):
+    """Every size of picture has plans of its own: a server that meets hostile sizes must not keep them all."""
+    monkeypatch.setattr(schedule_module, "MAX_PLAN_BYTES", 2**20)
+    plans = schedule_module._Plans()
+    first = plans.get(get_schedule("raster"), 20, 30, 2)
+    assert plans.get(get_schedule("raster"), 20, 30, 2) is first
+    for width in range(1, 40):
+        plans.get(get_schedule("raster"), 30, width, 2)
+        assert plans._bytes <= 2**20
+    assert plans.get(get_schedule("raster"), 20, 30, 2) is not first  # it had to make room
+    held = plans._bytes
+    plans.get(get_schedule("raster"), 80, 80, 2)  # larger than all that may be kept
+    assert plans._bytes == held

@@ -200,7 +200,7 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
             header.tile_count,
             limits.max_tiles,
         )
-    if header.has_latents and header.tile_pixels > limits.max_tile_pixels:
+    if header.tile_pixels > limits.max_tile_pixels:
         raise LimitExceeded(
             f"A tile has {header.tile_pixels} pixels of about 100 bytes, the limit is {limits.max_tile_pixels}",
             "max_tile_pixels",

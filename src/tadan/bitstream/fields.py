@@ -74,8 +74,8 @@ class Limits:
 
     ``max_pixels``: width x height; the default is the size from which Pillow raises DecompressionBombError.
     ``max_metadata_bytes``: ICC, EXIF and XMP together. ``max_tiles``: tiles of the grid.
-    ``max_tile_bytes``: payload of one tile section. ``max_tile_pixels``: of one tile with latents, whose decoding takes
-    about 100 bytes a pixel; encoders choose tiles of at most 1.5 megapixels. Stored pictures have no such limit.
+    ``max_tile_bytes``: payload of one tile section. ``max_tile_pixels``: of one tile. Decoding takes about 100
+    bytes a pixel of one with latents, 10 of a stored one; encoders choose tiles of at most 1.5 and 16 megapixels.
     ``max_pattern_cells``: groups x rows x columns of an inline pattern. Each may need a context kernel of its own,
     about 10 ms of work and 1.6 MB that are kept for the whole file.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -29,6 +31,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
+#: What Pillow raises where a format cannot hold a picture or its metadata.
+_REFUSALS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, struct.error, RuntimeError)
 _QUALITY_OPTIONS: dict[str, dict[str, Any]] = {"AVIF": {}, "JPEG": {"subsampling": 0}, "WEBP": {"lossless": False}}
 
 
@@ -194,16 +198,31 @@ def _suffix_of(target: Path) -> str:
 
 def _save(image: Image, saving: _Saving, file: IO[bytes]) -> None:
     """Encode ``image``, its ICC profile, EXIF and XMP included where the format has a place for them."""
-    metadata = _metadata_options(image.info, saving.name)
+    refused = _refusal(image, saving, file, image.info)
+    if refused is not None and "exif" in image.info:
+        file.seek(0)
+        file.truncate()
+        plain = {key: value for key, value in image.info.items() if key != "exif"}
+        exif, refused = refused, _refusal(image, saving, file, plain)
+        if refused is None:
+            message = f"{saving.name} cannot hold the EXIF data of the file ({exif}); they are left out"
+            warnings.warn(message, stacklevel=2)
+    if refused is not None:
+        raise InvalidInput(
+            f"{saving.name} cannot hold this {image.width} x {image.height} {image.mode} picture ({refused}); "
+            "choose .png as extension of the output."
+        ) from refused
+
+
+def _refusal(image: Image, saving: _Saving, file: IO[bytes], info: dict[Any, Any]) -> Exception | None:
+    """Write the picture with the metadata ``info``; why Pillow cannot, if it cannot."""
     try:
-        image.save(file, saving.name, **saving.options, **metadata)
-    except (OSError, ValueError, KeyError) as error:
+        image.save(file, saving.name, **saving.options, **_metadata_options(info, saving.name))
+    except _REFUSALS as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the format
             raise
-        raise InvalidInput(
-            f"{saving.name} cannot hold this {image.width} x {image.height} {image.mode} picture ({error}); "
-            "choose .png as extension of the output."
-        ) from error
+        return error
+    return None
 
 
 def _metadata_options(info: dict[Any, Any], picture_format: str) -> dict[str, Any]:

@@ -94,6 +94,10 @@ def encode(
             help="Leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.",
         ),
     ] = False,
+    keep_hidden: Annotated[
+        bool,
+        typer.Option("--keep-hidden", help="Keep the colours of fully transparent pixels, which nobody can see."),
+    ] = False,
     tile: Annotated[
         int | None,
         typer.Option(help="Pixels a side of the tiles, a multiple of 64; 0: one tile.", show_default="by size"),
@@ -122,6 +126,7 @@ def encode(
         tune=tune,
         fallback=fallback,
         lossless=lossless,
+        keep_hidden=keep_hidden,
         verify=verify,
     )
     inputs, output = files.split_output(paths, output, out_dir, _OUTPUTS)

@@ -197,6 +197,12 @@ def read_source(path: Path) -> bytes:
     return sys.stdin.buffer.read()
 
 
+def no_standard_output(error: OSError) -> UnwritableOutput:
+    """The error for what standard output did not take."""
+    reason = (error.strerror or str(error)).lower()
+    return UnwritableOutput(f"cannot write standard output: {reason}; send it elsewhere or give -o FILE")
+
+
 def write_target(path: Path, data: bytes | Writer, destination: Destination) -> None:
     """Write bytes, or what a function writes to a file, as a whole file or to standard output.
 
@@ -212,8 +218,13 @@ def write_target(path: Path, data: bytes | Writer, destination: Destination) -> 
             whole = io.BytesIO()  # formats that seek cannot go to a pipe, and half a picture should not
             data(whole)
             data = whole.getvalue()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise no_standard_output(error) from error
         return
     if destination.out_dir is not None:
         try:

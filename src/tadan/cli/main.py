@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import signal
 import sys
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,11 +17,14 @@ import tadan
 from tadan.cli import model, schedule
 from tadan.cli.decode import decode
 from tadan.cli.encode import encode
-from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error
+from tadan.cli.files import no_standard_output
+from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error, unexpected
 from tadan.cli.selftest import selftest
 from tadan.cli.verify import info, verify
-from tadan.errors import TadanError
+from tadan.errors import OutOfMemory, TadanError
 
+# Base of all errors about arguments; older versions of typer have click's, newer ones a copy of their own.
+_UsageError: type[Exception] = next(one for one in typer.BadParameter.__mro__ if one.__name__ == "ClickException")
 _EXIT_INTERRUPTED = EXIT_SIGNAL + 2  # SIGINT
 _EXIT_BROKEN_PIPE = EXIT_SIGNAL + 13  # SIGPIPE
 _EXIT_CODES = "Exit codes: 0 done; 1 checked and found wanting; 2 could not; 128 + n ended by signal n."
@@ -37,6 +43,17 @@ class _Verbs(TyperGroup):
             raise typer.Exit(_EXIT_INTERRUPTED) from error
         except BrokenPipeError as error:
             raise typer.Exit(_EXIT_BROKEN_PIPE) from error
+        except MemoryError as error:
+            print_error(OutOfMemory("this command"))
+            raise typer.Exit(EXIT_FAILURE) from error
+        except OSError as error:  # files have typed errors; what is left is standard output
+            print_error(no_standard_output(error))
+            raise typer.Exit(EXIT_FAILURE) from error
+        except (typer.Exit, typer.Abort, _UsageError):
+            raise
+        except Exception as error:
+            print_error(unexpected(error))
+            raise typer.Exit(EXIT_FAILURE) from error
 
 
 app = typer.Typer(
@@ -74,8 +91,37 @@ for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anyb
     app.add_typer(verb.load(), name=verb.name)
 
 
+class _Closed(io.TextIOBase):
+    """Stands for a standard stream that was closed before the command began: writing fails, as it does elsewhere."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        if text:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return 0
+
+    def fileno(self) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    @property
+    def buffer(self) -> IO[bytes]:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _end(number: int, _frame: object) -> None:
+    """End as from an exception, so that temporary files go."""
+    raise SystemExit(EXIT_SIGNAL + number)
+
+
 def run() -> None:
     """Entry point of the command: run it, and leave quietly when the reader of a pipe has gone."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+    sys.stdout = sys.stdout or _Closed()
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 (open as long as the process)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a strange file name is no reason to stop
@@ -86,7 +132,9 @@ def run() -> None:
         code = end.code
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        code = _EXIT_BROKEN_PIPE
+        code = _EXIT_BROKEN_PIPE if isinstance(error, BrokenPipeError) else EXIT_FAILURE
+        if code == EXIT_FAILURE:
+            print_error(no_standard_output(error))
     sys.exit(code)

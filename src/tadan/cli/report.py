@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tadan.errors import LimitExceeded, ModelMissing, OutputExists, TadanError
+from tadan.errors import LimitExceeded, ModelMissing, OutOfMemory, OutputExists, TadanError, Unexpected
 from tadan.text import plain
 
 EXIT_WANTING = 1  # checked and found wanting
@@ -63,7 +65,23 @@ def attempt(work: Callable[[Item], Done], item: Item) -> Attempt:
             done = work(item)
         except TadanError as raised:
             error = raised
+        except BrokenPipeError:  # nobody listens any more
+            raise
+        except MemoryError:
+            error = OutOfMemory("this file")
+        except Exception as raised:  # a mistake of ours: the next file has its turn all the same
+            error = unexpected(raised)
     return Attempt(done, error, tuple(str(warning.message) for warning in caught))
+
+
+def unexpected(error: Exception) -> Unexpected:
+    """What a user is told of an error that nobody foresaw; with ``TADAN_DEBUG`` set, where it came from."""
+    if os.environ.get("TADAN_DEBUG"):
+        traceback.print_exception(error)
+    name = type(error).__name__
+    typed = Unexpected(f"{name}: {error}; this is a mistake of tadan's, please report it (TADAN_DEBUG=1 shows where)")
+    typed.__cause__ = error
+    return typed
 
 
 def printable(text: str) -> str:
@@ -233,6 +251,8 @@ def advise(error: TadanError) -> str:
         return f"{error.what}; give {_OPTIONS[error.limit]} {error.value} if you trust the file"
     if isinstance(error, OutputExists):
         return f"{message}; replace it with -f, or name another output"
+    if isinstance(error, OutOfMemory):
+        return f"{message}: on the command line --threads, --jobs and --tile"
     if isinstance(error, ModelMissing):
         return f"{message}; on the command line: --model FILE"
     return message

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from PIL import Image
 
@@ -16,11 +16,12 @@ from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
 from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
 from tadan.codec.parallel import MEMORY
-from tadan.codec.reader import Reader, Source, Verification, bytes_of
+from tadan.codec.reader import Reader, Verification
 from tadan.codec.reader import salvage as _salvage
 from tadan.codec.salvage import Salvaged
 from tadan.codec.writer import Encoded, write_picture
-from tadan.files import write_atomically
+from tadan.errors import enough_memory
+from tadan.files import Source, bytes_of, write_atomically
 from tadan.latents.coder import CodedStep, Latents
 from tadan.models import Model
 from tadan.pictures.reading import Picture
@@ -56,6 +57,11 @@ class Codec:
     ) -> None:
         self._engine = Engine(model, threads, limits, memory)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process: the same model and settings, sessions of its own."""
+        engine = self._engine
+        return _opened, (engine.named, engine.threads, engine.limits, engine.memory)
+
     def __repr__(self) -> str:
         engine = self._engine
         return f"Codec({engine.named!r}, threads={engine.threads}, limits={engine.limits}, memory={engine.memory})"
@@ -81,22 +87,24 @@ class Codec:
         Args:
             image: Pillow image, uint8 or uint16 array of shape (H, W) or (H, W, 1..4), or path (docs/pictures.md).
             **options: fields of :class:`~tadan.codec.options.EncodeOptions`: quality, schedule, effort, tile, strip,
-                tune, fallback, lossless, verify.
+                tune, fallback, lossless, keep_hidden, verify.
 
         Raises:
             InvalidInput: an option out of range, or a picture that cannot be converted.
             UnreadableInput: a path that is not a readable picture.
             LimitExceeded: the picture has more pixels than ``limits`` allow.
             ModelMissing: the model named does not exist, or its file holds the decoder alone.
+            OutOfMemory: there is not enough for the picture.
         """
         return self.encode_picture(image, EncodeOptions(**options)).data
 
     def encode_picture(self, image: Picture, options: EncodeOptions) -> Encoded:
         """As :meth:`encode`, with what the encoder knows about the file."""
-        encoded = write_picture(self._engine, image, options)
-        if options.verify:
-            self.verify(encoded.data)
-        return encoded
+        with enough_memory("encoding the picture"):
+            encoded = write_picture(self._engine, image, options)
+            if options.verify:
+                self.verify(encoded.data)
+            return encoded
 
     def decode(self, data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
         """Decode a file to a Pillow image of the mode that was encoded; metadata is in ``info``.
@@ -112,10 +120,12 @@ class Codec:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: as their names say.
             UnreadableInput: the file cannot be read.
             InvalidInput: the region has no pixel of the picture, or ``stages`` is negative.
+            OutOfMemory: there is not enough for the picture; the file may well be sound.
         """
         if stages is not None:
             stages = whole_number("stages", stages, 0, _MANY)
-        return Reader(self._engine, bytes_of(data)).decode(region, stages)
+        with enough_memory("decoding the file"):
+            return Reader(self._engine, bytes_of(data)).decode(region, stages)
 
     def salvage(self, data: Source) -> Salvaged:
         """Decode what is left of a damaged or truncated file.
@@ -127,7 +137,8 @@ class Codec:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: not even the header can be
                 read.
         """
-        return _salvage(self._engine, bytes_of(data))
+        with enough_memory("decoding what is left of the file"):
+            return _salvage(self._engine, bytes_of(data))
 
     def decode_latents(self, data: Source) -> list[Latents]:
         """Decode the latents of every tile and check them; no pixels are made. Raises as :meth:`decode`.
@@ -135,11 +146,17 @@ class Codec:
         Raises:
             InvalidInput: the picture is stored in another format and has no latents.
         """
-        return Reader(self._engine, bytes_of(data)).latents()
+        with enough_memory("decoding the latents of the file"):
+            return Reader(self._engine, bytes_of(data)).latents()
 
     def verify(self, data: Source) -> Verification:
         """Check every checksum of a file, those of the decoded latents included. Raises as :meth:`decode`."""
-        return Reader(self._engine, bytes_of(data)).verify()
+        with enough_memory("checking the file"):
+            return Reader(self._engine, bytes_of(data)).verify()
+
+
+def _opened(model: str | Path | Model | None, threads: int | None, limits: Limits, memory: int) -> Codec:
+    return Codec(model, threads=threads, limits=limits, memory=memory)
 
 
 def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.tiling import Box
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
+from tadan.fork import ForkLock
 from tadan.models import Model, find_model, load_model
 
 # Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.
@@ -40,7 +40,7 @@ class Engine:
         self.memory = whole_number("memory", memory, 0, 2**63)
         self.limits = limits
         self._transforms: dict[tuple[bytes, int], Transforms] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @property
     def model(self) -> Model:

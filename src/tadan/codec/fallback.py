@@ -15,12 +15,12 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from PIL import Image
 
-from tadan.codec.stored import Pixels, as_jpeg, as_png, as_webp
+from tadan.codec.stored import Pixels, as_jpeg, as_png, as_webp, can_be_webp
 
 CONTAINER_BYTES = 64  # of a .tdn file around one tile, rounded up: what tiny pictures may be larger than their PNG
 _PNG_FACTOR = 1.2
@@ -35,11 +35,19 @@ _UNUSUAL = "the picture is unlike the photographs that the model was trained on"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to write a picture; ``form`` is None for the neural stream, ``mse`` is in squared levels."""
+    """One way to write a picture.
+
+    Attributes:
+        form: format; None for the neural stream.
+        payload: the file.
+        mse: in squared levels.
+        again: writes other pixels the same way, such as those of a tile.
+    """
 
     form: str | None
     payload: bytes
     mse: float
+    again: Callable[[Pixels], bytes] | None = None
 
     @property
     def size(self) -> int:
@@ -73,8 +81,9 @@ class _Jpegs:
         """The file of a quality, decoded."""
         if quality not in self._candidates:
             file = self._file(quality)
+            again = partial(as_jpeg, quality=quality, subsampling=self._subsampling)
             with Image.open(io.BytesIO(file), formats=["JPEG"]) as image:
-                self._candidates[quality] = Candidate("jpeg", file, _mse(np.asarray(image), self._pixels))
+                self._candidates[quality] = Candidate("jpeg", file, _mse(np.asarray(image), self._pixels), again)
         return self._candidates[quality]
 
     def largest(self, limit: int) -> Candidate | None:
@@ -123,7 +132,7 @@ class FormChoice:
 
     @cached_property
     def _lossless(self) -> Candidate:
-        return Candidate(*smallest_lossless(self._pixels, self._png), 0.0)
+        return smallest_lossless(self._pixels, self._png)
 
     def best(self) -> Candidate:
         """The candidate of least J; the neural stream unless another is better."""
@@ -168,10 +177,13 @@ class FormChoice:
         return min(better, key=lambda jpeg: jpeg.mse, default=None)
 
 
-def smallest_lossless(pixels: Pixels, png: bytes | None = None) -> tuple[str, bytes]:
-    """Format and file that keeps every sample: the smaller of WebP, where Pillow has it, and PNG (if made already)."""
-    png, webp = png or as_png(pixels), as_webp(pixels)
-    return ("webp", webp) if webp is not None and len(webp) < len(png) else ("png", png)
+def smallest_lossless(pixels: Pixels, png: bytes | None = None) -> Candidate:
+    """The file that keeps every sample: the smaller of WebP, where Pillow has it, and PNG (if made already)."""
+    png = png or as_png(pixels)
+    webp = as_webp(pixels) if can_be_webp(pixels) else None
+    if webp is not None and len(webp) < len(png):
+        return Candidate("webp", webp, 0.0, as_webp)
+    return Candidate("png", png, 0.0, as_png)
 
 
 def _mse(a: Pixels, b: Pixels) -> float:
@@ -184,8 +196,8 @@ def _mse(a: Pixels, b: Pixels) -> float:
 
 def better_form(
     pixels: Pixels, payload: bytes, decoded: Callable[[], Pixels], weight: float, insist: bool
-) -> tuple[str, bytes] | None:
-    """Format and file to store an unusual picture as; None to keep the neural stream.
+) -> Candidate | None:
+    """How to store an unusual picture; None to keep the neural stream.
 
     Args:
         pixels: the picture, (H, W) if it is grey.
@@ -204,7 +216,7 @@ def better_form(
     broken = comparison.shortfall(best)
     if broken is not None:
         warnings.warn(f"{_UNUSUAL}: {broken}; another format serves it better", stacklevel=4)
-    return None if best.form is None else (best.form, best.payload)
+    return None if best.form is None else best
 
 
 _LAMBDAS = (0.0008, 0.00104, 0.00275, 0.0101, 0.0371, 0.136, 0.5)

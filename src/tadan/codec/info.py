@@ -9,8 +9,7 @@ from typing import Any
 
 from tadan.bitstream import HEADER_PREFIX_BYTES, Limits, ScheduleField, read_header
 from tadan.bitstream.header import Pattern
-from tadan.codec.reader import Source, bytes_of
-from tadan.files import read_bytes
+from tadan.files import Source, bytes_of, read_bytes
 
 
 @dataclass(frozen=True)

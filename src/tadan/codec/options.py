@@ -37,6 +37,7 @@ class EncodeFields(TypedDict, total=False):
     tune: str | None
     fallback: bool
     lossless: bool
+    keep_hidden: bool
     verify: bool
 
 
@@ -58,6 +59,8 @@ class EncodeOptions:
             False, only warn.
         lossless: keep every 8-bit sample: the smaller of a stored PNG and a stored lossless WebP. No model takes part,
             and the options above except ``strip`` change nothing but what the header says of quality.
+        keep_hidden: code the colours of pixels whose alpha is 0 as they are. Otherwise they take those around them,
+            which costs fewer bits and tells nobody what was hidden; lossless files keep them always.
         verify: decode the file again and compare every checksum before it is returned.
 
     Raises:
@@ -72,6 +75,7 @@ class EncodeOptions:
     tune: str | None = None
     fallback: bool = True
     lossless: bool = False
+    keep_hidden: bool = False
     verify: bool = False
 
     def __post_init__(self) -> None:
@@ -84,7 +88,7 @@ class EncodeOptions:
             checked["tile"] = _tile(self.tile)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        for name in ("strip", "fallback", "lossless", "verify"):
+        for name in ("strip", "fallback", "lossless", "keep_hidden", "verify"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidInput(f"{name} is True or False, not {getattr(self, name)!r}")
         if self.tune is not None:

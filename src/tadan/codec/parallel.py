@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
+
+from tadan.fork import ForkLock, renew_in_children
 
 MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
 BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
@@ -69,8 +70,19 @@ class Workers:
         return list(self._pool.map(one, items))
 
 
-_blas_lock = threading.Lock()
+_blas_lock = ForkLock()
 _blas_users: list[Any] = []  # the first one's limit stands until the last one leaves
+
+
+class _NobodyInside:
+    """In a forked child the other threads are gone, and so are their limits."""
+
+    def renew(self) -> None:
+        _blas_users.clear()
+
+
+_nobody = _NobodyInside()
+renew_in_children(_nobody)
 
 
 @contextmanager
@@ -85,7 +97,8 @@ def _blas_threads(limit: int) -> Iterator[None]:
         yield
     finally:
         with _blas_lock:
-            _blas_users.pop()
+            if _blas_users:  # none in a child that was forked meanwhile
+                _blas_users.pop()
             if not _blas_users:
                 own.restore_original_limits()
 

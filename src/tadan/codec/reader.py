@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from os import PathLike
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +18,6 @@ from tadan.codec.salvage import Rescue, Salvaged
 from tadan.codec.stored import stored_pixels
 from tadan.codec.tiling import Box, Canvas, check_region, lines
 from tadan.errors import InvalidInput
-from tadan.files import read_bytes
 from tadan.latents.coder import Latents
 from tadan.pictures.reading import unpack_alpha
 
@@ -142,25 +139,3 @@ def pixels(
         arriving = (dict(zip(line, workers.map(latents, line), strict=True)) for line in order)
         transforms = engine.transforms(decoder.model, workers.inner)
         yield from shown(header, transforms, region, order, arriving, workers)
-
-
-Source = bytes | bytearray | memoryview | str | PathLike[str] | IO[bytes]
-
-
-def bytes_of(source: Source) -> bytes:
-    """All bytes of a source; a file object is read to its end.
-
-    Raises:
-        UnreadableInput: a path that cannot be read.
-        InvalidInput: something else, or a file object that gives text.
-    """
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    if isinstance(source, str | PathLike):
-        return read_bytes(source)
-    read = getattr(source, "read", None)
-    data = read() if callable(read) else None
-    if not isinstance(data, bytes):
-        given = "a file object that gives text" if isinstance(data, str) else type(source).__name__
-        raise InvalidInput(f"a .tdn file is given as bytes, path or binary file object, not {given}")
-    return data

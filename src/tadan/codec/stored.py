@@ -22,6 +22,7 @@ from tadan.pictures.reading import too_large_for_pillow
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
 _MAX_SCANS = 100  # of a JPEG; progressive ones have about ten
+_NO_MEMORY = ("encoding error 1", "encoding error 2")  # of libwebp, in Pillow's words
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
 
 
@@ -36,11 +37,19 @@ def as_png(pixels: Pixels) -> bytes:
     return _saved(pixels, "PNG", optimize=True)
 
 
-def as_webp(pixels: Pixels) -> bytes | None:
-    """Lossless; None where Pillow has no WebP or a side is too long for it."""
-    if max(pixels.shape[:2]) > _WEBP_MAX_SIDE or not features.check("webp"):
-        return None
-    return _saved(pixels, "WEBP", lossless=True)
+def can_be_webp(pixels: Pixels) -> bool:
+    """Whether Pillow has WebP, and no side is too long for it."""
+    return max(pixels.shape[:2]) <= _WEBP_MAX_SIDE and bool(features.check("webp"))
+
+
+def as_webp(pixels: Pixels) -> bytes:
+    """Lossless; of pixels for which :func:`can_be_webp` holds."""
+    try:
+        return _saved(pixels, "WEBP", lossless=True)
+    except ValueError as error:
+        if str(error) in _NO_MEMORY:
+            raise MemoryError from error
+        raise
 
 
 def as_jpeg(pixels: Pixels, quality: int, subsampling: int = 0) -> bytes:
@@ -80,7 +89,7 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
             rgb = _rgb(np.asarray(image))
     except Image.DecompressionBombError as error:
         raise too_large_for_pillow(f"the stored {form.upper()} picture", error) from error
-    except Corrupt:
+    except (Corrupt, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on bad data; all mean the same here
         raise Corrupt(f"the stored {form.upper()} picture cannot be read ({error}): {_OTHER_COPY}") from error

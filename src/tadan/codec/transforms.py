@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.codec.sessions import Session
 from tadan.exact.constants import LATENT_FRACTION
+from tadan.fork import ForkLock, renew_in_children
 from tadan.models import Model
 from tadan.models.search_rule import CELL, plain_weights
 
@@ -27,24 +28,21 @@ class Transforms:
     def __init__(self, model: Model, threads: int | None = None) -> None:
         self.model, self._threads = model, threads or os.cpu_count() or 1
         self._stride = model.config.stride
-        self._sessions: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._left_behind: list[Any] = []
+        self._lock = ForkLock()
+        renew_in_children(self)
 
-    def _run(self, name: str, *values: NDArray[Any]) -> list[NDArray[Any]]:
+    def renew(self) -> None:
+        """Start anew in a forked child, where the threads of sessions are missing: their ends would be waited for."""
+        self._left_behind.append(self._sessions)
+        self._sessions = {}
+
+    def _session(self, name: str) -> Session:
         with self._lock:
             if name not in self._sessions:
-                import onnxruntime
-
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = self._threads
-                options.log_severity_level = 3
-                options.enable_mem_pattern = False  # patterns of every size of window would be kept
-                self._sessions[name] = onnxruntime.InferenceSession(
-                    self.model.graph(name), options, providers=["CPUExecutionProvider"]
-                )
-            session = self._sessions[name]
-        names = [one.name for one in session.get_inputs()]
-        return list(session.run(None, dict(zip(names, values, strict=True)), _returning_memory()))
+                self._sessions[name] = Session(self.model, name, self._threads)
+            return self._sessions[name]
 
     def analyse(self, rgb: NDArray[np.uint8], quality: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """y and z of a picture that is one tile: :meth:`latents_of`, then :meth:`hyper_of`."""
@@ -56,8 +54,11 @@ class Transforms:
 
         The picture is continued by its last rows and columns to a multiple of the model's stride.
         """
-        unscaled = self._run("g_a", _padded(rgb, self._stride)[None], self.model.block_gains("g_a", quality))[0][0]
-        return np.ascontiguousarray(unscaled.transpose(1, 2, 0) * self.model.gain(quality))
+        session, padded = self._session("g_a"), _padded(rgb, self._stride)
+        [unscaled] = session.run(padded[None], self.model.block_gains("g_a", quality))
+        rows, cols = (side // self._stride for side in padded.shape[:2])
+        session.check(unscaled, (1, self.model.config.latent, rows, cols), np.float32)
+        return np.ascontiguousarray(unscaled[0].transpose(1, 2, 0) * self.model.gain(quality))
 
     def hyper_of(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         """y float32 (h, w, latent) of a tile -> z float32 (ceil(h/4), ceil(w/4), z_channels).
@@ -65,14 +66,17 @@ class Transforms:
         y is continued by its last rows and columns to a multiple of 4.
         """
         padded = np.pad(y, ((0, -y.shape[0] % 4), (0, -y.shape[1] % 4), (0, 0)), mode="edge")
-        z = self._run("h_a", np.ascontiguousarray(padded.transpose(2, 0, 1))[None])[0][0]
-        return np.ascontiguousarray(z.transpose(1, 2, 0))
+        session = self._session("h_a")
+        [z] = session.run(np.ascontiguousarray(padded.transpose(2, 0, 1))[None])
+        session.check(z, (1, self.model.config.z_channels, padded.shape[0] // 4, padded.shape[1] // 4), np.float32)
+        return np.ascontiguousarray(z[0].transpose(1, 2, 0))
 
     def synthesise(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.uint8]:
         """y_hat int32 (h, w, latent), Q6 -> picture uint8 (stride * h, stride * w, 3)."""
-        picture: NDArray[np.uint8]
-        picture = self._run("g_s", self._scaled(y_hat, quality), self.model.block_gains("g_s", quality))[0][0]
-        return picture
+        session = self._session("g_s")
+        [picture] = session.run(scaled(self.model, y_hat, quality), self.model.block_gains("g_s", quality))
+        session.check(picture, (1, self._stride * y_hat.shape[0], self._stride * y_hat.shape[1], 3), np.uint8)
+        return np.asarray(picture[0])
 
     def error_gradient(
         self,
@@ -109,25 +113,21 @@ class Transforms:
         for first in range(0, rows, strip):
             last = min(first + strip, rows)
             top, bottom = max(0, first - margin), min(rows, last + margin)
-            scaled = self._scaled(y_hat[top:bottom], quality)
+            y = scaled(self.model, y_hat[top:bottom], quality)
             under = picture[None, stride * top : stride * bottom], weights[None, cells * top : cells * bottom]
-            gradient, error = self._run("g_s_gradient", scaled, gains, *under)
+            session = self._session("g_s_gradient")
+            gradient, error = session.run(y, gains, *under)
+            session.check(gradient, y.shape, np.float32)
+            session.check(error, (1, cells * (bottom - top)), np.float32)
             total += float(error[0, cells * (first - top) : cells * (last - top)].sum(dtype=np.float64))
             parts.append(gradient[0, :, first - top : last - top])
         return total, np.concatenate(parts, axis=1).transpose(1, 2, 0) * self.model.inverse_gain(quality)
 
-    def _scaled(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
-        scale = self.model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
-        return np.ascontiguousarray((y_hat * scale).astype(np.float32).transpose(2, 0, 1))[None]
 
-
-def _returning_memory() -> Any:
-    """Options of a run that keeps nothing for the next: sessions take turns, and sizes of windows differ."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
+def scaled(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+    """Input of g_s: y_hat int32 (h, w, latent), Q6, under the inverse gains, float32 (1, latent, h, w)."""
+    scale = model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
+    return np.ascontiguousarray((y_hat * scale).astype(np.float32).transpose(2, 0, 1))[None]
 
 
 def _padded(rgb: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:

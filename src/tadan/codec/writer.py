@@ -13,7 +13,7 @@ from tadan.bitstream.fields import TILE_MULTIPLE
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.effort import Scene, refine
 from tadan.codec.engine import ENCODE_BYTES, SEARCH_BYTES, Engine
-from tadan.codec.fallback import better_form, smallest_lossless
+from tadan.codec.fallback import Candidate, better_form, smallest_lossless
 from tadan.codec.options import EncodeOptions
 from tadan.codec.parallel import Workers
 from tadan.codec.reader import pixels
@@ -26,6 +26,9 @@ from tadan.latents.schedule_field import schedule_field
 from tadan.models import Model, ModelConfig
 from tadan.models.config import quality_lambda
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture
+from tadan.pictures.samples import fill_hidden
+
+STORED_SIDE = 4096  # pixels of the tiles of large stored pictures: as many as readers take
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,15 @@ def write_picture(engine: Engine, image: Picture, options: EncodeOptions) -> Enc
         model.check_encoder()
     planes = read_picture(image, engine.limits.max_pixels, options.strip)
     _check_metadata(planes, engine.limits)
+    if planes.alpha is not None and not (options.keep_hidden or options.lossless):
+        fill_hidden(planes.rgb, planes.alpha)
     if model is None:
-        return _stored(planes, options.quality, *smallest_lossless(_pixels(planes)))
+        return _stored(planes, options.quality, smallest_lossless(_pixels(planes)), engine.limits)
     header = _planned(planes, options, model, engine.limits)
     coded = _coded_tiles(engine, model, planes, header, options)
     instead = _better_stored(engine, model, planes, header, coded, options)
     if instead is not None:
-        return _stored(planes, options.quality, *instead)
+        return _stored(planes, options.quality, instead, engine.limits)
     data = write_stream(Stream(header, dict(planes.metadata), tuple(one.tile for one in coded)))
     return Encoded(data, sum(one.bits for one in coded))
 
@@ -96,8 +101,8 @@ def _coded_tiles(
 
 def _better_stored(
     engine: Engine, model: Model, planes: Planes, header: Header, coded: Sequence[Coded], options: EncodeOptions
-) -> tuple[str, bytes] | None:
-    """Format and file to write instead of the latents, if the picture is better stored."""
+) -> Candidate | None:
+    """What to write instead of the latents, if the picture is better stored."""
     payload = b"".join(one.tile.payload for one in coded)
     weight = quality_lambda(model.config, options.quality)
 
@@ -122,13 +127,20 @@ def _decoded(engine: Engine, model: Model, header: Header, coded: Sequence[Coded
     return np.asarray(canvas.image({}))
 
 
-def _stored(planes: Planes, quality: int, form: str, payload: bytes) -> Encoded:
-    """The picture as one complete file of another format."""
+def _stored(planes: Planes, quality: int, chosen: Candidate, limits: Limits) -> Encoded:
+    """The picture as a complete file of another format, or as several where readers refuse so large a tile."""
     height, width = planes.rgb.shape[:2]
-    header = Header(width, height, planes.mode, quality, None, None, content=form)
-    alpha = None if planes.alpha is None else pack_alpha(planes.alpha)
-    tile = tile_of(form, payload, planes.rgb, alpha)
-    return Encoded(write_stream(Stream(header, dict(planes.metadata), (tile,))), 8.0 * len(payload), form)
+    form, whole, pixels = chosen.form or "", chosen.payload, _pixels(planes)
+    side = 0 if width * height <= limits.max_tile_pixels else STORED_SIDE
+    header = Header(width, height, planes.mode, quality, None, None, side, form)
+    tiles = []
+    for left, top, w, h in header.tile_boxes():
+        part = slice(top, top + h), slice(left, left + w)
+        payload = whole if side == 0 or chosen.again is None else chosen.again(np.ascontiguousarray(pixels[part]))
+        alpha = None if planes.alpha is None else pack_alpha(planes.alpha[part])
+        tiles.append(tile_of(form, payload, planes.rgb[part], alpha))
+    bits = 8.0 * sum(len(tile.payload) for tile in tiles)
+    return Encoded(write_stream(Stream(header, dict(planes.metadata), tuple(tiles))), bits, form)
 
 
 def _pixels(planes: Planes) -> Pixels:

@@ -14,7 +14,6 @@ arXiv 2201.01741): 64-bit state, 32-bit words, 24-bit probabilities. ``tests/ent
 implementation in 20 lines of integer Python that gives the same bytes: the format does not depend on the library.
 """
 
-import threading
 import weakref
 from typing import Any
 
@@ -32,6 +31,7 @@ from tadan.entropy.constants import (
 )
 from tadan.entropy.tables import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
+from tadan.fork import ForkLock
 
 AnsCoder = constriction.stream.stack.AnsCoder
 Categorical = constriction.stream.model.Categorical
@@ -57,7 +57,7 @@ def _categorical(freqs: npt.NDArray[np.uint32]) -> Any:
 _ESCAPE_LENGTHS = _categorical(np.array(ESCAPE_LENGTH_FREQS, np.uint32))
 _RAW = Uniform()  # sizes are powers of two <= 2**20, so every value has probability 1 / size exactly
 _models: "weakref.WeakKeyDictionary[ScaleTables, tuple[Any, ...]]" = weakref.WeakKeyDictionary()
-_models_lock = threading.Lock()
+_models_lock = ForkLock()
 
 
 def _models_of(tables: ScaleTables) -> tuple[Any, ...]:

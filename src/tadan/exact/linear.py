@@ -11,7 +11,6 @@ kernels over uneven channel groups.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +28,13 @@ from tadan.exact.constants import (
     PRE_LIMIT,
 )
 from tadan.exact.steps import check_groups
+from tadan.fork import ForkGate, ForkLock
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 #: Matrix product of two float arrays of one dtype, (n, k) @ (k, m) -> (n, m).
 MatMul = Callable[[Any, Any], Any]
 MAX_SHIFT = 40
+_products = ForkGate()
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,13 @@ class ExactProduct:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
         x = x.astype(self._dtype, copy=False)  # type: ignore[assignment]
         if len(self._pieces) == 1:
-            return np.asarray(matmul(x, self._pieces[0]), dtype=np.float64)
+            with _products:
+                return np.asarray(matmul(x, self._pieces[0]), dtype=np.float64)
         total = np.zeros((x.shape[0], self.outputs))
         start = 0
         for piece in self._pieces:
-            total += matmul(np.ascontiguousarray(x[:, start : start + len(piece)]), piece)
+            with _products:
+                total += matmul(np.ascontiguousarray(x[:, start : start + len(piece)]), piece)
             start += len(piece)
         return total
 
@@ -222,7 +225,7 @@ class ContextKernels:
         self._group_of = np.repeat(np.arange(self._groups), embed_sizes)
         self._side = round(bases.shape[1] ** 0.5)
         self._kept: dict[bytes, WindowKernel] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def __call__(self, visible: NDArray[np.bool_]) -> WindowKernel:
         """Kernel of a pattern, bool (schedule groups, k, k) as in :class:`tadan.schedule.Cell`.

@@ -56,6 +56,10 @@ class Model:
     tensors: Mapping[str, NDArray[Any]]
     metadata: Mapping[str, str]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what follows from the tensors: tables and networks are made anew where it arrives."""
+        return _arrived, (self.config, dict(self.tensors), dict(self.metadata))
+
     @property
     def name(self) -> str:
         """Human-readable name; streams use :attr:`id`."""
@@ -167,6 +171,12 @@ class Model:
         if is_encoders(name):
             self.check_encoder()
         return self.tensors[name]
+
+
+def _arrived(config: ModelConfig, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
+    for value in tensors.values():
+        value.setflags(write=False)
+    return Model(config, tensors, metadata)
 
 
 def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

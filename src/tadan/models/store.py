@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from tadan.errors import ModelMissing, TadanError
 from tadan.files import user_folder
+from tadan.fork import ForkLock
 from tadan.models.model import Model, read_model, stated_id
 
 BUNDLED = Path(__file__).parent / "data"
 SUFFIX = ".safetensors"
 DEFAULT_MODEL = "photo"
 _loaded: dict[Path, Model] = {}
-_lock = threading.Lock()
+_lock = ForkLock()
 
 
 def store_folder() -> Path:
@@ -73,7 +73,7 @@ def find_model(model_id: bytes) -> Model:
             continue
         try:
             stated = stated_id(path)
-        except TadanError:
+        except (TadanError, MemoryError):  # a file larger than the memory is none either
             foreign.append(path.name)
             continue
         if stated == model_id.hex():

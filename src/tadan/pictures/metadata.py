@@ -62,13 +62,16 @@ def read_metadata(image: Image.Image) -> tuple[dict[str, bytes], int]:
     found = {name: image.info[key] for name, key in METADATA.items() if image.info.get(key)}
     metadata = {name: value.encode() if isinstance(value, str) else bytes(value) for name, value in found.items()}
     raw = metadata.pop("exif", b"")
+    exif = b""
+    orientation: int | None = None
     try:
         tags = _tags(image, raw)
-        orientation = tags.get(_ORIENTATION) or _orientation_of_xmp(metadata.get("xmp", b""))
+        orientation = tags.get(_ORIENTATION)
         exif = _upright(raw) or _serialised(tags, hasattr(image, "tag_v2"))
     except _DAMAGE as error:
         warnings.warn(f"the EXIF data are damaged ({error}) and are left out", stacklevel=5)
-        return metadata, 1
+        orientation = None
+    orientation = orientation or _orientation_of_xmp(metadata.get("xmp", b""))
     if orientation not in _VIEWS:
         orientation = 1
     if exif:

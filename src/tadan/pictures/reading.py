@@ -267,7 +267,7 @@ def unpack_alpha(data: bytes, width: int, height: int) -> NDArray[np.uint8]:
             if image.size != (width, height) or image.mode != "L":
                 raise Corrupt("the alpha plane has another size than the picture; the file was not made by tadan")
             return np.array(image)
-    except Corrupt:
+    except (Corrupt, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on bad data; all mean the same here
         raise Corrupt(f"the alpha plane cannot be read: {error}; get another copy of the file") from error

@@ -1,4 +1,4 @@
-"""Samples of a picture: bit depths and channels, and ICC profiles.
+"""Samples of a picture: bit depths and channels, ICC profiles, and colours that nobody can see.
 
 Pixels of any profile become sRGB, the colours that a picture without a profile is taken to have.
 """
@@ -21,6 +21,7 @@ CUT = (
     "give a uint16 array to have them rounded"
 )
 
+_BLOCK = 16  # pixels a side of the areas whose mean colour fills what is hidden in them
 _BAND = 2**20  # samples rounded together; bounds the temporary memory
 _TIFF_BITS, _TIFF_PLANES = 258, 284
 _SEPARATE = 2
@@ -141,3 +142,39 @@ def _changes_little(convert: ToSrgb, mode: str) -> bool:
         samples = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(_GRID, -1, 3)
     converted = np.asarray(convert(Image.fromarray(samples)))
     return int(np.abs(converted.astype(np.int16) - samples).max()) <= _SAME
+
+
+def fill_hidden(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> None:
+    """Give pixels that nobody can see the mean colour around them, in place: it costs few bits and tells nothing.
+
+    Args:
+        rgb: (H, W, 3).
+        alpha: (H, W); pixels of 0 are filled, all others stay as they are.
+    """
+    if alpha.all():
+        return
+    starts = np.arange(0, rgb.shape[1], _BLOCK)
+    sums = np.empty((-(-rgb.shape[0] // _BLOCK), len(starts), 4))
+    for block, row in enumerate(sums):
+        strip = slice(_BLOCK * block, _BLOCK * (block + 1))
+        seen = (alpha[strip] != 0)[:, :, None]
+        row[:, :3] = np.add.reduceat((rgb[strip] * seen).sum(axis=0, dtype=np.uint32), starts)
+        row[:, 3:] = np.add.reduceat(seen.sum(axis=0, dtype=np.uint32), starts)
+    colours = np.rint(_spread(sums)).astype(np.uint8)
+    for block, row in enumerate(colours):
+        strip = slice(_BLOCK * block, _BLOCK * (block + 1))
+        hidden = alpha[strip] == 0
+        filling = row.repeat(_BLOCK, axis=0)[: rgb.shape[1]]
+        rgb[strip] = np.where(hidden[:, :, None], filling, rgb[strip])
+
+
+def _spread(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums and counts (h, w, 3 + 1) -> means (h, w, 3); where the count is 0, those of the surroundings."""
+    count = sums[:, :, 3:]
+    means = sums[:, :, :3] / np.maximum(count, 1)
+    if count.all() or sums.shape[:2] == (1, 1):
+        return means
+    padded = np.pad(sums, ((0, sums.shape[0] % 2), (0, sums.shape[1] % 2), (0, 0)))
+    coarse = _spread(padded.reshape(padded.shape[0] // 2, 2, padded.shape[1] // 2, 2, 4).sum(axis=(1, 3)))
+    around = coarse.repeat(2, axis=0).repeat(2, axis=1)[: sums.shape[0], : sums.shape[1]]
+    return np.where(count > 0, means, around)

@@ -22,17 +22,20 @@ Source: Lin, Sun, Liu, Katto, "Multistage Spatial Context Models for Learned Ima
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import InvalidInput, LimitExceeded
+from tadan.fork import ForkLock
 
 MAX_PERIOD = 16
 MAX_GROUPS = 16
+MAX_PLAN_BYTES = 64 * 2**20  # of all plans that are kept for the next picture of the same size
+_CELL_BYTES = 300  # of a cell, besides its positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ class Schedule(ABC):
             InvalidInput: a dimension is below 1 or the radius is negative.
         """
         _check_plane(height, width, radius)
-        return _plan(self, height, width, radius)
+        return _plans.get(self, height, width, radius)
 
     def visibility(self, height: int, width: int, radius: int) -> NDArray[np.bool_]:
         """Visible neighbours of every latent, for training: bool (groups, height, width, groups, k, k).
@@ -267,8 +270,38 @@ def _check_plane(height: int, width: int, radius: int = 0) -> None:
         raise InvalidInput(f"a latent plane of {height}x{width} with window radius {radius} has nothing to decode")
 
 
-@lru_cache(maxsize=64)
-def _plan(schedule: Schedule, height: int, width: int, radius: int) -> tuple[tuple[Cell, ...], ...]:
+Plan = tuple[tuple["Cell", ...], ...]
+
+
+class _Plans:
+    """Plans that were made lately, within a bound of bytes: those of scans take hundreds of times their plane."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Schedule, int, int, int], tuple[Plan, int]] = OrderedDict()
+        self._bytes, self._lock = 0, ForkLock()
+
+    def get(self, schedule: Schedule, height: int, width: int, radius: int) -> Plan:
+        """The plan, made if it is not at hand."""
+        key = schedule, height, width, radius
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        plan = _plan(*key)
+        size = _CELL_BYTES * sum(map(len, plan)) + sum(cell.positions.nbytes for stage in plan for cell in stage)
+        with self._lock:
+            if size <= MAX_PLAN_BYTES and key not in self._kept:
+                self._kept[key] = plan, size
+                self._bytes += size
+                while self._bytes > MAX_PLAN_BYTES:
+                    self._bytes -= self._kept.popitem(last=False)[1][1]
+        return plan
+
+
+_plans = _Plans()
+
+
+def _plan(schedule: Schedule, height: int, width: int, radius: int) -> Plan:
     rows, cols = schedule.period
     stage_of = schedule.stage_map(height, width).reshape(schedule.groups, -1)
     row, col = np.divmod(np.arange(height * width), width)

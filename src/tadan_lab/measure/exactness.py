@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits
 from tadan.bitstream import Header, read_stream
 from tadan.codec.codec import Codec
 from tadan.codec.decoder import TileDecoder
+from tadan.codec.sessions import CPU, Session
+from tadan.codec.transforms import scaled
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
-from tadan.latents.coder import UNIT, Y_STRIDE, LatentCoder, Latents, plane_shape
+from tadan.latents.coder import Y_STRIDE, LatentCoder, Latents, plane_shape
 from tadan.models import Model
 from tadan.pictures.folder import open_rgb
 from tadan.schedule import parse_schedule
@@ -183,7 +185,7 @@ def _compare_pixels(codec: Codec, files: Sequence[_File], on_picture: Callable[[
         yield PixelRow(way, len(files), levels[way], differing[way] / max(samples, 1))
 
 
-def synthesis(model: Model, optimisation: str, threads: int = 1, provider: str = "CPUExecutionProvider") -> _Synthesis:
+def synthesis(model: Model, optimisation: str, threads: int = 1, provider: str = CPU) -> _Synthesis:
     """g_s in a session of its own: (y_hat int32 (h, w, latent), quality) -> uint8 (16 h, 16 w, 3), docs/SPEC.md, 11.
 
     Args:
@@ -192,20 +194,10 @@ def synthesis(model: Model, optimisation: str, threads: int = 1, provider: str =
         threads: of onnxruntime.
         provider: of onnxruntime.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    level = OPTIMISATIONS.get(optimisation, "ORT_ENABLE_ALL")
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.graph("g_s"), options, providers=[provider])
-    source, gains = (one.name for one in session.get_inputs())
+    session = Session(model, "g_s", threads, OPTIMISATIONS.get(optimisation, "ORT_ENABLE_ALL"), provider)
 
     def run(y_hat: NDArray[np.int32], quality: int) -> NDArray[np.uint8]:
-        y = (y_hat * (model.inverse_gain(quality) / np.float32(UNIT))).astype(np.float32).transpose(2, 0, 1)
-        inputs = {source: np.ascontiguousarray(y)[None], gains: model.block_gains("g_s", quality)}
-        picture: NDArray[np.uint8] = session.run(None, inputs)[0][0]
-        return picture
+        [picture] = session.run(scaled(model, y_hat, quality), model.block_gains("g_s", quality))
+        return np.asarray(picture[0])
 
     return run
