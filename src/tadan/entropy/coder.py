@@ -10,21 +10,19 @@ stages and codes them backwards; words are written so that the decoder consumes 
 cut short still yields every stage that was complete.
 
 The coder is that of ``constriction`` (R. Bamler, "Understanding Entropy Coding With Asymmetric Numeral Systems",
-arXiv 2201.01741): 64-bit state, 32-bit words, 24-bit probabilities. ``tests/entropy/test_entropy.py`` holds a second
-implementation in 20 lines of integer Python that gives the same bytes: the format does not depend on the library.
+arXiv 2201.01741): 64-bit state, 32-bit words, 24-bit probabilities. The format does not depend on the library:
+:mod:`tadan.entropy.ans` does without it, and the tests hold another implementation in 20 lines of integers.
 """
 
 import weakref
 from typing import Any
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 
+from tadan.entropy import ans
 from tadan.entropy.constants import (
-    CODER_BITS,
     ESCAPE_LENGTH_FREQS,
-    FREQ_BITS,
     INITIAL_STATE,
     INITIAL_WORDS,
     MAX_MAGNITUDE,
@@ -33,29 +31,11 @@ from tadan.entropy.tables import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
 from tadan.fork import ForkLock
 
-AnsCoder = constriction.stream.stack.AnsCoder
-Categorical = constriction.stream.model.Categorical
-Uniform = constriction.stream.model.Uniform
-
 IntArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.uint8]
 
 
-def _categorical(freqs: npt.NDArray[np.uint32]) -> Any:
-    """Build constriction's model of one table, holding exactly the probabilities freqs / 2**FREQ_BITS.
-
-    With ``perfect=False``, constriction turns n float weights w into the 24-bit cumulative
-    ``floor(cumsum(w)[i] * ((2**24 - n) / sum(w))) + i``. (``perfect=True`` would search iteratively, in floating point;
-    ``lazy`` only chooses when the sums are formed.) The weights f * 2**8 - 1 sum to exactly 2**24 - n, so the factor is
-    exactly 1.0, and the cumulative is 2**8 * cumsum(f)[i]. All values are integers below 2**53: float64
-    computes each of them without rounding, in any order of summation, on every machine.
-    """
-    weights = freqs.astype(np.float64) * (1 << (CODER_BITS - FREQ_BITS)) - 1
-    return Categorical(weights, lazy=False, perfect=False)
-
-
-_ESCAPE_LENGTHS = _categorical(np.array(ESCAPE_LENGTH_FREQS, np.uint32))
-_RAW = Uniform()  # sizes are powers of two <= 2**20, so every value has probability 1 / size exactly
+_ESCAPE_LENGTHS = ans.table_of(np.array(ESCAPE_LENGTH_FREQS, np.uint32))
 _models: "weakref.WeakKeyDictionary[ScaleTables, tuple[Any, ...]]" = weakref.WeakKeyDictionary()
 _models_lock = ForkLock()
 
@@ -65,7 +45,7 @@ def _models_of(tables: ScaleTables) -> tuple[Any, ...]:
     with _models_lock:
         models = _models.get(tables)
         if models is None:
-            models = tuple(_categorical(tables.table(i)) for i in range(tables.n_scales))
+            models = tuple(ans.table_of(tables.table(i)) for i in range(tables.n_scales))
             _models[tables] = models
         return models
 
@@ -116,12 +96,12 @@ class StageEncoder:
 
     def finish(self) -> bytes:
         """Return the stream of all recorded stages: little-endian uint32 words, 4 to 8 bytes above the ideal."""
-        coder = AnsCoder(np.array(INITIAL_WORDS, np.uint32))
+        coder = ans.new_coder()
         for slots, groups, excess in reversed(self._stages):
             if len(excess):
                 length, size = _escape_classes(np.abs(excess))
                 raw = 2 * (np.abs(excess) - (size >> 1)) + (excess < 0)
-                coder.encode_reverse(raw.astype(np.int32), _RAW, size)
+                coder.encode_reverse(raw.astype(np.int32), ans.RAW, size)
                 coder.encode_reverse(length, _ESCAPE_LENGTHS)
             for i, start, stop in reversed(groups):
                 coder.encode_reverse(slots[start:stop], self._models[i])
@@ -159,7 +139,7 @@ class StageDecoder:
         words = np.frombuffer(data, "<u4")[::-1].astype(np.uint32)
         if words[-1] == 0:
             raise Corrupt("entropy-coded data starts with a zero word, which no encoder writes")
-        self._coder = AnsCoder(words)
+        self._coder = ans.AnsCoder(words)
         self._tables = tables
         self._models = _models_of(tables)
         self._failure: str | None = None
@@ -198,7 +178,7 @@ class StageDecoder:
     def _pull_escapes(self, half: IntArray) -> IntArray:
         length = self._coder.decode(_ESCAPE_LENGTHS, len(half))
         size = np.int32(2) << length
-        raw = self._coder.decode(_RAW, size)
+        raw = self._coder.decode(ans.RAW, size)
         self._check_not_exhausted()
         magnitude = (size >> 1) + (raw >> 1) + half
         if int(magnitude.max()) > MAX_MAGNITUDE:

@@ -1,0 +1,32 @@
+#!/bin/sh
+# The golden streams on an emulated 64-bit ARM processor: a Debian of that architecture in a folder, the wheels that
+# pip would install there, and qemu-user. Run as root on Debian or Ubuntu, from the project's root:
+#
+#   apt-get install -y mmdebstrap qemu-user-static
+#   sh tools/arm64_selftest.sh FOLDER [--latents]
+#
+# FOLDER is made (300 MB) and kept for the next run. Without --latents ONNX Runtime is installed there, too.
+set -eu
+folder=$1
+shift
+python=${PYTHON:-python3}
+if [ ! -e "$folder/usr/bin/python3.11" ]; then
+    mmdebstrap --variant=extract --arch=arm64 --include=python3-minimal,libpython3.11-stdlib,libstdc++6 bookworm "$folder"
+fi
+site=$folder/opt/site
+rm -rf "$site"
+packages=$($python - "$@" <<'PY'
+import sys, tomllib
+with open("pyproject.toml", "rb") as file:
+    names = tomllib.load(file)["project"]["dependencies"]
+left_out = {"constriction"} | ({"onnxruntime"} if "--latents" in sys.argv else set())  # see pyproject.toml
+print("\n".join(name for name in names if not name.startswith(tuple(left_out))))
+PY
+)
+echo "$packages" | $python -m pip install --quiet --target "$site" --only-binary=:all: --python-version 3.11 \
+    --implementation cp --platform manylinux2014_aarch64 --platform manylinux_2_27_aarch64 \
+    --platform manylinux_2_28_aarch64 -r /dev/stdin
+cp -r src/tadan "$site/"
+QEMU_LD_PREFIX=$folder PYTHONPATH=$site OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 \
+    qemu-aarch64-static "$folder/usr/bin/python3.11" -c "import sys, tadan.cli.main as m; sys.argv[0] = 'tadan'; m.run()" \
+    selftest --threads 1 "$@"
