@@ -191,12 +191,16 @@ def _models() -> dict[str, bytes]:
     }
 
 
+def _numbers() -> dict[str, bytes]:
+    return {str(number): bytes((number,)) for number in range(4)}
+
+
 @cache
 def inputs(kind: str) -> dict[str, bytes]:
-    """Seed inputs of a kind of target: "file", "entropy", "stored" or "model"."""
+    """Seed inputs of a kind of target: "file", "entropy", "stored", "model" or "seed"."""
     if kind == "file":
         return {name: seed.data for name, seed in seeds().items()}
-    return {"entropy": _entropy, "stored": _pictures, "model": _models}[kind]()
+    return {"entropy": _entropy, "stored": _pictures, "model": _models, "seed": _numbers}[kind]()
 
 
 def write(kind: str, folder: Path) -> None:
@@ -207,5 +211,5 @@ def write(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for one in ("file", "entropy", "stored", "model"):
+    for one in ("file", "entropy", "stored", "model", "seed"):
         write(one, FOLDER / one)

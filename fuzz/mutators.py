@@ -256,4 +256,10 @@ def _change(table: dict[str, object], rng: random.Random) -> None:
         entry[rng.choice(("dtype", "shape"))] = rng.choice((*_VALUES, [100, 0], [0], [2, 50, 4]))
 
 
-MUTATORS: dict[str, Mutator] = {"file": any_file, "entropy": damage, "stored": any_stored, "model": any_model}
+MUTATORS: dict[str, Mutator] = {
+    "file": any_file,
+    "entropy": damage,
+    "stored": any_stored,
+    "model": any_model,
+    "seed": lambda data, rng: rng.randbytes(8),
+}

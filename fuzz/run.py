@@ -26,7 +26,7 @@ with atheris.instrument_imports(include=["tadan"]):
 
 HERE = Path(__file__).parent
 FINDINGS = HERE / "findings"
-MAX_BYTES = {"file": 2**15, "entropy": 2**12, "stored": 2**14, "model": 2**15}
+MAX_BYTES = {"file": 2**15, "entropy": 2**12, "stored": 2**14, "model": 2**15, "seed": 16}
 OWN_MUTATIONS = 0.75  # the rest are libFuzzer's, which know no structure
 
 

@@ -12,6 +12,7 @@ import random
 import struct
 import tempfile
 import time
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+import grammar
 from corpus import CODEC, FORMS, LIMITS, TABLES, known, seeds, stage_indices
 from tadan.bitstream import (
     HEADER_PREFIX_BYTES,
@@ -52,7 +54,7 @@ from tadan.errors import (
     UnreadableInput,
     UnsupportedVersion,
 )
-from tadan.latents.coder import LatentCoder
+from tadan.latents.coder import LatentCoder, plane_shape
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import ModelConfig, find_model
 from tadan.models.model import identity, read_model
@@ -428,6 +430,41 @@ def model(data: bytes) -> None:
                     attempt(read.describe, allowed=(Corrupt,))
 
 
+def valid(data: bytes) -> None:
+    """A valid hostile file of :mod:`grammar`: work and memory in proportion to what its header announces."""
+    file = grammar.file_of(data)
+    header = read_header(file, grammar.LIMITS)
+    seconds, size = allowed_seconds(header), allowed_bytes(header)
+    for call in (grammar.READER.decode, grammar.READER.verify, grammar.READER.salvage):
+        tracemalloc.start()
+        try:
+            with within(seconds):
+                attempt(call, file)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        check(peak <= size, f"{peak / 2**20:.1f} MiB of memory where {size / 2**20:.1f} are enough")
+
+
+def allowed_seconds(header: Header) -> float:
+    """Processor time that a file may take: a share a pixel, a tile, a step of a tile, a cell of an inline pattern.
+
+    About three times what one core of 2020 takes, so that the bound fails for growth and not for a slow machine.
+    """
+    if header.schedule is None:
+        return 1 + 5e-6 * header.width * header.height  # a JPEG of a hundred scans
+    cells = header.schedule.cells
+    plane = plane_shape(*(min(side, header.tile_size or side) for side in (header.width, header.height)), 16)
+    stages = schedule_of(header.schedule, CODEC.model).stage_count(*plane)
+    return 1.5 + 0.025 * cells + header.tile_count * (0.025 + 0.006 * stages) + 5e-6 * header.width * header.height
+
+
+def allowed_bytes(header: Header) -> int:
+    """Memory of Python and numpy that a file may take."""
+    kernels = 0 if header.schedule is None else 2 * 2**20 * header.schedule.cells
+    return 64 * 2**20 + kernels + 1500 * header.tile_pixels + 64 * header.width * header.height
+
+
 def _with_right_id(data: bytes) -> bytes | None:
     """The file with the ids that a forger would write; None if it has no tensors to hash."""
     from safetensors import SafetensorError
@@ -472,4 +509,5 @@ TARGETS = {
     "plugin": Target(plugin, "file", 500),
     "stored": Target(stored, "stored", 6000),
     "model": Target(model, "model", 2000),
+    "valid": Target(valid, "seed", 8),
 }

@@ -398,3 +398,11 @@ def test_the_command_line_can_insist(tmp_path):
     assert "unlike the photographs" in result.stderr
     assert tadan.inspect(target.read_bytes()).content == "latents"
     assert "schedule" in run("info", target).stdout
+
+
+def test_pictures_that_are_too_long_for_jpeg_are_coded_all_the_same():
+    """libjpeg takes 65,500 pixels a side; asked for more, Pillow raises an error of its own."""
+    noise = np.random.default_rng(1).integers(0, 256, (2, 65_520, 3), np.uint8)
+    coded = CODEC.encode_picture(noise, EncodeOptions(quality=80, effort=0, tile=1024))
+    assert coded.content == "png"
+    np.testing.assert_array_equal(np.asarray(CODEC.decode(coded.data)), noise)

@@ -20,7 +20,7 @@ from functools import cached_property, partial
 import numpy as np
 from PIL import Image
 
-from tadan.codec.stored import Pixels, as_jpeg, as_png, as_webp, can_be_webp
+from tadan.codec.stored import Pixels, as_jpeg, as_png, as_webp, can_be_jpeg, can_be_webp
 
 CONTAINER_BYTES = 64  # of a .tdn file around one tile, rounded up: what tiny pictures may be larger than their PNG
 _PNG_FACTOR = 1.2
@@ -116,7 +116,8 @@ class FormChoice:
 
     def __init__(self, pixels: Pixels, payload: bytes, decoded: Callable[[], Pixels], weight: float) -> None:
         self._pixels, self._payload, self._decoded, self._weight = pixels, payload, decoded, weight
-        self._jpegs = [_Jpegs(pixels, subsampling) for subsampling in ((0, 2) if pixels.ndim == 3 else (0,))]
+        kinds = ((0, 2) if pixels.ndim == 3 else (0,)) if can_be_jpeg(pixels) else ()
+        self._jpegs = [_Jpegs(pixels, subsampling) for subsampling in kinds]
         estimate = lossless_estimate(pixels)
         # Of simple pictures files are made fast, and can be far smaller than their strips promise.
         self._least_lossless = _LOSSLESS_FACTOR * estimate if 8 * estimate > _SIMPLE_BPP * self._area else 0.0

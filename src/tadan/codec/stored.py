@@ -21,6 +21,7 @@ from tadan.pictures.reading import too_large_for_pillow
 
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
+_JPEG_MAX_SIDE = 65_500  # of libjpeg
 _MAX_SCANS = 100  # of a JPEG; progressive ones have about ten
 _NO_MEMORY = ("encoding error 1", "encoding error 2")  # of libwebp, in Pillow's words
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
@@ -50,6 +51,11 @@ def as_webp(pixels: Pixels) -> bytes:
         if str(error) in _NO_MEMORY:
             raise MemoryError from error
         raise
+
+
+def can_be_jpeg(pixels: Pixels) -> bool:
+    """Whether no side is too long for it."""
+    return max(pixels.shape[:2]) <= _JPEG_MAX_SIDE
 
 
 def as_jpeg(pixels: Pixels, quality: int, subsampling: int = 0) -> bytes:
