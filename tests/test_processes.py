@@ -73,7 +73,7 @@ def test_threads_share_one_codec():
         return np.array_equal(part, PIXELS[y : y + h, x : x + w]) and codec.verify(DATA).sections == 4
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(work, range(32)))
+        assert all(pool.map(work, range(16)))
     assert set(encoded.values()) == {DATA}
 
 

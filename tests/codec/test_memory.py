@@ -70,6 +70,15 @@ def test_memory_that_onnx_runtime_lacks_is_typed(message, monkeypatch):
         Codec(threads=1).decode(DATA)
 
 
+def test_memory_that_libwebp_lacks_is_typed(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise ValueError("encoding error 1")
+
+    monkeypatch.setattr(stored, "_saved", lambda pixels, form, **_: refuse() if form == "WEBP" else b"png")
+    with pytest.raises(OutOfMemory):
+        CODEC.encode(photo(), lossless=True)
+
+
 def test_out_of_memory_says_what_to_change():
     error = OutOfMemory("this")
     assert isinstance(error, MemoryError)
@@ -79,9 +88,9 @@ def test_out_of_memory_says_what_to_change():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of address space is Linux's")
 @pytest.mark.slow
-@pytest.mark.parametrize("megabytes", [60, 120, 300])
+@pytest.mark.parametrize("megabytes", [60, 120])
 def test_a_picture_that_is_too_large_for_the_machine_does_not_end_the_batch(megabytes, tmp_path):
-    """Whatever the limit cuts short (pixels, networks, libwebp), the error is typed and the small picture goes on."""
+    """Whatever the limit cuts short (pixels, networks), the error is typed and the small picture goes on."""
     large = np.tile(photo("astronaut", 256, 256), (14, 14, 1))
     Image.fromarray(large).save(tmp_path / "a-large.png", compress_level=1)
     Image.fromarray(photo("chelsea", 64, 64)).save(tmp_path / "b-small.png")
