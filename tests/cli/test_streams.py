@@ -61,6 +61,11 @@ def test_a_reader_that_leaves_early_is_no_error_of_ours(stream):
     process.stderr.close()
 
 
+def default_signals():
+    """In a child: whoever runs the tests may ignore a signal (nohup), and the command then ignores it, too."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_killed_command_leaves_nothing_behind(number, tmp_path):
@@ -85,7 +90,8 @@ def test_a_killed_command_leaves_nothing_behind(number, tmp_path):
         main.run()
     """
     ready = tmp_path / "ready"
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), target, ready], cwd=tmp_path)
+    line = [sys.executable, "-c", textwrap.dedent(script), target, ready]
+    process = subprocess.Popen(line, cwd=tmp_path, preexec_fn=default_signals)
     while not ready.exists():
         assert process.poll() is None
         time.sleep(0.02)
