@@ -2,7 +2,7 @@
 # The golden streams on an emulated 64-bit ARM processor: a Debian of that architecture in a folder, the wheels that
 # pip would install there, and qemu-user. Run as root on Debian or Ubuntu, from the project's root:
 #
-#   apt-get install -y mmdebstrap qemu-user-static
+#   apt-get install -y mmdebstrap qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 #   sh tools/arm64_selftest.sh FOLDER [--latents]
 #
 # FOLDER is made (300 MB) and kept for the next run. Without --latents ONNX Runtime is installed there, too.
@@ -27,6 +27,10 @@ echo "$packages" | $python -m pip install --quiet --target "$site" --only-binary
     --implementation cp --platform manylinux2014_aarch64 --platform manylinux_2_27_aarch64 \
     --platform manylinux_2_28_aarch64 -r /dev/stdin
 cp -r src/tadan "$site/"
+rm -f "$site"/tadan/_core*
+if command -v aarch64-linux-gnu-gcc >/dev/null; then # Debian: gcc-aarch64-linux-gnu
+    aarch64-linux-gnu-gcc -std=c99 -O3 -shared -fPIC -o "$site/tadan/_core.abi3.so" native/tadan_core.c
+fi
 QEMU_LD_PREFIX=$folder PYTHONPATH=$site OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 \
     qemu-aarch64-static "$folder/usr/bin/python3.11" -c "import sys, tadan.cli.main as m; sys.argv[0] = 'tadan'; m.run()" \
     selftest --threads 1 "$@"

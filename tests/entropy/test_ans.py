@@ -17,6 +17,7 @@ from tadan.errors import Corrupt
 
 def use_plain(patch):
     """Have encoder and decoder use the plain coder, whatever is installed."""
+    patch.setattr(coder, "library", lambda: None)
     patch.setattr(ans, "AnsCoder", ans.PlainCoder)
     patch.setattr(ans, "table_of", ans.Table)
     patch.setattr(ans, "RAW", None)
@@ -78,6 +79,8 @@ def test_the_state_is_that_of_the_format():
 def test_golden_streams_pass_without_constriction_and_onnx_runtime():
     script = """
         import sys
+        import os
+        os.environ["TADAN_CORE"] = "off"
         sys.modules["constriction"] = sys.modules["onnxruntime"] = None
         sys.argv = ["tadan", "selftest", "--latents", "--threads", "1"]
         from tadan.cli.main import run

@@ -115,7 +115,8 @@ def _write(sets: list[GoldenSet], out: Path, threads: int | None, report: Report
 def _facts() -> dict[str, str]:
     import platform
 
+    from tadan.core import kernel
     from tadan.entropy.ans import CODER
     from tadan.machine import machine_facts
 
-    return {**machine_facts(), "entropy coder": CODER, "platform": platform.platform()}
+    return {**machine_facts(), "integer core": kernel(), "entropy coder": CODER, "platform": platform.platform()}

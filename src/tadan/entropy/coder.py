@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tadan.core import library
 from tadan.entropy import ans
 from tadan.entropy.constants import (
     ESCAPE_LENGTH_FREQS,
@@ -27,10 +28,12 @@ from tadan.entropy.constants import (
     INITIAL_WORDS,
     MAX_MAGNITUDE,
 )
+from tadan.entropy.native import ENDED, CoreStack
 from tadan.entropy.tables import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
 from tadan.fork import ForkLock
 
+_ENDED, _TOO_LARGE = "the data ended before the last stage", f"an escaped symbol exceeds {MAX_MAGNITUDE}"
 IntArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.uint8]
 
@@ -139,7 +142,8 @@ class StageDecoder:
         words = np.frombuffer(data, "<u4")[::-1].astype(np.uint32)
         if words[-1] == 0:
             raise Corrupt("entropy-coded data starts with a zero word, which no encoder writes")
-        self._coder = ans.AnsCoder(words)
+        self._core = None if library() is None else CoreStack(tables, words)
+        self._coder: Any = self._core or ans.AnsCoder(words)
         self._tables = tables
         self._models = _models_of(tables)
         self._failure: str | None = None
@@ -161,6 +165,12 @@ class StageDecoder:
             raise InvalidInput(f"a stage is one-dimensional, not of shape {index.shape}; flatten it first")
         self._tables.check_index(index)
         self._raise_failure()
+        if self._core is not None:
+            symbols, code = self._core.pull(index)
+            if code:
+                self._failure = _ENDED if code == ENDED else _TOO_LARGE
+                self._raise_failure()
+            return symbols
         order, groups = _group(index, self._tables.n_scales)
         by_index = np.empty(len(index), np.int32)
         for i, start, stop in groups:
@@ -182,7 +192,7 @@ class StageDecoder:
         self._check_not_exhausted()
         magnitude = (size >> 1) + (raw >> 1) + half
         if int(magnitude.max()) > MAX_MAGNITUDE:
-            self._failure = f"an escaped symbol exceeds {MAX_MAGNITUDE}"
+            self._failure = _TOO_LARGE
             self._raise_failure()
         signed: IntArray = np.where(raw & 1, -magnitude, magnitude).astype(np.int32)
         return signed
@@ -191,7 +201,7 @@ class StageDecoder:
         """The encoder starts from INITIAL_STATE, so that a valid state is never below it."""
         position, state = self._coder.pos()
         if position == 0 and state < INITIAL_STATE:
-            self._failure = "the data ended before the last stage"
+            self._failure = _ENDED
             self._raise_failure()
 
     def _raise_failure(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from tadan.exact.constants import (
     MAX_SPLITS,
     PRE_LIMIT,
 )
+from tadan.exact.native import core_layer, core_product
 from tadan.exact.steps import check_groups
 from tadan.fork import ForkGate, ForkLock
 
@@ -88,16 +90,25 @@ class ExactProduct:
         self.proof = prove(weight, limit)
         self.inputs, self.outputs = weight.shape
         self._dtype = np.float64 if self.proof.wide else np.float32
-        carried = weight.astype(self._dtype)
-        self._pieces = [np.ascontiguousarray(piece) for piece in np.array_split(carried, self.proof.splits)]
+        self._weight = weight
+        self.core = core_product(weight, limit)
+
+    @cached_property
+    def _pieces(self) -> list[NDArray[Any]]:
+        """Weights as floats, made when a product is not computed in the core."""
+        carried = self._weight.astype(self._dtype)
+        return [np.ascontiguousarray(piece) for piece in np.array_split(carried, self.proof.splits)]
 
     @property
     def nbytes(self) -> int:
         """Memory of the carried weights."""
-        return sum(piece.nbytes for piece in self._pieces)
+        floats = 0 if self.core is not None else self._weight.size * np.dtype(self._dtype).itemsize
+        return self._weight.nbytes + floats + (0 if self.core is None else self.core.nbytes)
 
     def __call__(self, x: Floats, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
+        if self.core is not None and matmul is np.matmul:
+            return self.core.product(x)
         x = x.astype(self._dtype, copy=False)  # type: ignore[assignment]
         if len(self._pieces) == 1:
             with _products:
@@ -163,6 +174,7 @@ class ExactLayer:
         self.bias = bias.astype(np.float64)
         self.shift = shift.astype(np.int64)
         self.low, self.high = low, high
+        self.core = core_layer(self, weight, limit)
 
     def __call__(
         self, x: Floats, matmul: MatMul = np.matmul, bias: NDArray[np.float64] | None = None
@@ -171,6 +183,8 @@ class ExactLayer:
 
         ``bias`` (outputs,) replaces the layer's own, which bounds its magnitude in the proof.
         """
+        if self.core is not None and matmul is np.matmul:
+            return self.core.apply(x, None if bias is None else bias.astype(np.int64))
         total = self.product(x, matmul)
         total += self.bias if bias is None else bias
         return requantise(total, self.shift, self.low, self.high)

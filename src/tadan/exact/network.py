@@ -15,6 +15,7 @@ their shift, so the order of addition changes nothing and a group costs one roun
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ from tadan.exact.linear import (
     pointwise,
     requantise,
 )
+from tadan.exact.native import CoreTwin, padded_vector
 from tadan.exact.sizes import TwinSizes
 from tadan.exact.steps import Predicted, Step, group_steps
 from tadan.schedule import Schedule
@@ -194,6 +196,36 @@ class EntropyTwin:
             self.layers[f"outlet{group}"] = one
             self._outlets.append(one)
             self._outlet_bias.append(arrays["quality.outlet"][:, own].astype(np.float64))
+
+    @cached_property
+    def core(self) -> CoreTwin | None:
+        """The same in the core; None if there is none, or if a layer cannot be exact there."""
+        names = ("hidden", "embed", "late_in", "late_out", "outlet")
+        if any(one is None for name in names for one in self.core_layers(name)) or self._base_shift.max() > 30:
+            return None
+        return CoreTwin(self)
+
+    def core_layers(self, name: str) -> list[Any]:
+        """Layers of a name in the core, one for each group."""
+        if name == "hidden":
+            return [self._hidden.core]
+        if name == "late_in":
+            return [one.core for one in self._late_in]
+        return [one.core for one in {"embed": self._embeds, "late_out": self._late_out, "outlet": self._outlets}[name]]
+
+    def core_vectors(self) -> tuple[NDArray[Any], ...]:
+        """Shifts of the window and of the late sums, their biases by group, and the table of log magnitudes."""
+        return (
+            np.ascontiguousarray(self._base_shift, np.int32),
+            np.ascontiguousarray(self._late_shift, np.int32),
+            np.ascontiguousarray(self._late_bias, np.int64),
+            np.ascontiguousarray(self._magnitude, np.int16),
+        )
+
+    def outlet_bias(self, quality: int, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Row of a quality as the core takes it."""
+        row = self._outlet_bias[group][quality - 1]
+        return padded_vector(row, np.int64), padded_vector(row, np.int32)
 
     def proofs(self) -> dict[str, Proof]:
         """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.core import Window
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.exact.linear import MatMul
+from tadan.exact.native import CoreTwin
 from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Predicted, Step, check_groups
 from tadan.schedule import Cell, Schedule
@@ -56,15 +59,21 @@ class LatentPlane:
         height, width = shape
         if hyper is None:
             hyper = twin.hyper(z_hat, quality, matmul)
+        self._core = twin.core if matmul is np.matmul else None
         self._hyper = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
         self._pitch = width + 2 * sizes.radius
         # A margin of `radius` zeros stands for the neighbours outside the plane.
         rows = (height + 2 * sizes.radius) * self._pitch
-        self._embedded = np.zeros((self._batch, rows, sizes.features), np.float32)
-        self._late = np.zeros((self._batch, height * width, sizes.late))
+        self._embedded: NDArray[Any] = np.zeros((self._batch, rows, sizes.features), np.float32)
+        self._late: NDArray[Any] = np.zeros((self._batch, height * width, sizes.late))
         self._left = np.full(height * width, sizes.groups)  # groups that are not decoded yet
         self._stage: tuple[int, int] | None = None  # stage and schedule group that `_hidden` belongs to
-        self._hidden = np.empty((0, sizes.hidden))
+        self._hidden: NDArray[Any] = np.empty((0, sizes.hidden))
+        if self._core is not None:
+            self._hyper = np.ascontiguousarray(self._hyper, np.int32)
+            self._embedded, self._late = self._embedded.astype(np.int16), self._late.astype(np.int64)
+            self._outlet_bias = [twin.outlet_bias(quality, group) for group in range(sizes.groups)]
+            self._windows: dict[int, tuple[Window, Any]] = {}
         self.y_hat = np.zeros((self._batch, height * width, sizes.latent), np.int32)
 
     def steps(self, schedule: Schedule) -> Iterator[Step]:
@@ -90,9 +99,20 @@ class LatentPlane:
         key = step.stage, step.group // self._own
         if self._stage != key:
             self._stage, self._hidden = key, self._hidden_of(step.cells)
+        if self._core is not None:
+            return self._predict_in_core(self._core, step)
         late = self._late[:, step.positions].reshape(len(self._hidden), -1)
         mean, index = self._twin.parameters(self._hidden, late, self._quality, step.group, self._matmul)
         return mean.reshape(self._batch, -1), index.reshape(self._batch, -1)
+
+    def _predict_in_core(self, core: CoreTwin, step: Step) -> Predicted:
+        n, size = len(step.positions), self._twin.sizes.group_sizes[step.group]
+        mean, index = np.empty((self._batch, n * size), np.int32), np.empty((self._batch, n * size), np.uint8)
+        rows, hidden = np.ascontiguousarray(step.positions), self._hidden.reshape(self._batch, n, -1)
+        for b in range(self._batch):
+            bias = self._outlet_bias[step.group]
+            core.predict(step.group, hidden[b], self._late[b], rows, bias, mean[b], index[b])
+        return mean, index
 
     def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
         """Take in the decoded latents of a step: int32 (batch, n), Q6."""
@@ -104,8 +124,8 @@ class LatentPlane:
         Changes nothing. Only the lowest group has what :meth:`predict_step` would give.
         """
         twin, n = self._twin, len(cell.positions)
-        hidden = self._hidden_of((cell,))
-        late = self._late[:, cell.positions].reshape(len(hidden), -1)
+        hidden = np.asarray(self._hidden_of((cell,)), np.float64)
+        late = self._late[:, cell.positions].reshape(len(hidden), -1).astype(np.float64)
         pairs = []
         for group in self._groups_of(cell):
             mean, index = twin.parameters(hidden, late.copy(), self._quality, group, self._matmul)
@@ -130,11 +150,26 @@ class LatentPlane:
     def _groups_of(self, cell: Cell) -> range:
         return range(cell.group * self._own, (cell.group + 1) * self._own)
 
-    def _hidden_of(self, cells: Sequence[Cell]) -> NDArray[np.float64]:
+    def _hidden_of(self, cells: Sequence[Cell]) -> NDArray[Any]:
         """Hidden layer at the positions of cells of one stage and schedule group: (batch * positions, hidden)."""
+        if self._core is not None:
+            return self._hidden_in_core(self._core, cells)
         parts = [self._activations(cell) for cell in cells]
         activations = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return self._twin.hidden(activations.reshape(-1, activations.shape[2]), self._matmul)
+
+    def _hidden_in_core(self, core: CoreTwin, cells: Sequence[Cell]) -> NDArray[np.int32]:
+        ends = np.cumsum([0, *(len(cell.positions) for cell in cells)])
+        out = np.empty((self._batch, int(ends[-1]), self._twin.sizes.hidden), np.int32)
+        for cell, first, end in zip(cells, ends[:-1], ends[1:], strict=True):
+            kernel = self._twin.kernel(cell.visible)
+            if id(kernel) not in self._windows:
+                self._windows[id(kernel)] = core.window(kernel, self._pitch)
+            window, rows = self._windows[id(kernel)][0], np.ascontiguousarray(cell.positions)
+            starts = self._padded(rows) * self._twin.sizes.features
+            for b in range(self._batch):
+                core.hidden(window, self._hyper[b], rows, self._embedded[b], starts, out[b, first:end])
+        return out.reshape(-1, out.shape[2])
 
     def _activations(self, cell: Cell) -> NDArray[np.float32]:
         kernel, n = self._twin.kernel(cell.visible), len(cell.positions)
@@ -149,12 +184,25 @@ class LatentPlane:
     def _reveal(self, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]) -> None:
         twin, sizes = self._twin, self._twin.sizes
         self.y_hat[:, positions, sizes.channels(group)] = y_hat
+        if self._core is not None:
+            self._reveal_in_core(self._core, positions, group, y_hat)
+            return
         values = twin.read(y_hat.reshape(-1, y_hat.shape[2]))
         embedded = twin.embed(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
         self._embedded[:, self._padded(positions), sizes.embedded(group)] = embedded
         self._left[positions] -= 1
         if self._left[positions].any():  # else no group is left that could see the sums
             self._late[:, positions] += twin.late(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
+
+    def _reveal_in_core(
+        self, core: CoreTwin, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]
+    ) -> None:
+        self._left[positions] -= 1
+        needed = bool(self._left[positions].any())
+        rows, starts = np.ascontiguousarray(positions), self._padded(positions) * self._twin.sizes.features
+        for b in range(self._batch):
+            own, late = np.ascontiguousarray(y_hat[b]), self._late[b] if needed else None
+            core.reveal(group, own, rows, starts, self._embedded[b], late)
 
     def _padded(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         row, col = np.divmod(positions, self.shape[1])

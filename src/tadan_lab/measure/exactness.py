@@ -17,6 +17,7 @@ from tadan.codec.codec import Codec
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.sessions import CPU, Session
 from tadan.codec.transforms import scaled
+from tadan.core import kernel
 from tadan.errors import Corrupt
 from tadan.exact.linear import MatMul
 from tadan.latents.coder import Y_STRIDE, LatentCoder, Latents, plane_shape
@@ -78,6 +79,11 @@ def torch_matmul(device: str = "cpu") -> MatMul:
     return product
 
 
+def numpy_matmul(x: NDArray[Any], weight: NDArray[Any]) -> NDArray[Any]:
+    """numpy's product, also where there is a core: that computes in place of ``np.matmul`` alone."""
+    return np.asarray(np.matmul(x, weight))
+
+
 def einsum_matmul(x: Any, weight: Any) -> Any:
     """Matrix product in floats by numpy's own loops: another order of summation, and no BLAS."""
     return np.einsum("ij,jk->ik", x, weight, optimize=False)
@@ -97,9 +103,9 @@ def check_exactness(
 ) -> Iterator[ExactnessRow | PixelRow]:
     """Encode every picture once, then decode it in several ways: the latents must be equal, pixels within a level.
 
-    Ways for latents: numpy with 1 and 2 threads, numpy without BLAS in floats and in integers, torch and a GPU (when
-    at hand), batches of 1, 3 and 4 pictures of one size. For pixels: 1 and 2 threads, all levels of optimisation of
-    onnxruntime, a GPU when at hand.
+    Ways for latents: numpy with 1 and 2 threads, the integer core, numpy without BLAS in floats and in integers, torch
+    and a GPU (when at hand), batches of 1, 3 and 4 pictures of one size. For pixels: 1 and 2 threads, all levels of
+    optimisation of onnxruntime, a GPU when at hand.
     """
     encoder = Codec(model, threads=2)
     files = []
@@ -127,7 +133,8 @@ def check_exactness(
 def _ways() -> Iterator[tuple[str, int | None, MatMul]]:
     """Name, threads of BLAS and matrix product of each way to decode."""
     for threads in (1, 2):
-        yield f"numpy, {threads} thread(s)", threads, np.matmul
+        yield f"numpy, {threads} thread(s)", threads, numpy_matmul
+    yield f"the integer core, {kernel()}", None, np.matmul
     yield "numpy without BLAS, float einsum", None, einsum_matmul
     yield "numpy without BLAS, int64", None, integer_matmul
     try:

@@ -1,0 +1,312 @@
+/* See tadan_core.h. */
+#include "tadan_core.h"
+
+#include <string.h>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#define HAS_AVX2 1
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define HAS_NEON 1
+#endif
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+/* Sums of one block of 16 outputs for up to TADAN_ROWS rows: int32 [rows][16] += rows of x times weights.
+ * x: int16 [rows][k], weights: int16 [pairs][16][2], of which `pairs` pairs of inputs are taken. */
+
+static void block_scalar(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs, int32_t *out) {
+    for (int r = 0; r < rows; r++) {
+        for (int o = 0; o < TADAN_OUTPUTS; o++) {
+            int32_t sum = 0;
+            for (int64_t j = 0; j < pairs; j++) {
+                const int16_t *w = weights + (j * TADAN_OUTPUTS + o) * 2;
+                sum += (int32_t)x[r * k + 2 * j] * w[0] + (int32_t)x[r * k + 2 * j + 1] * w[1];
+            }
+            out[r * TADAN_OUTPUTS + o] = sum;
+        }
+    }
+}
+
+#ifdef HAS_AVX2
+#if defined(__GNUC__)
+#define AVX2 __attribute__((target("avx2")))
+#else
+#define AVX2
+#endif
+
+/* GCC would compute all products first, and run out of registers. */
+#if defined(__GNUC__)
+#define KEEP_ORDER __asm__ volatile("" ::: "memory")
+#else
+#define KEEP_ORDER
+#endif
+
+AVX2 static inline __m256i pair_of(const int16_t *x) {
+    int32_t both;
+    memcpy(&both, x, sizeof both);
+    return _mm256_set1_epi32(both);
+}
+
+AVX2 static void block_avx2(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs,
+                            int32_t *out) {
+    __m256i sum[TADAN_ROWS][2];
+    if (rows == TADAN_ROWS) {
+        for (int r = 0; r < TADAN_ROWS; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        for (int64_t j = 0; j < pairs; j++) {
+            const __m256i first = _mm256_loadu_si256((const __m256i *)(weights + 32 * j));
+            const __m256i second = _mm256_loadu_si256((const __m256i *)(weights + 32 * j + 16));
+#define ROW(r)                                                                        \
+    do {                                                                              \
+        const __m256i value = pair_of(x + (r)*k + 2 * j);                             \
+        sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(value, first));     \
+        sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(value, second));    \
+        KEEP_ORDER;                                                                   \
+    } while (0)
+            ROW(0); ROW(1); ROW(2); ROW(3); ROW(4); ROW(5);
+#undef ROW
+        }
+        for (int r = 0; r < TADAN_ROWS; r++) {
+            _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS), sum[r][0]);
+            _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS + 8), sum[r][1]);
+        }
+        return;
+    }
+    for (int r = 0; r < rows; r++) {
+        __m256i low = _mm256_setzero_si256(), high = low;
+        for (int64_t j = 0; j < pairs; j++) {
+            const __m256i value = pair_of(x + r * k + 2 * j);
+            low = _mm256_add_epi32(low, _mm256_madd_epi16(value, _mm256_loadu_si256((const __m256i *)(weights + 32 * j))));
+            high = _mm256_add_epi32(
+                high, _mm256_madd_epi16(value, _mm256_loadu_si256((const __m256i *)(weights + 32 * j + 16))));
+        }
+        _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS), low);
+        _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS + 8), high);
+    }
+}
+#endif
+
+#ifdef HAS_NEON
+/* Eight outputs of one pair of inputs: even inputs times even weights, then odd ones. */
+static inline void neon_pair(int32x4_t *sum, int16x8x2_t w, int16_t even, int16_t odd) {
+    sum[0] = vmlal_n_s16(sum[0], vget_low_s16(w.val[0]), even);
+    sum[1] = vmlal_n_s16(sum[1], vget_high_s16(w.val[0]), even);
+    sum[0] = vmlal_n_s16(sum[0], vget_low_s16(w.val[1]), odd);
+    sum[1] = vmlal_n_s16(sum[1], vget_high_s16(w.val[1]), odd);
+}
+
+static void block_neon(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs, int32_t *out) {
+    for (int r = 0; r < rows; r++) {
+        int32x4_t sum[4];
+        for (int i = 0; i < 4; i++) sum[i] = vdupq_n_s32(0);
+        for (int64_t j = 0; j < pairs; j++) {
+            const int16_t *w = weights + 32 * j;
+            neon_pair(sum, vld2q_s16(w), x[r * k + 2 * j], x[r * k + 2 * j + 1]);
+            neon_pair(sum + 2, vld2q_s16(w + 16), x[r * k + 2 * j], x[r * k + 2 * j + 1]);
+        }
+        for (int i = 0; i < 4; i++) vst1q_s32(out + r * TADAN_OUTPUTS + 4 * i, sum[i]);
+    }
+}
+#endif
+
+static int scalar_only;
+
+/* One value as the 16 bits that are multiplied, or as its two parts. */
+static inline void put(int16_t *high, int16_t *low, int32_t value, int split) {
+    if (split == 0) {
+        *high = (int16_t)value;
+    } else {
+        const int32_t mask = (1 << split) - 1;
+        *low = (int16_t)(value & mask);
+        *high = (int16_t)((value - (value & mask)) / (mask + 1));
+    }
+}
+
+/* A shift that rounds to nearest, halves up, also where >> of negative numbers does not round down. */
+static inline int64_t shifted(int64_t total, int32_t shift) {
+    const int64_t sum = total + ((int64_t)1 << shift >> 1);
+    return sum >= 0 ? sum >> shift : ~(~sum >> shift);
+}
+
+static inline int32_t shifted32(int32_t total, int32_t shift) {
+    const int32_t sum = total + (int32_t)((UINT32_C(1) << shift) >> 1);
+#if defined(__GNUC__)
+    return sum >> shift; /* rounds down there */
+#else
+    return sum >= 0 ? sum >> shift : ~(~sum >> shift);
+#endif
+}
+
+static inline int32_t clipped32(int32_t value, int32_t low, int32_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+static inline int32_t clipped(int64_t value, int32_t low, int32_t high) {
+    return value < low ? low : value > high ? high : (int32_t)value;
+}
+
+static int64_t padded(int64_t outputs) { return (outputs + TADAN_OUTPUTS - 1) / TADAN_OUTPUTS * TADAN_OUTPUTS; }
+
+static int64_t largest_group(const tadan_twin *twin, int64_t groups) {
+    int64_t most = 0;
+    for (int64_t g = 0; g < groups; g++) most = twin->group_sizes[g] > most ? twin->group_sizes[g] : most;
+    return most;
+}
+
+int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
+    int64_t widest = twin->width > twin->late ? twin->width : twin->late;
+    int64_t groups = 0;
+    while (twin->group_sizes[groups] > 0) groups++; /* a 0 ends the list */
+    const int64_t group = 2 * largest_group(twin, groups);
+    widest = widest > group ? widest : group;
+    widest = widest > window_inputs + 1 ? widest : window_inputs + 1;
+    widest = padded(widest > twin->features ? widest : twin->features);
+    return TADAN_ROWS * widest * (int64_t)(2 * sizeof(int16_t) + 2 * sizeof(int32_t));
+}
+
+
+/* ------------------------------------------------------------------------------------------------ dispatch */
+
+#define F(name) name##_scalar
+#define BLOCK block_scalar
+#include "tadan_network.inc"
+#undef F
+#undef BLOCK
+
+#if defined(HAS_AVX2) && defined(__GNUC__)
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#define F(name) name##_avx2
+#define BLOCK block_avx2
+#include "tadan_network.inc"
+#undef F
+#undef BLOCK
+#pragma GCC pop_options
+#define BEST(name, arguments)                                        \
+    do {                                                             \
+        if (!scalar_only && __builtin_cpu_supports("avx2")) name##_avx2 arguments; \
+        else name##_scalar arguments;                                \
+    } while (0)
+#elif defined(HAS_NEON)
+#define F(name) name##_neon
+#define BLOCK block_neon
+#include "tadan_network.inc"
+#undef F
+#undef BLOCK
+#define BEST(name, arguments)                     \
+    do {                                          \
+        if (!scalar_only) name##_neon arguments;  \
+        else name##_scalar arguments;             \
+    } while (0)
+#else
+#define BEST(name, arguments) name##_scalar arguments
+#endif
+
+const char *tadan_kernel(void) {
+    if (scalar_only) return "scalar";
+#if defined(HAS_AVX2) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx2") ? "avx2" : "scalar";
+#elif defined(HAS_NEON)
+    return "neon";
+#else
+    return "scalar";
+#endif
+}
+
+void tadan_force_scalar(int on) { scalar_only = on; }
+
+void tadan_product(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride, int16_t *scratch,
+                   double *out) {
+    BEST(tadan_product, (layer, x, kind, n, stride, scratch, out));
+}
+
+void tadan_apply(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride, int16_t *scratch,
+                 double *out) {
+    BEST(tadan_apply, (layer, x, kind, n, stride, scratch, out));
+}
+
+void tadan_hidden(const tadan_twin *twin, const tadan_window *window, const int32_t *hyper, const int64_t *rows,
+                  const int16_t *embedded, const int64_t *starts, int64_t n, void *scratch, int32_t *out) {
+    BEST(tadan_hidden, (twin, window, hyper, rows, embedded, starts, n, scratch, out));
+}
+
+void tadan_predict(const tadan_twin *twin, int32_t group, const int32_t *hidden, const int64_t *late,
+                   const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n, void *scratch,
+                   int32_t *mean, uint8_t *index) {
+    BEST(tadan_predict, (twin, group, hidden, late, rows, bias, bias32, n, scratch, mean, index));
+}
+
+void tadan_reveal(const tadan_twin *twin, int32_t group, const int32_t *y_hat, const int64_t *rows,
+                  const int64_t *starts, int64_t n, void *scratch, int16_t *embedded, int64_t *late) {
+    BEST(tadan_reveal, (twin, group, y_hat, rows, starts, n, scratch, embedded, late));
+}
+
+/* ---------------------------------------------------------------------------------------------------- rANS */
+
+#define QUANTILE ((UINT32_C(1) << 24) - 1)
+
+static inline void refill(tadan_stack *stack, const uint32_t *words) {
+    if (stack->state >> 32 == 0 && stack->count > 0) stack->state = stack->state << 32 | words[--stack->count];
+}
+
+static inline int32_t pop(tadan_stack *stack, const uint32_t *words, const uint32_t *starts, const uint32_t *widths,
+                          int32_t entry, int32_t entries) {
+    const uint32_t quantile = (uint32_t)stack->state & QUANTILE;
+    while (entry + 1 < entries && starts[entry + 1] <= quantile) entry++;
+    stack->state = (stack->state >> 24) * widths[entry] + quantile - starts[entry];
+    refill(stack, words);
+    return entry;
+}
+
+/* The encoder starts from 2^32, so that a valid state is never below it. */
+static int ended(const tadan_stack *stack) { return stack->count == 0 && stack->state >> 32 == 0; }
+
+int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *tables, const uint32_t *escape_starts,
+               const uint32_t *escape_widths, int32_t escape_count, const uint8_t *index, int64_t n, int32_t most,
+               int64_t *order, int32_t *symbols) {
+    int64_t first[257] = {0};
+    for (int64_t i = 0; i < n; i++) first[index[i] + 1]++;
+    for (int i = 0; i < 256; i++) first[i + 1] += first[i];
+    for (int64_t i = 0; i < n; i++) order[first[index[i]]++] = i; /* first[i] is now where group i ends */
+    int64_t escapes = 0, at = 0;
+    for (int32_t i = 0; i < tables->count; i++) {
+        const int64_t offset = tables->offsets[i];
+        const int32_t entries = (int32_t)(tables->offsets[i + 1] - offset), half = tables->half_widths[i];
+        const uint16_t *guess = tables->guess + 256 * i;
+        for (; at < first[i]; at++) {
+            const int32_t entry = guess[(stack->state & QUANTILE) >> 16];
+            const int32_t slot = pop(stack, words, tables->starts + offset, tables->widths + offset, entry, entries);
+            symbols[order[at]] = slot - half;
+            escapes += slot == entries - 1;
+        }
+    }
+    if (ended(stack)) return -1;
+    if (escapes == 0) return 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (symbols[i] > tables->half_widths[index[i]]) order[count++] = i;
+    for (int64_t e = 0; e < count; e++)
+        symbols[order[e]] = pop(stack, words, escape_starts, escape_widths, 0, escape_count);
+    int too_large = 0;
+    for (int64_t e = 0; e < count; e++) {
+        const int32_t length = symbols[order[e]], bits = 24 - (length + 1);
+        const uint32_t quantile = (uint32_t)stack->state & QUANTILE, raw = quantile >> bits;
+        stack->state = (stack->state >> 24 << bits) + (quantile & ((UINT32_C(1) << bits) - 1));
+        refill(stack, words);
+        const int64_t magnitude = ((int64_t)1 << length) + (raw >> 1) + tables->half_widths[index[order[e]]];
+        too_large |= magnitude > most;
+        symbols[order[e]] = (int32_t)(raw & 1 ? -magnitude : magnitude);
+    }
+    return ended(stack) ? -1 : too_large ? -2 : 0;
+}
+
+void tadan_push(tadan_stack *stack, uint32_t *words, const uint32_t *starts, const uint32_t *widths, int64_t n) {
+    for (int64_t i = n - 1; i >= 0; i--) {
+        if (stack->state >> 40 >= widths[i]) {
+            words[stack->count++] = (uint32_t)stack->state;
+            stack->state >>= 32;
+        }
+        stack->state = (stack->state / widths[i] << 24) + starts[i] + stack->state % widths[i];
+    }
+}

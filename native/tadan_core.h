@@ -1,0 +1,116 @@
+/* The integer core of Tadan: what stands between the bytes of a file and its latents.
+ *
+ * C99, no dependencies, no allocation, no global state: every buffer comes from the caller, so the same source serves
+ * the Python package (through ctypes) and WebAssembly. Integers only; the caller proves that no sum overflows
+ * (tadan/exact/native.py) and checks sizes.
+ */
+#ifndef TADAN_CORE_H
+#define TADAN_CORE_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define TADAN_API __declspec(dllexport)
+#else
+#define TADAN_API __attribute__((visibility("default")))
+#endif
+
+#define TADAN_OUTPUTS 16 /* outputs that are packed together */
+#define TADAN_ROWS 6     /* rows that are multiplied together */
+
+/* Name of the kernel that this processor runs: "avx2", "neon" or "scalar". */
+TADAN_API const char *tadan_kernel(void);
+
+/* Use the scalar kernel from now on (1), or the best one again (0); for tests. */
+TADAN_API void tadan_force_scalar(int on);
+
+/* An integer layer: out = clip((x times weights + bias + half) >> shift, low, high), half = 1 << shift >> 1.
+ *
+ * weights: int16 [ceil(outputs / 16)][k / 2][16][2], k = inputs rounded up to even, zeros where there are none.
+ * split: 0 if |x| fits 16 bits, else the number of low bits that are cut off so that both parts do.
+ * chunk: pairs of inputs whose products can be added in 32 bits; the sums of chunks are added in 64.
+ * narrow: 1 if everything before the shift fits 32 bits, whatever the inputs are.
+ * All vectors have as many entries as the packed weights have outputs. */
+typedef struct {
+    const int16_t *weights;
+    const int64_t *bias;
+    const int32_t *bias32, *shift, *low, *high; /* bias32: the same if narrow */
+    int64_t inputs, k, outputs, chunk;
+    int32_t split, narrow;
+} tadan_layer;
+
+/* n rows of x, `stride` values apart; kind 0: float32, 1: float64, 2: int32. scratch: int16 [2 * TADAN_ROWS * k].
+ * out: double [n][outputs]. tadan_product leaves bias, shift and clip out. */
+TADAN_API void tadan_product(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride,
+                             int16_t *scratch, double *out);
+TADAN_API void tadan_apply(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride,
+                           int16_t *scratch, double *out);
+
+/* The entropy network of one model. Sizes in channels; arrays of groups have one entry a model group. */
+typedef struct {
+    const tadan_layer *hidden, *embed, *late_in, *late_out, *outlet; /* all but the first: of each group */
+    const int32_t *group_sizes, *embed_starts;                       /* of each group */
+    const int32_t *base_shift;                                       /* [hidden], of the window */
+    const int32_t *late_shift;                                       /* [late] */
+    const int64_t *late_bias;                                        /* [groups][late] */
+    const int16_t *magnitude;                                        /* log magnitudes of 0, 1, ... */
+    int64_t magnitudes, width, late, features;                       /* width: of the hidden layer */
+    int32_t y_limit, activation_limit, pre_limit, pre_extra;
+} tadan_twin;
+
+/* What the window sees under one visibility pattern: inputs of `layer` (bias, shift and clip unused) are values of the
+ * embedded plane, at `where` from the position's own first value; bias int32 [width]. layer 0: nothing is seen. */
+typedef struct {
+    const tadan_layer *layer;
+    const int64_t *where;
+    const int32_t *bias;
+} tadan_window;
+
+/* Bytes of scratch that the three functions below need. */
+TADAN_API int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs);
+
+/* Hidden layer at n positions: out int32 [n][width].
+ * rows: of hyper, int32 [rows][width]. embedded: int16 plane; starts: of each position, its own first value in it. */
+TADAN_API void tadan_hidden(const tadan_twin *twin, const tadan_window *window, const int32_t *hyper,
+                            const int64_t *rows, const int16_t *embedded, const int64_t *starts, int64_t n,
+                            void *scratch, int32_t *out);
+
+/* Distribution of group `group` at n positions: mean int32 and index uint8, both [n][size of the group].
+ * late: int64 plane [rows][late] of sums; bias: of the quality,
+ * int64 and, if the outlet is narrow, int32, both [2 * size rounded up to 16]. */
+TADAN_API void tadan_predict(const tadan_twin *twin, int32_t group, const int32_t *hidden, const int64_t *late,
+                             const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n, void *scratch,
+                             int32_t *mean, uint8_t *index);
+
+/* Take in decoded latents of group `group` at n positions: y_hat int32 [n][size of the group], Q6.
+ * embedded, late: as above, written to; late 0: nobody will read the sums. */
+TADAN_API void tadan_reveal(const tadan_twin *twin, int32_t group, const int32_t *y_hat, const int64_t *rows,
+                            const int64_t *starts, int64_t n, void *scratch, int16_t *embedded, int64_t *late);
+
+/* A rANS stack (docs/SPEC.md, section 7): `count` words, the last one on top, and the state above them. */
+typedef struct {
+    uint64_t state;
+    int64_t count;
+} tadan_stack;
+
+/* Tables of all scale indices, one after the other: table i has the entries offsets[i] to offsets[i + 1]. starts are
+ * cumulative frequencies in units of 2^-24. guess[256 * i + b]: the entry of table i that holds the quantile b << 16. */
+typedef struct {
+    const uint32_t *starts, *widths;
+    const int64_t *offsets;
+    const uint16_t *guess;
+    const int32_t *half_widths;
+    int32_t count;
+} tadan_tables;
+
+/* Symbols of one stage, by their scale indices: 0, or -1 if the data ended, -2 if a magnitude exceeds `most`.
+ * escape_starts, escape_widths: of the `escape_count` length classes. order: int64 [n], scratch. */
+TADAN_API int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *tables,
+                         const uint32_t *escape_starts, const uint32_t *escape_widths, int32_t escape_count,
+                         const uint8_t *index, int64_t n, int32_t most, int64_t *order, int32_t *symbols);
+
+/* Push n symbols, the last one first: their starts and widths in units of 2^-24. words has room for n more. */
+TADAN_API void tadan_push(tadan_stack *stack, uint32_t *words, const uint32_t *starts, const uint32_t *widths,
+                          int64_t n);
+
+#endif

@@ -1,0 +1,239 @@
+"""Integer layers in the core: which ones it can compute exactly, and how their inputs are cut for it.
+
+The core multiplies 16-bit integers and adds pairs of products in 32 bits. Two bounds are proven here, for all inputs up
+to the limit of the layer: no sum of a *chunk* of inputs leaves 32 bits, and what does not fit 16 bits is cut into a
+high and a low part which do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tadan.core import OUTPUTS, ROWS, Layer, Twin, Window, library
+from tadan.exact.constants import ACTIVATION_LIMIT, PRE_EXTRA, PRE_LIMIT, Y_LIMIT
+
+if TYPE_CHECKING:
+    from tadan.exact.linear import ExactLayer, WindowKernel
+    from tadan.exact.network import EntropyTwin
+
+INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
+MAX_NARROW_SHIFT = 30
+Floats = NDArray[np.float32] | NDArray[np.float64]
+
+
+_VECTORS: tuple[Any, ...] = (np.int64, np.int32, np.int32, np.int32, np.int32)  # bias, bias32, shift, low, high
+
+
+def padded_vector(values: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
+    """Values and zeros, as many as packed weights have outputs; those beyond the type's range are not read."""
+    if values is None:
+        raise ValueError("a layer has a bias, shifts and bounds, or none of them")
+    out = np.zeros(-(-len(values) // OUTPUTS) * OUTPUTS, dtype)
+    out[: len(values)] = values.astype(dtype)
+    return out
+
+
+def cut(limit: int) -> int:
+    """Low bits that are split off an input of at most ``limit``: 0 if it fits 16 bits, else half of its bits."""
+    return 0 if limit <= INT16_MAX else -(-limit.bit_length() // 2)
+
+
+def largest_part(limit: int) -> int:
+    """Largest magnitude of what is multiplied: of the input, or of its parts."""
+    split = cut(limit)
+    return limit if split == 0 else max((limit >> split) + 1, (1 << split) - 1)
+
+
+def chunk_of(weight: NDArray[np.integer[Any]], limit: int) -> int:
+    """Pairs of inputs whose products can be added in 32 bits, whatever the inputs are; 0 if not even one can.
+
+    Args:
+        weight: integers (inputs, outputs).
+        limit: largest magnitude of an input.
+    """
+    largest, magnitude = largest_part(limit), np.abs(weight.astype(np.int64))
+    most = int(magnitude.max(initial=0))
+    if largest > INT16_MAX or most > INT16_MAX:
+        return 0
+    if int(magnitude.sum(axis=0).max(initial=0)) * largest <= INT32_MAX:
+        return max(1, -(-len(weight) // 2))
+    return INT32_MAX // (2 * largest * most)
+
+
+class CoreLayer:
+    """``clip((x @ weight + bias) >> shift)`` in the core; without bias only the product.
+
+    Args:
+        weight: integers (inputs, outputs) of which :func:`chunk_of` is not 0.
+        limit: largest magnitude of an input.
+        bias: int64 (outputs,).
+        shift: int32 (outputs,).
+        low: int32 (outputs,).
+        high: int32 (outputs,).
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.integer[Any]],
+        limit: int,
+        bias: NDArray[np.int64] | None = None,
+        shift: NDArray[np.int32] | None = None,
+        low: NDArray[np.int32] | None = None,
+        high: NDArray[np.int32] | None = None,
+    ) -> None:
+        inputs, self.outputs = weight.shape
+        self._k = inputs + inputs % 2
+        blocks = -(-self.outputs // OUTPUTS)
+        padded = np.zeros((self._k, blocks * OUTPUTS), np.int16)
+        padded[:inputs, : self.outputs] = weight
+        # [block of outputs][pair of inputs][output][input of the pair]
+        packed = np.ascontiguousarray(padded.reshape(self._k // 2, 2, blocks, OUTPUTS).transpose(2, 0, 3, 1))
+        self.nbytes = packed.nbytes
+        own = () if bias is None else (bias, bias, shift, low, high)
+        vectors = [padded_vector(one, dtype) for one, dtype in zip(own, _VECTORS, strict=bias is not None)]
+        self._kept = (packed, *vectors)  # the structure holds their addresses only
+        total = int(np.abs(weight.astype(np.int64)).sum(axis=0).max(initial=0)) * limit
+        shifts = MAX_NARROW_SHIFT + 1 if shift is None else int(shift.max(initial=0))
+        largest = 0 if bias is None else max(int(bias.max(initial=0)), -int(bias.min(initial=0)))
+        half = 2**30 if shift is None else 2**shifts // 2
+        narrow = cut(limit) == 0 and total + largest + half <= INT32_MAX
+        narrow &= shift is None or shifts <= MAX_NARROW_SHIFT
+        addresses = [one.ctypes.data for one in self._kept] + [0] * (len(_VECTORS) - len(vectors))
+        self.struct = Layer(*addresses, inputs, self._k, self.outputs, chunk_of(weight, limit), cut(limit), int(narrow))
+
+    def product(self, x: Floats) -> NDArray[np.float64]:
+        """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
+        return self._run(library().tadan_product, self.struct, x)
+
+    def apply(self, x: Floats, bias: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """The whole layer; ``bias`` replaces its own, which bounds it."""
+        struct = self.struct
+        if bias is not None:
+            struct = Layer.from_buffer_copy(self.struct)
+            kept = padded_vector(bias, np.int64)
+            struct.bias = kept.ctypes.data
+        return self._run(library().tadan_apply, struct, x)
+
+    def _run(self, function: Any, struct: Layer, x: Floats) -> NDArray[np.float64]:
+        if x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
+            x = np.ascontiguousarray(x)  # type: ignore[assignment]
+        out, scratch = np.empty((len(x), self.outputs)), np.empty(2 * ROWS * self._k, np.int16)
+        kind = int(x.dtype == np.float64)
+        stride = x.strides[0] // x.itemsize
+        function(ctypes.byref(struct), x.ctypes.data, kind, len(x), stride, scratch.ctypes.data, out.ctypes.data)
+        return out
+
+
+def core_product(weight: NDArray[np.integer[Any]], limit: int) -> CoreLayer | None:
+    """The product in the core; None if there is no core, or if it cannot be exact there."""
+    if library() is None or not weight.size or chunk_of(weight, limit) == 0:
+        return None
+    return CoreLayer(weight, limit)
+
+
+def core_layer(layer: ExactLayer, weight: NDArray[np.integer[Any]], limit: int) -> CoreLayer | None:
+    """A layer in the core; None if there is no core, or if it cannot be exact there."""
+    if library() is None or not weight.size or chunk_of(weight, limit) == 0:
+        return None
+    shape = layer.shift.shape
+    if not -INT32_MAX <= int(np.min(layer.low)) <= int(np.max(layer.high)) <= INT32_MAX:
+        return None
+    low, high = (np.array(np.broadcast_to(one, shape), np.int32) for one in (layer.low, layer.high))
+    bias = np.ascontiguousarray(layer.bias, np.int64)
+    return CoreLayer(weight, limit, bias, np.ascontiguousarray(layer.shift, np.int32), low, high)
+
+
+class CoreTwin:
+    """The entropy network in the core: what :class:`tadan.latents.plane.LatentPlane` does with a cell, a call each.
+
+    Planes: hyper int32 (positions, hidden), embedded int16 (rows, features), late int64 (positions, late).
+
+    Args:
+        twin: whose layers all are in the core.
+    """
+
+    def __init__(self, twin: EntropyTwin) -> None:
+        sizes = twin.sizes
+        names = ("embed", "late_in", "late_out", "outlet")
+        arrays = [(Layer * sizes.groups)(*(one.struct for one in twin.core_layers(name))) for name in names]
+        [hidden] = twin.core_layers("hidden")
+        starts = np.cumsum([0, *sizes.embed_sizes[:-1]]).astype(np.int32)
+        group_sizes = np.array([*sizes.group_sizes, 0], np.int32)
+        vectors = (group_sizes, starts, *twin.core_vectors())
+        self._kept = (twin, hidden, arrays, vectors)
+        addresses = [ctypes.addressof(one) for one in (hidden.struct, *arrays)]
+        counts = (len(vectors[-1]), sizes.hidden, sizes.late, sizes.features)
+        limits = (Y_LIMIT, ACTIVATION_LIMIT, PRE_LIMIT, PRE_EXTRA)
+        self._struct = Twin(*addresses, *(one.ctypes.data for one in vectors), *counts, *limits)
+        self._sizes = sizes
+        self._scratch = int(library().tadan_scratch(ctypes.byref(self._struct), sizes.window * sizes.features))
+
+    def window(self, kernel: WindowKernel, pitch: int) -> tuple[Window, Any]:
+        """A kernel on planes of a pitch in positions, and what has to live as long."""
+        features, bias = self._sizes.features, np.ascontiguousarray(kernel.bias, np.int32)
+        if kernel.product is None or kernel.product.core is None:
+            return Window(0, 0, bias.ctypes.data), (bias,)
+        taps = kernel.taps @ np.array([pitch, 1])
+        each = np.arange(features) if kernel.features is None else kernel.features
+        where = taps[:, None] * features + each if kernel.features is None else taps * features + each
+        where = np.ascontiguousarray(where.ravel(), np.int64)
+        struct = kernel.product.core.struct
+        return Window(ctypes.addressof(struct), where.ctypes.data, bias.ctypes.data), (kernel, where, bias)
+
+    def hidden(
+        self,
+        window: Window,
+        hyper: NDArray[np.int32],
+        rows: NDArray[np.int64],
+        embedded: NDArray[np.int16],
+        starts: NDArray[np.int64],
+        out: NDArray[np.int32],
+    ) -> None:
+        """Hidden layer at positions: ``rows`` of hyper, ``starts`` in the embedded plane, into out (n, hidden)."""
+        scratch = np.empty(self._scratch, np.uint8)
+        library().tadan_hidden(
+            ctypes.byref(self._struct),
+            ctypes.byref(window),
+            hyper.ctypes.data,
+            rows.ctypes.data,
+            embedded.ctypes.data,
+            starts.ctypes.data,
+            len(rows),
+            scratch.ctypes.data,
+            out.ctypes.data,
+        )
+
+    def predict(
+        self,
+        group: int,
+        hidden: NDArray[np.int32],
+        late: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        bias: tuple[NDArray[np.int64], NDArray[np.int32]],
+        mean: NDArray[np.int32],
+        index: NDArray[np.uint8],
+    ) -> None:
+        """Mean and scale index of a group, both (n, size), with the outlet's ``bias`` of the quality."""
+        scratch = np.empty(self._scratch, np.uint8)
+        addresses = (one.ctypes.data for one in (hidden, late, rows, *bias))
+        results = (one.ctypes.data for one in (scratch, mean, index))
+        library().tadan_predict(ctypes.byref(self._struct), group, *addresses, len(rows), *results)
+
+    def reveal(
+        self,
+        group: int,
+        y_hat: NDArray[np.int32],
+        rows: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        embedded: NDArray[np.int16],
+        late: NDArray[np.int64] | None,
+    ) -> None:
+        """Take in y_hat (n, size) of a group; ``late`` is None where nobody will read the sums."""
+        scratch = np.empty(self._scratch, np.uint8)
+        addresses = (one.ctypes.data for one in (y_hat, rows, starts))
+        planes = (scratch.ctypes.data, embedded.ctypes.data, 0 if late is None else late.ctypes.data)
+        library().tadan_reveal(ctypes.byref(self._struct), group, *addresses, len(rows), *planes)

@@ -1,0 +1,207 @@
+"""The core in C: the same integers as numpy, at the bounds of the proof too, by every kernel, and on hostile bytes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entropy_examples import GAUSSIAN, TINY, mixture
+from tadan import core
+from tadan.entropy import coder
+from tadan.errors import Corrupt
+from tadan.exact.constants import ACTIVATION_LIMIT, Y_LIMIT
+from tadan.exact.linear import ExactLayer, ExactProduct
+from tadan.exact.native import INT16_MAX, chunk_of, core_product, cut
+from tadan.models import load_model
+from tadan.schedule import get_schedule
+
+ROOT = Path(__file__).parents[2]
+MISSING = core.library() is None and "TADAN_TESTS_NO_SKIP" not in os.environ
+pytestmark = pytest.mark.skipif(MISSING, reason="the core was not built, or only its plain C would run")
+
+sizes = st.tuples(st.integers(1, 14), st.integers(1, 70), st.integers(1, 40))  # rows, inputs, outputs
+
+
+@pytest.fixture(params=["best", "scalar"])
+def kernel(request):
+    core.library().tadan_force_scalar(int(request.param == "scalar"))
+    yield request.param
+    core.library().tadan_force_scalar(0)
+
+
+def by_numpy(x, weight):
+    return x.astype(np.int64) @ weight.astype(np.int64)
+
+
+@pytest.mark.parametrize("limit", [1, ACTIVATION_LIMIT, INT16_MAX, 2**15, Y_LIMIT, 2**19])
+@given(sizes, st.integers(0, 2**32 - 1), st.sampled_from([1, 7, 2047, INT16_MAX]), st.booleans())
+def test_products_are_those_of_integers(limit, shape, seed, most, extreme):
+    rows, inputs, outputs = shape
+    rng = np.random.default_rng(seed)
+    if extreme:  # everything at its bound: what the proof is about
+        weight = rng.choice([-most, most], (inputs, outputs))
+        x = rng.choice([-limit, limit], (rows, inputs))
+    else:
+        weight, x = rng.integers(-most, most + 1, (inputs, outputs)), rng.integers(-limit, limit + 1, (rows, inputs))
+    product = core_product(weight, limit)
+    assert product is not None
+    for scalar in (0, 1):
+        core.library().tadan_force_scalar(scalar)
+        for dtype in (np.float32, np.float64):
+            np.testing.assert_array_equal(product.product(x.astype(dtype)), by_numpy(x, weight))
+    core.library().tadan_force_scalar(0)
+
+
+def test_parts_and_chunks_fit_their_widths():
+    for limit in (1, 2**13 - 1, INT16_MAX, INT16_MAX + 1, Y_LIMIT, 2**24):
+        split = cut(limit)
+        parts = [(value >> split, value & ((1 << split) - 1)) if split else (value, 0) for value in (-limit, limit)]
+        assert all(-INT16_MAX <= part <= INT16_MAX for pair in parts for part in pair)
+        weight = np.full((600, 3), INT16_MAX)
+        chunk = chunk_of(weight, limit)
+        largest = max(abs(part) for pair in parts for part in pair)
+        assert chunk == 0 or 2 * chunk * INT16_MAX * largest < 2**31
+    assert chunk_of(np.full((2, 2), INT16_MAX + 1), 5) == 0
+
+
+@given(sizes, st.integers(0, 2**32 - 1), st.integers(0, 31), st.integers(0, 40))
+def test_layers_are_those_of_numpy(shape, seed, shift, bias_bits):
+    rows, inputs, outputs = shape
+    rng = np.random.default_rng(seed)
+    weight = rng.integers(-2047, 2048, (inputs, outputs))
+    bias = rng.integers(-(2**bias_bits), 2**bias_bits + 1, outputs)
+    shifts = np.minimum(rng.integers(0, shift + 1, outputs), 40)
+    low, high = rng.integers(-(2**20), 0, outputs), rng.integers(0, 2**20, outputs)
+    layer = ExactLayer(weight, bias, shifts, ACTIVATION_LIMIT, low, high)
+    assert layer.core is not None
+    x = rng.integers(0, ACTIVATION_LIMIT + 1, (rows, inputs)).astype(np.float32)
+    expected = layer(x, lambda a, b: a @ b)  # another backend than np.matmul: not in the core
+    for scalar in (0, 1):
+        core.library().tadan_force_scalar(scalar)
+        np.testing.assert_array_equal(layer(x), expected)
+        np.testing.assert_array_equal(layer(x[:, ::-1][:, ::-1]), expected)
+    core.library().tadan_force_scalar(0)
+
+
+@pytest.mark.parametrize("name", ["2x2", "4x4-opt-4", "raster", "hyper", "2x2-rotated"])
+def test_planes_are_those_of_numpy(name, kernel):
+    """Every mean and index of a plane, by the core and without it, for a batch of two."""
+    from tadan.latents.coder import LatentCoder
+
+    model, schedule = load_model(), get_schedule(name)
+    rng = np.random.default_rng(3)
+    z_hat = rng.integers(-900, 900, (2, 2, 3, model.config.z_channels)).astype(np.int32)
+    coders = LatentCoder(model, 60, schedule), LatentCoder(model, 60, schedule, lambda a, b: a @ b)
+    planes = [one.plane(z_hat, (7, 9)) for one in coders]
+    assert planes[0]._core is not None
+    assert planes[1]._core is None
+    for ours, theirs in zip(*(one.walk(schedule) for one in planes), strict=True):
+        np.testing.assert_array_equal(ours.mean, theirs.mean)
+        np.testing.assert_array_equal(ours.index, theirs.index)
+        spread = rng.choice([1, 40, 2**14])  # values beyond what the networks read, too
+        symbols = rng.integers(-spread, spread + 1, ours.mean.shape).astype(np.int32)
+        ours.settle(symbols)
+        theirs.settle(symbols)
+    np.testing.assert_array_equal(planes[0].y_hat, planes[1].y_hat)
+
+
+@pytest.mark.parametrize("tables", [GAUSSIAN, TINY])
+def test_stages_are_those_of_the_other_coder(tables, monkeypatch):
+    rng = np.random.default_rng(5)
+    stages = [mixture(rng, n, 3.0) for n in (900, 0, 1, 350)]
+    if tables is TINY:
+        stages = [(np.clip(symbols, -300, 300), (index % 2).astype(np.uint8)) for symbols, index in stages]
+    encoder = coder.StageEncoder(tables)
+    for pair in stages:
+        encoder.push(*pair)
+    data = encoder.finish()
+    monkeypatch.setattr(coder, "library", lambda: None)
+    without = coder.StageDecoder(tables, data)
+    monkeypatch.undo()
+    within = coder.StageDecoder(tables, data)
+    for symbols, index in stages:
+        np.testing.assert_array_equal(within.pull(index), symbols)
+        np.testing.assert_array_equal(without.pull(index), symbols)
+        assert within._coder.pos() == without._coder.pos()
+    within.finish()
+
+
+@given(st.binary(min_size=8, max_size=80), st.integers(0, 2**32 - 1))
+def test_noise_ends_alike_in_both(data, seed):
+    """Symbols of bytes that nobody wrote, until they end or are refused: at the same stage and with the same error."""
+    data = data[: len(data) // 4 * 4]
+    if data[:4] == bytes(4):
+        return
+    index = np.random.default_rng(seed).integers(0, GAUSSIAN.n_scales, 23).astype(np.uint8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coder, "library", lambda: None)
+        without = coder.StageDecoder(GAUSSIAN, data)
+    within = coder.StageDecoder(GAUSSIAN, data)
+    for _ in range(40):
+        results = []
+        for decoder in (within, without):
+            try:
+                results.append(decoder.pull(index).tolist())
+            except Corrupt as error:
+                results.append(str(error))
+        assert results[0] == results[1]
+        if isinstance(results[0], str):
+            return
+
+
+def test_the_environment_chooses():
+    script = "from tadan.core import kernel; print(kernel())"
+    for value, expected in (("off", "numpy"), ("scalar", "scalar"), ("", core.kernel())):
+        line, given = [sys.executable, "-c", script], {"TADAN_CORE": value, "PYTHONPATH": ":".join(sys.path)}
+        result = subprocess.run(line, capture_output=True, text=True, check=True, env=given)
+        assert result.stdout.strip() == expected
+
+
+def test_without_a_core_products_are_those_of_numpy(monkeypatch):
+    monkeypatch.setattr("tadan.exact.native.library", lambda: None)
+    assert ExactProduct(np.ones((4, 3), np.int64), 5).core is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc to build the core with sanitizers")
+@pytest.mark.parametrize("kernel", ["best", "scalar"])
+def test_golden_streams_under_sanitizers(kernel, tmp_path):
+    """No access out of bounds, no overflow, no undefined shift: on good streams, on damaged ones, and on noise."""
+    sources, library = ROOT / "native" / "tadan_core.c", tmp_path / "core.so"
+    flags = ["-std=c99", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run(["gcc", *flags, "-o", library, sources], check=True, timeout=120)
+    asan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    script = """
+        import sys
+        import numpy as np
+        from tadan import core
+        from tadan.cli.main import run
+        from tadan.entropy import ScaleTables, StageDecoder
+        from tadan.errors import Corrupt
+
+        if sys.argv.pop() == "scalar":
+            core.library().tadan_force_scalar(1)
+        rng, tables = np.random.default_rng(1), ScaleTables.gaussian()
+        for _ in range(300):
+            data = rng.bytes(4 * int(rng.integers(2, 30)))
+            try:
+                decoder = StageDecoder(tables, data)
+                for _ in range(9):
+                    decoder.pull(rng.integers(0, 64, int(rng.integers(0, 40))).astype(np.uint8))
+            except Corrupt:
+                continue
+        sys.argv = ["tadan", "selftest", "--latents", "--threads", "1", "-Q"]
+        run()
+    """
+    environment = {**os.environ, "TADAN_CORE": str(library), "LD_PRELOAD": asan.strip(), "OMP_NUM_THREADS": "1"}
+    environment |= {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-c", textwrap.dedent(script), kernel]
+    result = subprocess.run(line, capture_output=True, text=True, timeout=400, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
