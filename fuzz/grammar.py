@@ -47,6 +47,25 @@ def file_of(data: bytes) -> bytes:
     return write_stream(Stream(header, _metadata(rng), tiles))
 
 
+def allowed_seconds(header: Header) -> float:
+    """Processor time that a file may take: a share a pixel, a tile, a step of a tile, a cell of an inline pattern.
+
+    About three times what one core of 2020 takes, so that the bound fails for growth and not for a slow machine.
+    """
+    if header.schedule is None:
+        return 1 + 5e-6 * header.width * header.height  # a JPEG of a hundred scans
+    cells = header.schedule.cells
+    plane = plane_shape(*(min(side, header.tile_size or side) for side in (header.width, header.height)), 16)
+    stages = schedule_of(header.schedule, CODEC.model).stage_count(*plane)
+    return 1.5 + 0.025 * cells + header.tile_count * (0.025 + 0.006 * stages) + 5e-6 * header.width * header.height
+
+
+def allowed_bytes(header: Header) -> int:
+    """Memory of Python and numpy that a file may take."""
+    kernels = 0 if header.schedule is None else 2 * 2**20 * header.schedule.cells
+    return 64 * 2**20 + kernels + 1500 * header.tile_pixels + 64 * header.width * header.height
+
+
 def _schedule(rng: random.Random) -> ScheduleField:
     if rng.random() < 0.4:
         return ScheduleField(rng.choice([name for name in schedule_names() if not name.startswith("tuned")]))

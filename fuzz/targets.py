@@ -11,15 +11,11 @@ import json
 import random
 import struct
 import tempfile
-import time
 import tracemalloc
-import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +23,7 @@ from PIL import Image, ImageFile
 
 import grammar
 from corpus import CODEC, FORMS, LIMITS, TABLES, known, seeds, stage_indices
+from oracles import CONTAINER, GREY, MARGIN, Violation, attempt, check, confined, same, within
 from tadan.bitstream import (
     HEADER_PREFIX_BYTES,
     Container,
@@ -47,72 +44,17 @@ from tadan.entropy import MAX_MAGNITUDE, StageDecoder, StageEncoder
 from tadan.errors import (
     Corrupt,
     LimitExceeded,
-    ModelMissing,
     NotOurFile,
     TadanError,
     Truncated,
     UnreadableInput,
     UnsupportedVersion,
 )
-from tadan.latents.coder import LatentCoder, plane_shape
+from tadan.latents.coder import LatentCoder
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import ModelConfig, find_model
 from tadan.models.model import identity, read_model
 from tadan.pictures.reading import unpack_alpha
-
-Result = TypeVar("Result")
-CONTAINER = (NotOurFile, Truncated, Corrupt, UnsupportedVersion, LimitExceeded)
-DECODE = (*CONTAINER, ModelMissing)
-MARGIN = 64  # pixels beyond its tile that a latent can change
-GREY = 128  # what is shown of lost tiles
-
-
-class Violation(Exception):
-    """The contract is broken."""
-
-
-def check(condition: object, what: str) -> None:
-    """Raise Violation unless ``condition`` is true."""
-    if not condition:
-        raise Violation(what)
-
-
-def attempt(call: Callable[..., Result], *arguments: Any, allowed: tuple[type[Exception], ...] = DECODE) -> Any:
-    """Result of the call, or None after an error that is allowed."""
-    try:
-        return call(*arguments)
-    except allowed:
-        return None
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise Violation if the block takes more processor time."""
-    start = time.process_time()
-    yield
-    spent = time.process_time() - start
-    check(spent <= seconds, f"{spent:.1f} s of processor time where {seconds:.1f} s are enough")
-
-
-@contextmanager
-def confined() -> Iterator[None]:
-    """Pillow with the limit of pixels of these targets, and numpy's warnings as errors."""
-    seeds(), known()  # made outside
-    before = Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", RuntimeWarning)  # overflow, division by zero, casts that lose the value
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # which is one, too
-        Image.MAX_IMAGE_PIXELS = LIMITS.max_pixels // 2  # Pillow refuses twice that
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def same(a: Image.Image, b: Image.Image) -> bool:
-    """Whether mode, size and all samples are equal."""
-    return a.mode == b.mode and a.size == b.size and a.tobytes() == b.tobytes()
 
 
 def container(data: bytes) -> None:
@@ -434,7 +376,7 @@ def valid(data: bytes) -> None:
     """A valid hostile file of :mod:`grammar`: work and memory in proportion to what its header announces."""
     file = grammar.file_of(data)
     header = read_header(file, grammar.LIMITS)
-    seconds, size = allowed_seconds(header), allowed_bytes(header)
+    seconds, size = grammar.allowed_seconds(header), grammar.allowed_bytes(header)
     for call in (grammar.READER.decode, grammar.READER.verify, grammar.READER.salvage):
         tracemalloc.start()
         try:
@@ -444,25 +386,6 @@ def valid(data: bytes) -> None:
         finally:
             tracemalloc.stop()
         check(peak <= size, f"{peak / 2**20:.1f} MiB of memory where {size / 2**20:.1f} are enough")
-
-
-def allowed_seconds(header: Header) -> float:
-    """Processor time that a file may take: a share a pixel, a tile, a step of a tile, a cell of an inline pattern.
-
-    About three times what one core of 2020 takes, so that the bound fails for growth and not for a slow machine.
-    """
-    if header.schedule is None:
-        return 1 + 5e-6 * header.width * header.height  # a JPEG of a hundred scans
-    cells = header.schedule.cells
-    plane = plane_shape(*(min(side, header.tile_size or side) for side in (header.width, header.height)), 16)
-    stages = schedule_of(header.schedule, CODEC.model).stage_count(*plane)
-    return 1.5 + 0.025 * cells + header.tile_count * (0.025 + 0.006 * stages) + 5e-6 * header.width * header.height
-
-
-def allowed_bytes(header: Header) -> int:
-    """Memory of Python and numpy that a file may take."""
-    kernels = 0 if header.schedule is None else 2 * 2**20 * header.schedule.cells
-    return 64 * 2**20 + kernels + 1500 * header.tile_pixels + 64 * header.width * header.height
 
 
 def _with_right_id(data: bytes) -> bytes | None:

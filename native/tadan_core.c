@@ -13,9 +13,8 @@
 
 /* ------------------------------------------------------------------------------------------------ products */
 
-/* Sums of one block of 16 outputs for up to TADAN_ROWS rows: int32 [rows][16] += rows of x times weights.
+/* Sums of one block of 16 outputs for up to TADAN_ROWS rows: int32 [rows][16] = rows of x times weights.
  * x: int16 [rows][k], weights: int16 [pairs][16][2], of which `pairs` pairs of inputs are taken. */
-
 static void block_scalar(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs, int32_t *out) {
     for (int r = 0; r < rows; r++) {
         for (int o = 0; o < TADAN_OUTPUTS; o++) {
@@ -110,7 +109,7 @@ static void block_neon(const int16_t *x, int64_t k, int rows, const int16_t *wei
 }
 #endif
 
-static int scalar_only;
+static int scalar_only; /* for tests */
 
 /* One value as the 16 bits that are multiplied, or as its two parts. */
 static inline void put(int16_t *high, int16_t *low, int32_t value, int split) {
@@ -165,7 +164,6 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
     return TADAN_ROWS * widest * (int64_t)(2 * sizeof(int16_t) + 2 * sizeof(int32_t));
 }
 
-
 /* ------------------------------------------------------------------------------------------------ dispatch */
 
 #define F(name) name##_scalar
@@ -216,14 +214,14 @@ const char *tadan_kernel(void) {
 
 void tadan_force_scalar(int on) { scalar_only = on; }
 
-void tadan_product(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride, int16_t *scratch,
+void tadan_product(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride, int16_t *scratch,
                    double *out) {
-    BEST(tadan_product, (layer, x, kind, n, stride, scratch, out));
+    BEST(tadan_rows, (layer, x, wide, n, stride, scratch, 0, out));
 }
 
-void tadan_apply(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride, int16_t *scratch,
+void tadan_apply(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride, int16_t *scratch,
                  double *out) {
-    BEST(tadan_apply, (layer, x, kind, n, stride, scratch, out));
+    BEST(tadan_rows, (layer, x, wide, n, stride, scratch, 1, out));
 }
 
 void tadan_hidden(const tadan_twin *twin, const tadan_window *window, const int32_t *hyper, const int64_t *rows,
@@ -299,14 +297,4 @@ int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *ta
         symbols[order[e]] = (int32_t)(raw & 1 ? -magnitude : magnitude);
     }
     return ended(stack) ? -1 : too_large ? -2 : 0;
-}
-
-void tadan_push(tadan_stack *stack, uint32_t *words, const uint32_t *starts, const uint32_t *widths, int64_t n) {
-    for (int64_t i = n - 1; i >= 0; i--) {
-        if (stack->state >> 40 >= widths[i]) {
-            words[stack->count++] = (uint32_t)stack->state;
-            stack->state >>= 32;
-        }
-        stack->state = (stack->state / widths[i] << 24) + starts[i] + stack->state % widths[i];
-    }
 }

@@ -1,7 +1,7 @@
 /* The integer core of Tadan: what stands between the bytes of a file and its latents.
  *
- * C99, no dependencies, no allocation, no global state: every buffer comes from the caller, so the same source serves
- * the Python package (through ctypes) and WebAssembly. Integers only; the caller proves that no sum overflows
+ * C99, no dependencies, no allocation, and no state but a switch for tests: every buffer comes from the caller, so that
+ * the same source can serve the Python package (through ctypes) and WebAssembly. Integers only; the caller proves that no sum overflows
  * (tadan/exact/native.py) and checks sizes.
  */
 #ifndef TADAN_CORE_H
@@ -39,11 +39,11 @@ typedef struct {
     int32_t split, narrow;
 } tadan_layer;
 
-/* n rows of x, `stride` values apart; kind 0: float32, 1: float64, 2: int32. scratch: int16 [2 * TADAN_ROWS * k].
+/* n rows of x, `stride` values apart; wide 0: float32, 1: float64. scratch: int16 [2 * TADAN_ROWS * k].
  * out: double [n][outputs]. tadan_product leaves bias, shift and clip out. */
-TADAN_API void tadan_product(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride,
+TADAN_API void tadan_product(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride,
                              int16_t *scratch, double *out);
-TADAN_API void tadan_apply(const tadan_layer *layer, const void *x, int kind, int64_t n, int64_t stride,
+TADAN_API void tadan_apply(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride,
                            int16_t *scratch, double *out);
 
 /* The entropy network of one model. Sizes in channels; arrays of groups have one entry a model group. */
@@ -76,8 +76,7 @@ TADAN_API void tadan_hidden(const tadan_twin *twin, const tadan_window *window, 
                             void *scratch, int32_t *out);
 
 /* Distribution of group `group` at n positions: mean int32 and index uint8, both [n][size of the group].
- * late: int64 plane [rows][late] of sums; bias: of the quality,
- * int64 and, if the outlet is narrow, int32, both [2 * size rounded up to 16]. */
+ * late: int64 plane [rows][late] of sums. bias, bias32: of the quality, [2 * size rounded up to 16]. */
 TADAN_API void tadan_predict(const tadan_twin *twin, int32_t group, const int32_t *hidden, const int64_t *late,
                              const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n, void *scratch,
                              int32_t *mean, uint8_t *index);
@@ -108,9 +107,5 @@ typedef struct {
 TADAN_API int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *tables,
                          const uint32_t *escape_starts, const uint32_t *escape_widths, int32_t escape_count,
                          const uint8_t *index, int64_t n, int32_t most, int64_t *order, int32_t *symbols);
-
-/* Push n symbols, the last one first: their starts and widths in units of 2^-24. words has room for n more. */
-TADAN_API void tadan_push(tadan_stack *stack, uint32_t *words, const uint32_t *starts, const uint32_t *widths,
-                          int64_t n);
 
 #endif

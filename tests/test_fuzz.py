@@ -12,11 +12,12 @@ import pytest
 import corpus
 from codec_examples import CODEC
 from mutators import MUTATORS, damage, forge, split_file
+from oracles import Violation, check, confined, within
 from photo_examples import photo
 from tadan.bitstream import MAGIC, Header, Limits, ScheduleField, Stream, Tile, read_stream, recover, write_stream
 from tadan.codec.stored import as_jpeg, read_tile
 from tadan.errors import Corrupt, TadanError
-from targets import TARGETS, Violation, check, confined, within
+from targets import TARGETS
 
 REGRESSIONS = sorted((Path(__file__).parents[1] / "fuzz" / "regressions").iterdir())
 MEMORY = 768 * 2**20  # bytes that a target may add to the process

@@ -69,7 +69,6 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_predict": (None, [_ADDRESS, _SMALL, *5 * [_ADDRESS], _NUMBER, *3 * [_ADDRESS]]),
     "tadan_reveal": (None, [_ADDRESS, _SMALL, *3 * [_ADDRESS], _NUMBER, *3 * [_ADDRESS]]),
     "tadan_pull": (_WHOLE, [*5 * [_ADDRESS], _SMALL, _ADDRESS, _NUMBER, _SMALL, _ADDRESS, _ADDRESS]),
-    "tadan_push": (None, [*4 * [_ADDRESS], _NUMBER]),
 }
 
 

@@ -25,7 +25,7 @@ def read_bytes(path: str | os.PathLike[str], most: int = -1) -> bytes:
         with open(path, "rb") as file:
             return file.read(most)
     except OSError as error:
-        raise UnreadableInput(f"Cannot read {os.fspath(path)}: {_reason(error)}. Check the name and rights.") from error
+        raise UnreadableInput(f"Cannot read {os.fspath(path)}: {reason(error)}. Check the name and rights.") from error
 
 
 def own_stream(path: str | os.PathLike[str]) -> int | None:
@@ -67,7 +67,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | Writer, replace
     except OSError as error:
         kept = "the file that was there is unchanged" if target.is_file() else "nothing was written"
         raise UnwritableOutput(
-            f"Cannot write {shown}: {_reason(error)}; {kept}. Choose another place or free some space."
+            f"Cannot write {shown}: {reason(error)}; {kept}. Choose another place or free some space."
         ) from error
 
 
@@ -78,7 +78,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnwritableOutput(
-            f"Cannot create the folder {folder}: {_reason(error)}. Choose another place with --out."
+            f"Cannot create the folder {folder}: {reason(error)}. Choose another place with --out."
         ) from error
     return folder
 
@@ -146,7 +146,7 @@ def _fill_stream(shown: str, descriptor: int, data: bytes | Writer) -> None:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(whole.getvalue())
     except OSError as error:
-        raise UnwritableOutput(f"Cannot write {shown}: {_reason(error)}; choose another place.") from error
+        raise UnwritableOutput(f"Cannot write {shown}: {reason(error)}; choose another place.") from error
 
 
 def _fill(file: IO[bytes], data: bytes | Writer) -> None:
@@ -163,7 +163,8 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """What the system says, as part of a sentence."""
     return (error.strerror or str(error)).lower()
 
 

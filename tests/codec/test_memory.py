@@ -15,7 +15,7 @@ import tadan
 from codec_examples import CODEC
 from photo_examples import photo
 from tadan.bitstream import Header, Limits, PixelMode, Stream, Tile, read_stream, write_stream
-from tadan.codec import stored, writer
+from tadan.codec import stored
 from tadan.codec.codec import Codec
 from tadan.errors import Corrupt, LimitExceeded, OutOfMemory
 from tadan.pictures import reading
@@ -128,9 +128,8 @@ def test_a_tiny_stored_file_cannot_claim_hundreds_of_megapixels():
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-def test_large_stored_pictures_are_cut_into_tiles_that_readers_take(alpha, monkeypatch):
-    monkeypatch.setattr(writer, "STORED_SIDE", 64)
-    codec = Codec(threads=1, limits=Limits(max_tile_pixels=64 * 64))
+def test_large_stored_pictures_are_cut_into_tiles_that_readers_take(alpha):
+    codec = Codec(threads=1, limits=Limits(max_tile_pixels=64 * 64 + 99))
     picture = np.dstack([photo("chelsea", 100, 150)] + [RNG.integers(0, 256, (100, 150), np.uint8)] * alpha)
     data = codec.encode(picture, lossless=True)
     header = read_stream(data).header
@@ -139,8 +138,7 @@ def test_large_stored_pictures_are_cut_into_tiles_that_readers_take(alpha, monke
     np.testing.assert_array_equal(np.asarray(codec.decode(data, region=(60, 60, 10, 20))), picture[60:80, 60:70])
 
 
-def test_large_unusual_pictures_are_stored_in_tiles_of_one_jpeg_quality(monkeypatch):
-    monkeypatch.setattr(writer, "STORED_SIDE", 64)
+def test_large_unusual_pictures_are_stored_in_tiles_of_one_jpeg_quality():
     noise = RNG.integers(0, 256, (128, 128, 3), np.uint8)
     one, codec = CODEC.encode_picture, Codec(threads=1, limits=Limits(max_tile_pixels=64 * 64))
     options = tadan.codec.options.EncodeOptions(quality=60, effort=0, tile=64)
@@ -152,6 +150,12 @@ def test_large_unusual_pictures_are_stored_in_tiles_of_one_jpeg_quality(monkeypa
     assert tables == [tables[0]] * 4
     first = np.asarray(codec.decode(cut.data)).astype(int)
     assert np.abs(first - np.asarray(CODEC.decode(whole.data)).astype(int)).mean() < 20
+
+
+def test_limits_below_the_smallest_tile_are_an_error():
+    codec = Codec(threads=1, limits=Limits(max_tile_pixels=1000))
+    with pytest.raises(LimitExceeded, match="at most 1000 pixels"):
+        codec.encode(photo("chelsea", 40, 40), lossless=True)
 
 
 def test_damage_is_still_called_damage():

@@ -16,9 +16,9 @@ from entropy_examples import GAUSSIAN, TINY, mixture
 from tadan import core
 from tadan.entropy import coder
 from tadan.errors import Corrupt
-from tadan.exact.constants import ACTIVATION_LIMIT, Y_LIMIT
+from tadan.exact.constants import ACTIVATION_LIMIT, EMBED_LIMIT, Y_LIMIT
 from tadan.exact.linear import ExactLayer, ExactProduct
-from tadan.exact.native import INT16_MAX, chunk_of, core_product, cut
+from tadan.exact.native import INT16_MAX, chunk_of, core_layer, cut
 from tadan.models import load_model
 from tadan.schedule import get_schedule
 
@@ -50,7 +50,7 @@ def test_products_are_those_of_integers(limit, shape, seed, most, extreme):
         x = rng.choice([-limit, limit], (rows, inputs))
     else:
         weight, x = rng.integers(-most, most + 1, (inputs, outputs)), rng.integers(-limit, limit + 1, (rows, inputs))
-    product = core_product(weight, limit)
+    product = core_layer(weight, limit)
     assert product is not None
     for scalar in (0, 1):
         core.library().tadan_force_scalar(scalar)
@@ -162,6 +162,40 @@ def test_the_environment_chooses():
         line, given = [sys.executable, "-c", script], {"TADAN_CORE": value, "PYTHONPATH": ":".join(sys.path)}
         result = subprocess.run(line, capture_output=True, text=True, check=True, env=given)
         assert result.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_kernels_that_the_core_cannot_compute_are_numpys(sees, monkeypatch):
+    """Mixed weights above 16 bits, which no model of ours has but another may; and kernels that come and go."""
+    from tadan.exact import native
+    from tadan.latents.coder import LatentCoder
+
+    model, schedule = load_model(), get_schedule("2x2")
+    chunk = native.chunk_of
+    if sees:  # every product of a window is refused, those of layers are not
+        monkeypatch.setattr(native, "chunk_of", lambda w, limit: 0 if limit == EMBED_LIMIT else chunk(w, limit))
+    monkeypatch.setattr(model.twin.kernel, "_kept", {})
+    z_hat = np.random.default_rng(3).integers(-900, 900, (1, 2, 2, model.config.z_channels)).astype(np.int32)
+    coders = LatentCoder(model, 60, schedule), LatentCoder(model, 60, schedule, lambda a, b: a @ b)
+    planes = [one.plane(z_hat, (6, 7)) for one in coders]
+    for ours, theirs in zip(*(one.walk(schedule) for one in planes), strict=True):
+        np.testing.assert_array_equal(ours.mean, theirs.mean)
+        np.testing.assert_array_equal(ours.index, theirs.index)
+        symbols = np.arange(ours.mean.size, dtype=np.int32).reshape(1, -1) % 17 - 8
+        ours.settle(symbols)
+        theirs.settle(symbols)
+        if not sees:
+            model.twin.kernel._kept.clear()
+
+
+def test_a_bias_that_leaves_32_bits_is_left_to_numpy(monkeypatch):
+    twin = load_model().twin
+    monkeypatch.delitem(twin.__dict__, "core", raising=False)
+    assert twin.core is not None
+    monkeypatch.delitem(twin.__dict__, "core")
+    monkeypatch.setattr(twin, "_hidden_bias", twin._hidden_bias + 2.0**30)
+    assert twin.core is None
+    monkeypatch.delitem(twin.__dict__, "core")
 
 
 def test_without_a_core_products_are_those_of_numpy(monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import time
 import warnings
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import typer
 from tadan.cli import files, options
 from tadan.cli.report import Done, Report
 from tadan.errors import Corrupt, InvalidInput, Truncated
+from tadan.pictures import PILLOW_ERRORS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,8 +31,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"lossless": True},
 }
-#: What Pillow raises where a format cannot hold a picture or its metadata.
-_REFUSALS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, struct.error, RuntimeError)
 _QUALITY_OPTIONS: dict[str, dict[str, Any]] = {"AVIF": {}, "JPEG": {"subsampling": 0}, "WEBP": {"lossless": False}}
 
 
@@ -218,7 +216,7 @@ def _refusal(image: Image, saving: _Saving, file: IO[bytes], info: dict[Any, Any
     """Write the picture with the metadata ``info``; why Pillow cannot, if it cannot."""
     try:
         image.save(file, saving.name, **saving.options, **_metadata_options(info, saving.name))
-    except _REFUSALS as error:
+    except PILLOW_ERRORS as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the format
             raise
         return error

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tadan.cli.report import Report
 from tadan.errors import InvalidInput, OutputExists, TadanError, UnreadableInput, UnwritableOutput
-from tadan.files import Writer, own_stream, read_bytes, write_atomically
+from tadan.files import Writer, own_stream, read_bytes, reason, write_atomically
 
 STANDARD_STREAM = Path("-")
 STREAM_SUFFIX = ".tdn"
@@ -199,8 +199,7 @@ def read_source(path: Path) -> bytes:
 
 def no_standard_output(error: OSError) -> UnwritableOutput:
     """The error for what standard output did not take."""
-    reason = (error.strerror or str(error)).lower()
-    return UnwritableOutput(f"cannot write standard output: {reason}; send it elsewhere or give -o FILE")
+    return UnwritableOutput(f"cannot write standard output: {reason(error)}; send it elsewhere or give -o FILE")
 
 
 def write_target(path: Path, data: bytes | Writer, destination: Destination) -> None:

@@ -46,14 +46,18 @@ class _Verbs(TyperGroup):
         except MemoryError as error:
             print_error(OutOfMemory("this command"))
             raise typer.Exit(EXIT_FAILURE) from error
-        except OSError as error:  # files have typed errors; what is left is standard output
-            print_error(no_standard_output(error))
-            raise typer.Exit(EXIT_FAILURE) from error
         except (typer.Exit, typer.Abort, _UsageError):
             raise
         except Exception as error:
-            print_error(unexpected(error))
+            print_error(_typed(error))
             raise typer.Exit(EXIT_FAILURE) from error
+
+
+def _typed(error: Exception) -> TadanError:
+    """The error of ours for one that no verb foresaw."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        return no_standard_output(error)  # files have typed errors
+    return unexpected(error)
 
 
 app = typer.Typer(

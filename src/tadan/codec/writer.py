@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ from tadan.models.config import quality_lambda
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture
 from tadan.pictures.samples import fill_hidden
 
-STORED_SIDE = 4096  # pixels of the tiles of large stored pictures: as many as readers take
+STORED_SIDE = 4096  # pixels of the tiles of large stored pictures: as many as readers take by default
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _stored(planes: Planes, quality: int, chosen: Candidate, limits: Limits) -> 
     """The picture as a complete file of another format, or as several where readers refuse so large a tile."""
     height, width = planes.rgb.shape[:2]
     form, whole, pixels = chosen.form or "", chosen.payload, _pixels(planes)
-    side = 0 if width * height <= limits.max_tile_pixels else STORED_SIDE
+    side = 0 if width * height <= limits.max_tile_pixels else _stored_side(limits)
     header = Header(width, height, planes.mode, quality, None, None, side, form)
     tiles = []
     for left, top, w, h in header.tile_boxes():
@@ -141,6 +142,14 @@ def _stored(planes: Planes, quality: int, chosen: Candidate, limits: Limits) -> 
         tiles.append(tile_of(form, payload, planes.rgb[part], alpha))
     bits = 8.0 * sum(len(tile.payload) for tile in tiles)
     return Encoded(write_stream(Stream(header, dict(planes.metadata), tuple(tiles))), bits, form)
+
+
+def _stored_side(limits: Limits) -> int:
+    """Side of the tiles of a stored picture that is too large for one."""
+    allowed = math.isqrt(limits.max_tile_pixels) // TILE_MULTIPLE * TILE_MULTIPLE
+    if not allowed:
+        raise LimitExceeded(f"readers with tiles of at most {limits.max_tile_pixels} pixels cannot have this picture")
+    return min(STORED_SIDE, allowed)
 
 
 def _pixels(planes: Planes) -> Pixels:

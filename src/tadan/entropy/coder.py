@@ -145,7 +145,7 @@ class StageDecoder:
         self._core = None if library() is None else CoreStack(tables, words)
         self._coder: Any = self._core or ans.AnsCoder(words)
         self._tables = tables
-        self._models = _models_of(tables)
+        self._models = () if self._core is not None else _models_of(tables)
         self._failure: str | None = None
 
     def pull(self, index: IndexArray) -> IntArray:

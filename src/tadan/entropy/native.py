@@ -10,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.core import Stack, Tables, library
-from tadan.entropy.constants import CODER_BITS, ESCAPE_LENGTH_FREQS, FREQ_BITS, MAX_MAGNITUDE
+from tadan.entropy.ans import cumulative
+from tadan.entropy.constants import ESCAPE_LENGTH_FREQS, MAX_MAGNITUDE
 from tadan.entropy.tables import ScaleTables
 from tadan.fork import ForkLock
 
 ENDED, TOO_LARGE = -1, -2  # what tadan_pull returns
-
-
-def cumulative(freqs: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """Starts and widths of a table in units of 2**-24."""
-    widths = np.left_shift(freqs, CODER_BITS - FREQ_BITS, dtype=np.uint32)
-    return np.cumsum(widths, dtype=np.uint32) - widths, widths
 
 
 _ESCAPES = cumulative(np.array(ESCAPE_LENGTH_FREQS, np.uint32))

@@ -11,7 +11,7 @@ kernels over uneven channel groups.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,7 +28,7 @@ from tadan.exact.constants import (
     MAX_SPLITS,
     PRE_LIMIT,
 )
-from tadan.exact.native import core_layer, core_product
+from tadan.exact.native import CoreLayer, core_layer
 from tadan.exact.steps import check_groups
 from tadan.fork import ForkGate, ForkLock
 
@@ -90,20 +90,24 @@ class ExactProduct:
         self.proof = prove(weight, limit)
         self.inputs, self.outputs = weight.shape
         self._dtype = np.float64 if self.proof.wide else np.float32
-        self._weight = weight
-        self.core = core_product(weight, limit)
+        self.weight, self.limit = smallest(weight), limit
+
+    @cached_property
+    def core(self) -> CoreLayer | None:
+        """The product in the core, if it can be computed there; made when it is asked for."""
+        return core_layer(self.weight, self.limit)
 
     @cached_property
     def _pieces(self) -> list[NDArray[Any]]:
         """Weights as floats, made when a product is not computed in the core."""
-        carried = self._weight.astype(self._dtype)
+        carried = self.weight.astype(self._dtype)
         return [np.ascontiguousarray(piece) for piece in np.array_split(carried, self.proof.splits)]
 
     @property
     def nbytes(self) -> int:
         """Memory of the carried weights."""
-        floats = 0 if self.core is not None else self._weight.size * np.dtype(self._dtype).itemsize
-        return self._weight.nbytes + floats + (0 if self.core is None else self.core.nbytes)
+        carried = self.weight.size * np.dtype(self._dtype).itemsize if self.core is None else self.core.nbytes
+        return self.weight.nbytes + carried
 
     def __call__(self, x: Floats, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
@@ -120,6 +124,13 @@ class ExactProduct:
                 total += matmul(np.ascontiguousarray(x[:, start : start + len(piece)]), piece)
             start += len(piece)
         return total
+
+
+def smallest(weight: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    """The same integers in 16 or 32 bits, if they fit."""
+    kinds: tuple[Any, ...] = (np.int16, np.int32)
+    narrow: Iterator[NDArray[Any]] = (weight.astype(dtype) for dtype in kinds)
+    return next((one for one in narrow if np.array_equal(one, weight)), weight)
 
 
 def requantise(
@@ -174,7 +185,11 @@ class ExactLayer:
         self.bias = bias.astype(np.float64)
         self.shift = shift.astype(np.int64)
         self.low, self.high = low, high
-        self.core = core_layer(self, weight, limit)
+
+    @cached_property
+    def core(self) -> CoreLayer | None:
+        """The layer in the core, if it can be computed there; made when it is asked for."""
+        return core_layer(self.product.weight, self.product.limit, (self.bias, self.shift, self.low, self.high))
 
     def __call__(
         self, x: Floats, matmul: MatMul = np.matmul, bias: NDArray[np.float64] | None = None

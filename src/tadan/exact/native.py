@@ -17,24 +17,26 @@ from tadan.core import OUTPUTS, ROWS, Layer, Twin, Window, library
 from tadan.exact.constants import ACTIVATION_LIMIT, PRE_EXTRA, PRE_LIMIT, Y_LIMIT
 
 if TYPE_CHECKING:
-    from tadan.exact.linear import ExactLayer, WindowKernel
+    from tadan.exact.linear import Floats, WindowKernel
     from tadan.exact.network import EntropyTwin
 
 INT16_MAX, INT32_MAX = 2**15 - 1, 2**31 - 1
 MAX_NARROW_SHIFT = 30
-Floats = NDArray[np.float32] | NDArray[np.float64]
+#: Bias, shift, lowest and highest output of a layer; all integers, in whatever type, one or (outputs,).
+Rounding = tuple[Any, Any, Any, Any]
 
 
-_VECTORS: tuple[Any, ...] = (np.int64, np.int32, np.int32, np.int32, np.int32)  # bias, bias32, shift, low, high
-
-
-def padded_vector(values: NDArray[Any] | None, dtype: Any) -> NDArray[Any]:
-    """Values and zeros, as many as packed weights have outputs; those beyond the type's range are not read."""
-    if values is None:
-        raise ValueError("a layer has a bias, shifts and bounds, or none of them")
-    out = np.zeros(-(-len(values) // OUTPUTS) * OUTPUTS, dtype)
-    out[: len(values)] = values.astype(dtype)
+def padded_vector(values: Any, outputs: int, dtype: Any) -> NDArray[Any]:
+    """Values (one for all, or one each) and zeros, as many as packed weights have outputs; too large ones are cut."""
+    bounds = np.iinfo(dtype)
+    out = np.zeros(-(-outputs // OUTPUTS) * OUTPUTS, dtype)
+    out[:outputs] = np.clip(np.asarray(values).astype(np.int64), bounds.min, bounds.max)
     return out
+
+
+def both_biases(values: Any, outputs: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """A bias as the core takes it; the second one is read where the layer is narrow, and so fits."""
+    return padded_vector(values, outputs, np.int64), padded_vector(values, outputs, np.int32)
 
 
 def cut(limit: int) -> int:
@@ -65,25 +67,17 @@ def chunk_of(weight: NDArray[np.integer[Any]], limit: int) -> int:
 
 
 class CoreLayer:
-    """``clip((x @ weight + bias) >> shift)`` in the core; without bias only the product.
+    """``clip((x @ weight + bias) >> shift)`` in the core; without a rounding only the product.
 
     Args:
         weight: integers (inputs, outputs) of which :func:`chunk_of` is not 0.
         limit: largest magnitude of an input.
-        bias: int64 (outputs,).
-        shift: int32 (outputs,).
-        low: int32 (outputs,).
-        high: int32 (outputs,).
+        chunk: what :func:`chunk_of` gave.
+        rounding: bias and so on.
     """
 
     def __init__(
-        self,
-        weight: NDArray[np.integer[Any]],
-        limit: int,
-        bias: NDArray[np.int64] | None = None,
-        shift: NDArray[np.int32] | None = None,
-        low: NDArray[np.int32] | None = None,
-        high: NDArray[np.int32] | None = None,
+        self, weight: NDArray[np.integer[Any]], limit: int, chunk: int, rounding: Rounding | None = None
     ) -> None:
         inputs, self.outputs = weight.shape
         self._k = inputs + inputs % 2
@@ -93,17 +87,18 @@ class CoreLayer:
         # [block of outputs][pair of inputs][output][input of the pair]
         packed = np.ascontiguousarray(padded.reshape(self._k // 2, 2, blocks, OUTPUTS).transpose(2, 0, 3, 1))
         self.nbytes = packed.nbytes
-        own = () if bias is None else (bias, bias, shift, low, high)
-        vectors = [padded_vector(one, dtype) for one, dtype in zip(own, _VECTORS, strict=bias is not None)]
-        self._kept = (packed, *vectors)  # the structure holds their addresses only
         total = int(np.abs(weight.astype(np.int64)).sum(axis=0).max(initial=0)) * limit
-        shifts = MAX_NARROW_SHIFT + 1 if shift is None else int(shift.max(initial=0))
-        largest = 0 if bias is None else max(int(bias.max(initial=0)), -int(bias.min(initial=0)))
-        half = 2**30 if shift is None else 2**shifts // 2
-        narrow = cut(limit) == 0 and total + largest + half <= INT32_MAX
-        narrow &= shift is None or shifts <= MAX_NARROW_SHIFT
-        addresses = [one.ctypes.data for one in self._kept] + [0] * (len(_VECTORS) - len(vectors))
-        self.struct = Layer(*addresses, inputs, self._k, self.outputs, chunk_of(weight, limit), cut(limit), int(narrow))
+        vectors: list[NDArray[Any]] = []
+        added = 2**MAX_NARROW_SHIFT  # of a product: room for the half of whatever shift the caller uses
+        if rounding is not None:
+            bias, shift, low, high = rounding
+            bounds = (padded_vector(one, self.outputs, np.int32) for one in (shift, low, high))
+            vectors = [*both_biases(bias, self.outputs), *bounds]
+            added = int(np.abs(vectors[0]).max()) + 2 ** int(vectors[2].max()) // 2
+        narrow = cut(limit) == 0 and total + added <= INT32_MAX
+        self._kept = (packed, *vectors)  # the structure holds their addresses only
+        addresses = [one.ctypes.data for one in self._kept] if vectors else [packed.ctypes.data, *5 * [0]]
+        self.struct = Layer(*addresses, inputs, self._k, self.outputs, chunk, cut(limit), int(narrow))
 
     def product(self, x: Floats) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
@@ -114,7 +109,7 @@ class CoreLayer:
         struct = self.struct
         if bias is not None:
             struct = Layer.from_buffer_copy(self.struct)
-            kept = padded_vector(bias, np.int64)
+            kept = padded_vector(bias, self.outputs, np.int64)
             struct.bias = kept.ctypes.data
         return self._run(library().tadan_apply, struct, x)
 
@@ -122,29 +117,24 @@ class CoreLayer:
         if x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
             x = np.ascontiguousarray(x)  # type: ignore[assignment]
         out, scratch = np.empty((len(x), self.outputs)), np.empty(2 * ROWS * self._k, np.int16)
-        kind = int(x.dtype == np.float64)
-        stride = x.strides[0] // x.itemsize
-        function(ctypes.byref(struct), x.ctypes.data, kind, len(x), stride, scratch.ctypes.data, out.ctypes.data)
+        wide, stride = int(x.dtype == np.float64), x.strides[0] // x.itemsize
+        function(ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, scratch.ctypes.data, out.ctypes.data)
         return out
 
 
-def core_product(weight: NDArray[np.integer[Any]], limit: int) -> CoreLayer | None:
-    """The product in the core; None if there is no core, or if it cannot be exact there."""
-    if library() is None or not weight.size or chunk_of(weight, limit) == 0:
+def core_layer(weight: NDArray[np.integer[Any]], limit: int, rounding: Rounding | None = None) -> CoreLayer | None:
+    """A layer, or without a rounding a product; None if there is no core, or if it cannot be exact there."""
+    if library() is None or not weight.size:
         return None
-    return CoreLayer(weight, limit)
+    if rounding is not None and max(abs(int(np.max(rounding[3]))), abs(int(np.min(rounding[2])))) > INT32_MAX:
+        return None
+    chunk = chunk_of(weight, limit)
+    return CoreLayer(weight, limit, chunk, rounding) if chunk else None
 
 
-def core_layer(layer: ExactLayer, weight: NDArray[np.integer[Any]], limit: int) -> CoreLayer | None:
-    """A layer in the core; None if there is no core, or if it cannot be exact there."""
-    if library() is None or not weight.size or chunk_of(weight, limit) == 0:
-        return None
-    shape = layer.shift.shape
-    if not -INT32_MAX <= int(np.min(layer.low)) <= int(np.max(layer.high)) <= INT32_MAX:
-        return None
-    low, high = (np.array(np.broadcast_to(one, shape), np.int32) for one in (layer.low, layer.high))
-    bias = np.ascontiguousarray(layer.bias, np.int64)
-    return CoreLayer(weight, limit, bias, np.ascontiguousarray(layer.shift, np.int32), low, high)
+def in_core(kernel: WindowKernel) -> bool:
+    """Whether the core computes a kernel: it sees nothing, or its mixed weights fit 16 bits."""
+    return kernel.product is None or kernel.product.core is not None
 
 
 class CoreTwin:
@@ -173,14 +163,13 @@ class CoreTwin:
         self._scratch = int(library().tadan_scratch(ctypes.byref(self._struct), sizes.window * sizes.features))
 
     def window(self, kernel: WindowKernel, pitch: int) -> tuple[Window, Any]:
-        """A kernel on planes of a pitch in positions, and what has to live as long."""
+        """A kernel on planes of a pitch in positions, and what has to live as long; see :func:`in_core`."""
         features, bias = self._sizes.features, np.ascontiguousarray(kernel.bias, np.int32)
         if kernel.product is None or kernel.product.core is None:
-            return Window(0, 0, bias.ctypes.data), (bias,)
-        taps = kernel.taps @ np.array([pitch, 1])
-        each = np.arange(features) if kernel.features is None else kernel.features
-        where = taps[:, None] * features + each if kernel.features is None else taps * features + each
-        where = np.ascontiguousarray(where.ravel(), np.int64)
+            return Window(0, 0, bias.ctypes.data), (kernel, bias)
+        taps = kernel.taps @ np.array([pitch, 1]) * features
+        each = taps[:, None] + np.arange(features) if kernel.features is None else taps + kernel.features
+        where = np.ascontiguousarray(each.ravel(), np.int64)
         struct = kernel.product.core.struct
         return Window(ctypes.addressof(struct), where.ctypes.data, bias.ctypes.data), (kernel, where, bias)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tadan.core import library
 from tadan.entropy.constants import N_SCALES
 from tadan.errors import Corrupt, TadanError
 from tadan.exact.constants import (
@@ -50,7 +51,7 @@ from tadan.exact.linear import (
     pointwise,
     requantise,
 )
-from tadan.exact.native import CoreTwin, padded_vector
+from tadan.exact.native import INT32_MAX, MAX_NARROW_SHIFT, CoreTwin, both_biases
 from tadan.exact.sizes import TwinSizes
 from tadan.exact.steps import Predicted, Step, group_steps
 from tadan.schedule import Schedule
@@ -201,7 +202,9 @@ class EntropyTwin:
     def core(self) -> CoreTwin | None:
         """The same in the core; None if there is none, or if a layer cannot be exact there."""
         names = ("hidden", "embed", "late_in", "late_out", "outlet")
-        if any(one is None for name in names for one in self.core_layers(name)) or self._base_shift.max() > 30:
+        # Two terms of at most PRE_LIMIT are added to hyper, whose bias by quality may be anything of 32 bits.
+        fits = np.abs(self._hidden_bias).max() <= INT32_MAX // 2 and self._base_shift.max() <= MAX_NARROW_SHIFT
+        if not fits or library() is None or any(one is None for name in names for one in self.core_layers(name)):
             return None
         return CoreTwin(self)
 
@@ -225,7 +228,7 @@ class EntropyTwin:
     def outlet_bias(self, quality: int, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Row of a quality as the core takes it."""
         row = self._outlet_bias[group][quality - 1]
-        return padded_vector(row, np.int64), padded_vector(row, np.int32)
+        return both_biases(row, len(row))
 
     def proofs(self) -> dict[str, Proof]:
         """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""

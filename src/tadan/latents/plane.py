@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tadan.core import Window
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.exact.linear import MatMul
-from tadan.exact.native import CoreTwin
+from tadan.exact.native import CoreTwin, in_core
 from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Predicted, Step, check_groups
 from tadan.schedule import Cell, Schedule
@@ -59,19 +59,19 @@ class LatentPlane:
         height, width = shape
         if hyper is None:
             hyper = twin.hyper(z_hat, quality, matmul)
-        self._core = twin.core if matmul is np.matmul else None
-        self._hyper = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
+        self._core = core = twin.core if matmul is np.matmul else None
+        self._hyper: NDArray[Any] = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
         self._pitch = width + 2 * sizes.radius
         # A margin of `radius` zeros stands for the neighbours outside the plane.
         rows = (height + 2 * sizes.radius) * self._pitch
-        self._embedded: NDArray[Any] = np.zeros((self._batch, rows, sizes.features), np.float32)
-        self._late: NDArray[Any] = np.zeros((self._batch, height * width, sizes.late))
+        kinds: tuple[Any, Any] = (np.float32, np.float64) if core is None else (np.int16, np.int64)
+        self._embedded: NDArray[Any] = np.zeros((self._batch, rows, sizes.features), kinds[0])
+        self._late: NDArray[Any] = np.zeros((self._batch, height * width, sizes.late), kinds[1])
         self._left = np.full(height * width, sizes.groups)  # groups that are not decoded yet
         self._stage: tuple[int, int] | None = None  # stage and schedule group that `_hidden` belongs to
         self._hidden: NDArray[Any] = np.empty((0, sizes.hidden))
-        if self._core is not None:
+        if core is not None:
             self._hyper = np.ascontiguousarray(self._hyper, np.int32)
-            self._embedded, self._late = self._embedded.astype(np.int16), self._late.astype(np.int64)
             self._outlet_bias = [twin.outlet_bias(quality, group) for group in range(sizes.groups)]
             self._windows: dict[int, tuple[Window, Any]] = {}
         self.y_hat = np.zeros((self._batch, height * width, sizes.latent), np.int32)
@@ -163,7 +163,12 @@ class LatentPlane:
         out = np.empty((self._batch, int(ends[-1]), self._twin.sizes.hidden), np.int32)
         for cell, first, end in zip(cells, ends[:-1], ends[1:], strict=True):
             kernel = self._twin.kernel(cell.visible)
-            if id(kernel) not in self._windows:
+            if not in_core(kernel):
+                activations = self._activations(cell)
+                rest = self._twin.hidden(activations.reshape(-1, activations.shape[2]), self._matmul)
+                out[:, first:end] = rest.reshape(self._batch, -1, out.shape[2])
+                continue
+            if id(kernel) not in self._windows:  # which keeps the kernel, and so its id
                 self._windows[id(kernel)] = core.window(kernel, self._pitch)
             window, rows = self._windows[id(kernel)][0], np.ascontiguousarray(cell.positions)
             starts = self._padded(rows) * self._twin.sizes.features
@@ -178,7 +183,7 @@ class LatentPlane:
             where = self._padded(cell.positions)[:, None] + kernel.taps @ np.array([self._pitch, 1])
             seen = self._embedded[:, where] if kernel.features is None else self._embedded[:, where, kernel.features]
             context = seen.reshape(self._batch * n, -1)
-        pre = self._hyper[:, cell.positions].reshape(self._batch * n, -1)
+        pre = np.asarray(self._hyper[:, cell.positions].reshape(self._batch * n, -1), np.float64)
         return self._twin.activate(pre, context, kernel, self._matmul).reshape(self._batch, n, -1)
 
     def _reveal(self, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from tadan.pictures import PILLOW_ERRORS
+
 METADATA = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}  # section -> key of Image.info
 
 _ORIENTATION = ExifTags.Base.Orientation
@@ -24,7 +26,6 @@ _TIFF_LAYOUT = frozenset(
     | {317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336, 337, 338, 339, 340, 341, 347, 700, 34675}
     | set(range(512, 533))
 )
-_DAMAGE = (SyntaxError, ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, struct.error)
 
 _Array = NDArray[np.uint8]
 # Orientation -> upright array (h, w, ...) to a view of it in the order of the file's rows and columns.
@@ -68,7 +69,7 @@ def read_metadata(image: Image.Image) -> tuple[dict[str, bytes], int]:
         tags = _tags(image, raw)
         orientation = tags.get(_ORIENTATION)
         exif = _upright(raw) or _serialised(tags, hasattr(image, "tag_v2"))
-    except _DAMAGE as error:
+    except PILLOW_ERRORS as error:
         warnings.warn(f"the EXIF data are damaged ({error}) and are left out", stacklevel=5)
         orientation = None
     orientation = orientation or _orientation_of_xmp(metadata.get("xmp", b""))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,14 +22,13 @@ from PIL import Image, UnidentifiedImageError
 
 from tadan.bitstream.fields import PixelMode
 from tadan.errors import Corrupt, InvalidInput, LimitExceeded, TadanError, UnreadableInput
+from tadan.pictures import PILLOW_ERRORS
 from tadan.pictures.metadata import METADATA, as_in_file, read_metadata
 from tadan.pictures.samples import ROUNDED, ToSrgb, deep_message, raw_modes, round_to_8, to_srgb, white_level
 
 Picture = Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | str | PathLike[str]
 _ARRAY_MODES = {1: PixelMode.L, 2: PixelMode.LA, 3: PixelMode.RGB, 4: PixelMode.RGBA}
 _STRIP = 2**20  # pixels converted together
-# What Pillow raises about damaged files (RuntimeError: AVIF).
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, RuntimeError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def _reading(name: str) -> Iterator[None]:
         raise UnreadableInput(f"{name} is not a picture that Pillow can read; convert it to PNG or JPEG") from error
     except Image.DecompressionBombError as error:
         raise too_large_for_pillow(name, error) from error
-    except _DAMAGE as error:
+    except PILLOW_ERRORS as error:
         reason = getattr(error, "strerror", None) or error
         raise UnreadableInput(f"cannot read {name}: {reason}; check the name and whether the file is whole") from error
 
