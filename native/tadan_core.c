@@ -37,9 +37,9 @@ static void block_scalar(const int16_t *x, int64_t k, int rows, const int16_t *w
 
 /* GCC would compute all products first, and run out of registers. */
 #if defined(__GNUC__)
-#define KEEP_ORDER __asm__ volatile("" ::: "memory")
+#define KEEP_ORDER(a, b) __asm__ volatile("" : "+x"(a), "+x"(b))
 #else
-#define KEEP_ORDER
+#define KEEP_ORDER(a, b)
 #endif
 
 AVX2 static inline __m256i pair_of(const int16_t *x) {
@@ -50,26 +50,30 @@ AVX2 static inline __m256i pair_of(const int16_t *x) {
 
 AVX2 static void block_avx2(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs,
                             int32_t *out) {
-    __m256i sum[TADAN_ROWS][2];
-    if (rows == TADAN_ROWS) {
-        for (int r = 0; r < TADAN_ROWS; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    if (rows == TADAN_ROWS) { /* twelve sums with names: an array of them would live in memory */
+#define ROWS(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5)
+#define START(r) __m256i low##r = _mm256_setzero_si256(), high##r = low##r;
+#define ADD(r)                                                            \
+    {                                                                     \
+        const __m256i value = pair_of(x + (r)*k + 2 * j);                 \
+        low##r = _mm256_add_epi32(low##r, _mm256_madd_epi16(value, first));    \
+        high##r = _mm256_add_epi32(high##r, _mm256_madd_epi16(value, second)); \
+        KEEP_ORDER(low##r, high##r);                                      \
+    }
+#define END(r)                                                                    \
+    _mm256_storeu_si256((__m256i *)(out + (r)*TADAN_OUTPUTS), low##r);            \
+    _mm256_storeu_si256((__m256i *)(out + (r)*TADAN_OUTPUTS + 8), high##r);
+        ROWS(START)
         for (int64_t j = 0; j < pairs; j++) {
             const __m256i first = _mm256_loadu_si256((const __m256i *)(weights + 32 * j));
             const __m256i second = _mm256_loadu_si256((const __m256i *)(weights + 32 * j + 16));
-#define ROW(r)                                                                        \
-    do {                                                                              \
-        const __m256i value = pair_of(x + (r)*k + 2 * j);                             \
-        sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(value, first));     \
-        sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(value, second));    \
-        KEEP_ORDER;                                                                   \
-    } while (0)
-            ROW(0); ROW(1); ROW(2); ROW(3); ROW(4); ROW(5);
-#undef ROW
+            ROWS(ADD)
         }
-        for (int r = 0; r < TADAN_ROWS; r++) {
-            _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS), sum[r][0]);
-            _mm256_storeu_si256((__m256i *)(out + r * TADAN_OUTPUTS + 8), sum[r][1]);
-        }
+        ROWS(END)
+#undef ROWS
+#undef START
+#undef ADD
+#undef END
         return;
     }
     for (int r = 0; r < rows; r++) {
@@ -111,21 +115,25 @@ static void block_neon(const int16_t *x, int64_t k, int rows, const int16_t *wei
 
 static int scalar_only; /* for tests */
 
+/* A shift that rounds down, for |value| below 2^30; >> of negative numbers may do anything. */
+static inline int32_t down(int32_t value, int32_t shift) {
+    return (int32_t)(((UINT32_C(1) << 30) + (uint32_t)value) >> shift) - (int32_t)((UINT32_C(1) << 30) >> shift);
+}
+
 /* One value as the 16 bits that are multiplied, or as its two parts. */
 static inline void put(int16_t *high, int16_t *low, int32_t value, int split) {
     if (split == 0) {
         *high = (int16_t)value;
     } else {
-        const int32_t mask = (1 << split) - 1;
-        *low = (int16_t)(value & mask);
-        *high = (int16_t)((value - (value & mask)) / (mask + 1));
+        *low = (int16_t)(value & ((1 << split) - 1));
+        *high = (int16_t)down(value, split);
     }
 }
 
-/* A shift that rounds to nearest, halves up, also where >> of negative numbers does not round down. */
+/* A shift that rounds to nearest, halves up, for |total| below 2^62; vectors have none of signed numbers. */
 static inline int64_t shifted(int64_t total, int32_t shift) {
-    const int64_t sum = total + ((int64_t)1 << shift >> 1);
-    return sum >= 0 ? sum >> shift : ~(~sum >> shift);
+    const uint64_t middle = UINT64_C(1) << 62;
+    return (int64_t)((middle + (uint64_t)(total + ((int64_t)1 << shift >> 1))) >> shift) - (int64_t)(middle >> shift);
 }
 
 static inline int32_t shifted32(int32_t total, int32_t shift) {
@@ -161,7 +169,7 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
     widest = widest > group ? widest : group;
     widest = widest > window_inputs + 1 ? widest : window_inputs + 1;
     widest = padded(widest > twin->features ? widest : twin->features);
-    return TADAN_ROWS * widest * (int64_t)(2 * sizeof(int16_t) + 2 * sizeof(int32_t));
+    return TADAN_CHUNK * widest * (int64_t)(2 * sizeof(int16_t) + 2 * sizeof(int32_t));
 }
 
 /* ------------------------------------------------------------------------------------------------ dispatch */
@@ -174,10 +182,11 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
 
 #if defined(HAS_AVX2) && defined(__GNUC__)
 #pragma GCC push_options
-#pragma GCC target("avx2")
+#pragma GCC target("avx2,fma")
 #define F(name) name##_avx2
 #define BLOCK block_avx2
 #include "tadan_network.inc"
+#include "tadan_synthesis.inc"
 #undef F
 #undef BLOCK
 #pragma GCC pop_options
@@ -190,6 +199,7 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
 #define F(name) name##_neon
 #define BLOCK block_neon
 #include "tadan_network.inc"
+#include "tadan_synthesis.inc"
 #undef F
 #undef BLOCK
 #define BEST(name, arguments)                     \
@@ -214,30 +224,164 @@ const char *tadan_kernel(void) {
 
 void tadan_force_scalar(int on) { scalar_only = on; }
 
-void tadan_product(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride, int16_t *scratch,
-                   double *out) {
-    BEST(tadan_rows, (layer, x, wide, n, stride, scratch, 0, out));
+/* The networks of floats have no scalar form: ONNX Runtime serves there. */
+#if defined(HAS_AVX2) && defined(__GNUC__)
+#define FLOATS(name, arguments) name##_avx2 arguments
+int tadan_has_floats(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#elif defined(HAS_NEON) && defined(__GNUC__)
+#define FLOATS(name, arguments) name##_neon arguments
+int tadan_has_floats(void) { return 1; }
+#else
+#define FLOATS(name, arguments)
+int tadan_has_floats(void) { return 0; }
+#endif
+
+/* --------------------------------------------------------------------------------------- calls that are shared */
+
+/* Defines name(force, ...): the fields of its job are its arguments, CALL what is done with rows `first` to `last`. */
+#define SCRATCH ((void *)(job->force->scratch + slot * job->force->bytes))
+#define SHARED(name, CALL)                                                                \
+    static void name##_part(const void *argument, int64_t first, int64_t last, int slot) { \
+        const name##_job *job = argument;                                                 \
+        (void)first, (void)last, (void)slot, (void)job;                                   \
+        CALL;                                                                             \
+    }
+#define START(name, n) tadan_team_run(force->team, name##_part, &job, n)
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_layer *layer;
+    const void *x;
+    int wide, whole;
+    int64_t stride;
+    double *out;
+} rows_job;
+
+SHARED(rows, BEST(tadan_rows, (job->layer, (const char *)job->x + first * job->stride * (job->wide ? 8 : 4), job->wide,
+                               last - first, job->stride, SCRATCH, job->whole,
+                               job->out + first * job->layer->outputs)))
+
+void tadan_product(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
+                   int64_t stride, double *out) {
+    const rows_job job = {force, layer, x, wide, 0, stride, out};
+    START(rows, n);
 }
 
-void tadan_apply(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride, int16_t *scratch,
-                 double *out) {
-    BEST(tadan_rows, (layer, x, wide, n, stride, scratch, 1, out));
+void tadan_apply(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
+                 int64_t stride, double *out) {
+    const rows_job job = {force, layer, x, wide, 1, stride, out};
+    START(rows, n);
 }
 
-void tadan_hidden(const tadan_twin *twin, const tadan_window *window, const int32_t *hyper, const int64_t *rows,
-                  const int16_t *embedded, const int64_t *starts, int64_t n, void *scratch, int32_t *out) {
-    BEST(tadan_hidden, (twin, window, hyper, rows, embedded, starts, n, scratch, out));
+typedef struct {
+    const tadan_force *force;
+    const tadan_twin *twin;
+    const tadan_window *window;
+    const int32_t *hyper;
+    const int64_t *rows;
+    const int16_t *embedded;
+    const int64_t *starts;
+    int32_t *out;
+} hidden_job;
+
+SHARED(hidden, BEST(tadan_hidden, (job->twin, job->window, job->hyper, job->rows + first, job->embedded,
+                                   job->starts + first, last - first, SCRATCH, job->out + first * job->twin->width)))
+
+void tadan_hidden(const tadan_force *force, const tadan_twin *twin, const tadan_window *window, const int32_t *hyper,
+                  const int64_t *rows, const int16_t *embedded, const int64_t *starts, int64_t n, int32_t *out) {
+    const hidden_job job = {force, twin, window, hyper, rows, embedded, starts, out};
+    START(hidden, n);
 }
 
-void tadan_predict(const tadan_twin *twin, int32_t group, const int32_t *hidden, const int64_t *late,
-                   const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n, void *scratch,
+typedef struct {
+    const tadan_force *force;
+    const tadan_twin *twin;
+    int32_t group;
+    const int32_t *hidden;
+    const int64_t *late, *rows, *bias;
+    const int32_t *bias32;
+    int32_t *mean;
+    uint8_t *index;
+} predict_job;
+
+SHARED(predict, BEST(tadan_predict, (job->twin, job->group, job->hidden + first * job->twin->width, job->late,
+                                     job->rows + first, job->bias, job->bias32, last - first, SCRATCH,
+                                     job->mean + first * job->twin->group_sizes[job->group],
+                                     job->index + first * job->twin->group_sizes[job->group])))
+
+void tadan_predict(const tadan_force *force, const tadan_twin *twin, int32_t group, const int32_t *hidden,
+                   const int64_t *late, const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n,
                    int32_t *mean, uint8_t *index) {
-    BEST(tadan_predict, (twin, group, hidden, late, rows, bias, bias32, n, scratch, mean, index));
+    const predict_job job = {force, twin, group, hidden, late, rows, bias, bias32, mean, index};
+    START(predict, n);
 }
 
-void tadan_reveal(const tadan_twin *twin, int32_t group, const int32_t *y_hat, const int64_t *rows,
-                  const int64_t *starts, int64_t n, void *scratch, int16_t *embedded, int64_t *late) {
-    BEST(tadan_reveal, (twin, group, y_hat, rows, starts, n, scratch, embedded, late));
+typedef struct {
+    const tadan_force *force;
+    const tadan_twin *twin;
+    int32_t group;
+    const int32_t *y_hat;
+    const int64_t *rows, *starts;
+    int16_t *embedded;
+    int64_t *late;
+} reveal_job;
+
+SHARED(reveal, BEST(tadan_reveal, (job->twin, job->group, job->y_hat + first * job->twin->group_sizes[job->group],
+                                   job->rows + first, job->starts + first, last - first, SCRATCH, job->embedded,
+                                   job->late)))
+
+void tadan_reveal(const tadan_force *force, const tadan_twin *twin, int32_t group, const int32_t *y_hat,
+                  const int64_t *rows, const int64_t *starts, int64_t n, int16_t *embedded, int64_t *late) {
+    const reveal_job job = {force, twin, group, y_hat, rows, starts, embedded, late};
+    START(reveal, n);
+}
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_dense *layer;
+    const float *x;
+    float *out;
+} inlet_job;
+
+SHARED(inlet, FLOATS(tadan_inlet, (job->layer, job->x + first * job->layer->inputs, last - first,
+                                   job->out + first * job->layer->outputs)))
+
+void tadan_inlet(const tadan_force *force, const tadan_dense *layer, const float *x, int64_t n, float *out) {
+    const inlet_job job = {force, layer, x, out};
+    START(inlet, n);
+}
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_wide *block;
+    const float *gains, *x;
+    const tadan_area *area;
+    float *out;
+} wide_job;
+
+SHARED(wide, FLOATS(tadan_wide_block, (job->block, job->gains, job->x, job->area, first, last, SCRATCH, job->out)))
+
+void tadan_wide_block(const tadan_force *force, const tadan_wide *block, const float *gains, const float *x,
+                      const tadan_area *area, int64_t n, float *out) {
+    const wide_job job = {force, block, gains, x, area, out};
+    START(wide, n);
+}
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_renderer *renderer;
+    const float *gains, *body;
+    int64_t cols;
+    uint8_t *picture;
+} render_job;
+
+SHARED(render, FLOATS(tadan_render, (job->renderer, job->gains, job->body, job->cols, first, last, SCRATCH,
+                                     job->picture)))
+
+void tadan_render(const tadan_force *force, const tadan_renderer *renderer, const float *gains, const float *body,
+                  int64_t cols, int64_t n, uint8_t *picture) {
+    const render_job job = {force, renderer, gains, body, cols, picture};
+    START(render, n);
 }
 
 /* ---------------------------------------------------------------------------------------------------- rANS */

@@ -1,8 +1,8 @@
 /* The integer core of Tadan: what stands between the bytes of a file and its latents.
  *
- * C99, no dependencies, no allocation, and no state but a switch for tests: every buffer comes from the caller, so that
- * the same source can serve the Python package (through ctypes) and WebAssembly. Integers only; the caller proves that no sum overflows
- * (tadan/exact/native.py) and checks sizes.
+ * C99, no dependencies but threads where there are some, and no state but a switch for tests: every buffer comes from
+ * the caller, so that the same source serves the Python package (through ctypes) and WebAssembly. What leads to latents
+ * is integers only; the caller proves that no sum overflows (tadan/exact/native.py) and checks sizes.
  */
 #ifndef TADAN_CORE_H
 #define TADAN_CORE_H
@@ -17,12 +17,29 @@
 
 #define TADAN_OUTPUTS 16 /* outputs that are packed together */
 #define TADAN_ROWS 6     /* rows that are multiplied together */
+#define TADAN_CHUNK 48   /* rows, or positions, that are worked on together */
 
 /* Name of the kernel that this processor runs: "avx2", "neon" or "scalar". */
 TADAN_API const char *tadan_kernel(void);
 
 /* Use the scalar kernel from now on (1), or the best one again (0); for tests. */
 TADAN_API void tadan_force_scalar(int on);
+
+/* Threads that share the rows of calls, the caller's included; 0 where there are none. One call at a time. */
+typedef struct tadan_team tadan_team;
+TADAN_API tadan_team *tadan_team_start(int threads);
+TADAN_API void tadan_team_end(tadan_team *team);
+
+/* Call work(job, first, last, slot) for parts of at most TADAN_CHUNK rows; slot: number of the thread, from 0. */
+typedef void (*tadan_work)(const void *job, int64_t first, int64_t last, int slot);
+void tadan_team_run(tadan_team *team, tadan_work work, const void *job, int64_t rows);
+
+/* Who works, and scratch of `bytes` for each of them. */
+typedef struct {
+    tadan_team *team;
+    uint8_t *scratch;
+    int64_t bytes;
+} tadan_force;
 
 /* An integer layer: out = clip((x times weights + bias + half) >> shift, low, high), half = 1 << shift >> 1.
  *
@@ -39,12 +56,12 @@ typedef struct {
     int32_t split, narrow;
 } tadan_layer;
 
-/* n rows of x, `stride` values apart; wide 0: float32, 1: float64. scratch: int16 [2 * TADAN_ROWS * k].
+/* n rows of x, `stride` values apart; wide 0: float32, 1: float64. Scratch: int16 [2 * TADAN_CHUNK * k].
  * out: double [n][outputs]. tadan_product leaves bias, shift and clip out. */
-TADAN_API void tadan_product(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride,
-                             int16_t *scratch, double *out);
-TADAN_API void tadan_apply(const tadan_layer *layer, const void *x, int wide, int64_t n, int64_t stride,
-                           int16_t *scratch, double *out);
+TADAN_API void tadan_product(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
+                             int64_t stride, double *out);
+TADAN_API void tadan_apply(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
+                           int64_t stride, double *out);
 
 /* The entropy network of one model. Sizes in channels; arrays of groups have one entry a model group. */
 typedef struct {
@@ -66,25 +83,68 @@ typedef struct {
     const int32_t *bias;
 } tadan_window;
 
-/* Bytes of scratch that the three functions below need. */
+/* Bytes of scratch that each thread needs in the three functions below. */
 TADAN_API int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs);
 
 /* Hidden layer at n positions: out int32 [n][width].
  * rows: of hyper, int32 [rows][width]. embedded: int16 plane; starts: of each position, its own first value in it. */
-TADAN_API void tadan_hidden(const tadan_twin *twin, const tadan_window *window, const int32_t *hyper,
-                            const int64_t *rows, const int16_t *embedded, const int64_t *starts, int64_t n,
-                            void *scratch, int32_t *out);
+TADAN_API void tadan_hidden(const tadan_force *force, const tadan_twin *twin, const tadan_window *window,
+                            const int32_t *hyper, const int64_t *rows, const int16_t *embedded, const int64_t *starts,
+                            int64_t n, int32_t *out);
 
 /* Distribution of group `group` at n positions: mean int32 and index uint8, both [n][size of the group].
  * late: int64 plane [rows][late] of sums. bias, bias32: of the quality, [2 * size rounded up to 16]. */
-TADAN_API void tadan_predict(const tadan_twin *twin, int32_t group, const int32_t *hidden, const int64_t *late,
-                             const int64_t *rows, const int64_t *bias, const int32_t *bias32, int64_t n, void *scratch,
-                             int32_t *mean, uint8_t *index);
+TADAN_API void tadan_predict(const tadan_force *force, const tadan_twin *twin, int32_t group, const int32_t *hidden,
+                             const int64_t *late, const int64_t *rows, const int64_t *bias, const int32_t *bias32,
+                             int64_t n, int32_t *mean, uint8_t *index);
 
 /* Take in decoded latents of group `group` at n positions: y_hat int32 [n][size of the group], Q6.
  * embedded, late: as above, written to; late 0: nobody will read the sums. */
-TADAN_API void tadan_reveal(const tadan_twin *twin, int32_t group, const int32_t *y_hat, const int64_t *rows,
-                            const int64_t *starts, int64_t n, void *scratch, int16_t *embedded, int64_t *late);
+TADAN_API void tadan_reveal(const tadan_force *force, const tadan_twin *twin, int32_t group, const int32_t *y_hat,
+                            const int64_t *rows, const int64_t *starts, int64_t n, int16_t *embedded, int64_t *late);
+
+/* A layer of floats: out = x times weights + bias. weights: [outputs / 16][inputs][16], outputs a multiple of 16. */
+typedef struct {
+    const float *weights, *bias;
+    int64_t inputs, outputs;
+} tadan_dense;
+
+/* A residual block at 1/16: depthwise convolution, gain, wide layers with a ReLU between, gain.
+ * spatial: [kernel][kernel][channels]. */
+typedef struct {
+    const float *spatial, *spatial_bias;
+    tadan_dense expand, project;
+    int64_t kernel;
+} tadan_wide;
+
+/* Part of a plane of height x width positions: its first row and column, and its columns. */
+typedef struct {
+    int64_t height, width, top, left, cols;
+} tadan_area;
+
+/* From the body at 1/16 to pixels: to_grid of each of side x side grid points, `blocks` modulated blocks, samples of a
+ * cell of cell x cell pixels in levels. Biases of modulate hold those of expand and the 1 of the scale. */
+typedef struct {
+    const tadan_dense *to_grid, *modulate, *expand, *project;
+    tadan_dense outlet;
+    int32_t blocks, side, cell;
+} tadan_renderer;
+
+/* Whether this processor has what the four functions below need; without it they do nothing. */
+TADAN_API int tadan_has_floats(void);
+
+/* n rows of x [n][inputs] -> out [n][outputs]. */
+TADAN_API void tadan_inlet(const tadan_force *force, const tadan_dense *layer, const float *x, int64_t n, float *out);
+
+/* A block at the n positions of an area, row by row: x, the whole plane -> out, the area. gains: [2][channels].
+ * Scratch: float TADAN_CHUNK times the channels and the wide layer's outputs. */
+TADAN_API void tadan_wide_block(const tadan_force *force, const tadan_wide *block, const float *gains, const float *x,
+                                const tadan_area *area, int64_t n, float *out);
+
+/* Body, [n][width], `cols` positions a row -> picture, uint8 RGB. gains: [blocks][grid].
+ * Scratch: float TADAN_CHUNK times (grid + hidden + samples + blocks * 2 * hidden). */
+TADAN_API void tadan_render(const tadan_force *force, const tadan_renderer *renderer, const float *gains,
+                            const float *body, int64_t cols, int64_t n, uint8_t *picture);
 
 /* A rANS stack (docs/SPEC.md, section 7): `count` words, the last one on top, and the state above them. */
 typedef struct {

@@ -13,7 +13,13 @@ from importlib.util import find_spec
 from typing import Any
 
 _ADDRESS, _NUMBER, _WHOLE, _SMALL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_int32
-OUTPUTS, ROWS = 16, 6  # TADAN_OUTPUTS, TADAN_ROWS
+OUTPUTS, CHUNK = 16, 48  # TADAN_OUTPUTS, TADAN_CHUNK
+
+
+class Force(ctypes.Structure):
+    """``tadan_force``."""
+
+    _fields_ = [("team", _ADDRESS), ("scratch", _ADDRESS), ("bytes", _NUMBER)]
 
 
 class Layer(ctypes.Structure):
@@ -59,15 +65,55 @@ class Tables(ctypes.Structure):
     ]
 
 
+class Dense(ctypes.Structure):
+    """``tadan_dense``."""
+
+    _fields_ = [("weights", _ADDRESS), ("bias", _ADDRESS), ("inputs", _NUMBER), ("outputs", _NUMBER)]
+
+
+class Wide(ctypes.Structure):
+    """``tadan_wide``."""
+
+    _fields_ = [
+        ("spatial", _ADDRESS),
+        ("spatial_bias", _ADDRESS),
+        ("expand", Dense),
+        ("project", Dense),
+        ("kernel", _NUMBER),
+    ]
+
+
+class Area(ctypes.Structure):
+    """``tadan_area``."""
+
+    _fields_ = [(name, _NUMBER) for name in ("height", "width", "top", "left", "cols")]
+
+
+class Renderer(ctypes.Structure):
+    """``tadan_renderer``."""
+
+    _fields_ = [
+        *((name, _ADDRESS) for name in ("to_grid", "modulate", "expand", "project")),
+        ("outlet", Dense),
+        *((name, _SMALL) for name in ("blocks", "side", "cell")),
+    ]
+
+
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_kernel": (ctypes.c_char_p, []),
     "tadan_force_scalar": (None, [_WHOLE]),
-    "tadan_product": (None, [_ADDRESS, _ADDRESS, _WHOLE, _NUMBER, _NUMBER, _ADDRESS, _ADDRESS]),
-    "tadan_apply": (None, [_ADDRESS, _ADDRESS, _WHOLE, _NUMBER, _NUMBER, _ADDRESS, _ADDRESS]),
+    "tadan_team_start": (_ADDRESS, [_WHOLE]),
+    "tadan_team_end": (None, [_ADDRESS]),
+    "tadan_product": (None, [*3 * [_ADDRESS], _WHOLE, _NUMBER, _NUMBER, _ADDRESS]),
+    "tadan_apply": (None, [*3 * [_ADDRESS], _WHOLE, _NUMBER, _NUMBER, _ADDRESS]),
     "tadan_scratch": (_NUMBER, [_ADDRESS, _NUMBER]),
-    "tadan_hidden": (None, [*6 * [_ADDRESS], _NUMBER, _ADDRESS, _ADDRESS]),
-    "tadan_predict": (None, [_ADDRESS, _SMALL, *5 * [_ADDRESS], _NUMBER, *3 * [_ADDRESS]]),
-    "tadan_reveal": (None, [_ADDRESS, _SMALL, *3 * [_ADDRESS], _NUMBER, *3 * [_ADDRESS]]),
+    "tadan_hidden": (None, [*7 * [_ADDRESS], _NUMBER, _ADDRESS]),
+    "tadan_predict": (None, [_ADDRESS, _ADDRESS, _SMALL, *5 * [_ADDRESS], _NUMBER, _ADDRESS, _ADDRESS]),
+    "tadan_reveal": (None, [_ADDRESS, _ADDRESS, _SMALL, *3 * [_ADDRESS], _NUMBER, _ADDRESS, _ADDRESS]),
+    "tadan_has_floats": (_WHOLE, []),
+    "tadan_inlet": (None, [*3 * [_ADDRESS], _NUMBER, _ADDRESS]),
+    "tadan_wide_block": (None, [*5 * [_ADDRESS], _NUMBER, _ADDRESS]),
+    "tadan_render": (None, [*4 * [_ADDRESS], _NUMBER, _NUMBER, _ADDRESS]),
     "tadan_pull": (_WHOLE, [*5 * [_ADDRESS], _SMALL, _ADDRESS, _NUMBER, _SMALL, _ADDRESS, _ADDRESS]),
 }
 

@@ -151,8 +151,8 @@ class _Latents:
             y_hat = self._continued(around[number], on_latents(self._boxes[number]), near.outer)
             for neighbour, latents in around.items():
                 self._copy(latents, on_latents(self._boxes[neighbour]), y_hat, near.outer)
-        shown = self._transforms.synthesise(y_hat, self._header.quality)
-        top, left = part[1] - Y_STRIDE * y, part[0] - Y_STRIDE * x
+        shown = self._transforms.synthesise(y_hat, self._header.quality, near.inner)
+        top, left = part[1] - Y_STRIDE * (y + near.inner[1]), part[0] - Y_STRIDE * (x + near.inner[0])
         return shown[top : top + part[3], left : left + part[2]]
 
     def _around(self, number: int) -> Mapping[int, NDArray[np.int32] | None]:

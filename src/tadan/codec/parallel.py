@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeVar
 
 from tadan.fork import ForkLock, renew_in_children
+from tadan.team import team
 
 MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
 BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
@@ -42,13 +43,11 @@ class Workers:
     @contextmanager
     def open(self) -> Iterator[Workers]:
         """Start the threads; matrix products take :attr:`inner` threads each meanwhile."""
-        if self._limit is None:
-            yield self
-            return
-        with _blas_threads(self._limit):
-            if self.count == 1:
+        if self.count == 1:
+            with nullcontext() if self._limit is None else _blas_threads(self._limit), team(self.inner):
                 yield self
-                return
+            return
+        with _blas_threads(self.inner):
             with ThreadPoolExecutor(self.count, "tadan") as self._pool:
                 try:
                     yield self
@@ -60,7 +59,8 @@ class Workers:
 
         def one(item: Item) -> Result:
             try:
-                return work(item)
+                with team(self.inner):
+                    return work(item)
             finally:
                 if self._tiles > 1:
                     release_memory()

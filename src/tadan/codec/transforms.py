@@ -1,4 +1,4 @@
-"""g_a, h_a and g_s of a model on ONNX Runtime: padding, gains, layout. The only floating point that touches pixels."""
+"""g_a, h_a and g_s of a model: padding, gains, layout. The only floating point that touches pixels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.codec.sessions import Session
+from tadan.codec.synthesis import CoreSynthesis, core_synthesis
+from tadan.codec.tiling import Box
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.fork import ForkLock, renew_in_children
 from tadan.models import Model
 from tadan.models.search_rule import CELL, plain_weights
+from tadan.team import team
 
 STRIP_PIXELS = 2**22  # of one run of the gradient, which keeps about 0.25 kB a pixel
 
@@ -30,6 +33,8 @@ class Transforms:
         self._stride = model.config.stride
         self._sessions: dict[str, Session] = {}
         self._left_behind: list[Any] = []
+        self._core: CoreSynthesis | None = None
+        self._core_sought = False
         self._lock = ForkLock()
         renew_in_children(self)
 
@@ -71,12 +76,33 @@ class Transforms:
         session.check(z, (1, self.model.config.z_channels, padded.shape[0] // 4, padded.shape[1] // 4), np.float32)
         return np.ascontiguousarray(z[0].transpose(1, 2, 0))
 
-    def synthesise(self, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.uint8]:
-        """y_hat int32 (h, w, latent), Q6 -> picture uint8 (stride * h, stride * w, 3)."""
-        session = self._session("g_s")
-        [picture] = session.run(scaled(self.model, y_hat, quality), self.model.block_gains("g_s", quality))
-        session.check(picture, (1, self._stride * y_hat.shape[0], self._stride * y_hat.shape[1], 3), np.uint8)
-        return np.asarray(picture[0])
+    def synthesise(self, y_hat: NDArray[np.int32], quality: int, inner: Box | None = None) -> NDArray[np.uint8]:
+        """Show latents: in the core if it can, else in ONNX Runtime.
+
+        Args:
+            y_hat: int32 (h, w, latent), Q6.
+            quality: 1..100.
+            inner: part of the positions to show; None for all.
+
+        Returns:
+            uint8 (stride * height, stride * width, 3) of the part.
+        """
+        height, width = y_hat.shape[:2]
+        x, y, w, h = inner or (0, 0, width, height)
+        gains, core = self.model.block_gains("g_s", quality), self._core_synthesis()
+        if core is not None:
+            with team(self._threads):
+                return core.run(_scaled_rows(self.model, y_hat, quality), gains, (x, y, w, h))
+        session, stride = self._session("g_s"), self._stride
+        [picture] = session.run(scaled(self.model, y_hat, quality), gains)
+        session.check(picture, (1, stride * height, stride * width, 3), np.uint8)
+        return np.asarray(picture[0, stride * y : stride * (y + h), stride * x : stride * (x + w)])
+
+    def _core_synthesis(self) -> CoreSynthesis | None:
+        with self._lock:
+            if not self._core_sought:
+                self._core, self._core_sought = core_synthesis(self.model), True
+            return self._core
 
     def error_gradient(
         self,
@@ -126,8 +152,12 @@ class Transforms:
 
 def scaled(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     """Input of g_s: y_hat int32 (h, w, latent), Q6, under the inverse gains, float32 (1, latent, h, w)."""
+    return np.ascontiguousarray(_scaled_rows(model, y_hat, quality).transpose(2, 0, 1))[None]
+
+
+def _scaled_rows(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     scale = model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
-    return np.ascontiguousarray((y_hat * scale).astype(np.float32).transpose(2, 0, 1))[None]
+    return (y_hat * scale).astype(np.float32)
 
 
 def _padded(rgb: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:

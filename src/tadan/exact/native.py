@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.core import OUTPUTS, ROWS, Layer, Twin, Window, library
+from tadan.core import CHUNK, OUTPUTS, Layer, Twin, Window, library
 from tadan.exact.constants import ACTIVATION_LIMIT, PRE_EXTRA, PRE_LIMIT, Y_LIMIT
+from tadan.team import Strength
 
 if TYPE_CHECKING:
     from tadan.exact.linear import Floats, WindowKernel
@@ -116,9 +117,9 @@ class CoreLayer:
     def _run(self, function: Any, struct: Layer, x: Floats) -> NDArray[np.float64]:
         if x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
             x = np.ascontiguousarray(x)  # type: ignore[assignment]
-        out, scratch = np.empty((len(x), self.outputs)), np.empty(2 * ROWS * self._k, np.int16)
-        wide, stride = int(x.dtype == np.float64), x.strides[0] // x.itemsize
-        function(ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, scratch.ctypes.data, out.ctypes.data)
+        out, wide, stride = np.empty((len(x), self.outputs)), int(x.dtype == np.float64), x.strides[0] // x.itemsize
+        strength = Strength(2 * CHUNK * self._k * 2)
+        function(strength.address, ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, out.ctypes.data)
         return out
 
 
@@ -183,18 +184,10 @@ class CoreTwin:
         out: NDArray[np.int32],
     ) -> None:
         """Hidden layer at positions: ``rows`` of hyper, ``starts`` in the embedded plane, into out (n, hidden)."""
-        scratch = np.empty(self._scratch, np.uint8)
-        library().tadan_hidden(
-            ctypes.byref(self._struct),
-            ctypes.byref(window),
-            hyper.ctypes.data,
-            rows.ctypes.data,
-            embedded.ctypes.data,
-            starts.ctypes.data,
-            len(rows),
-            scratch.ctypes.data,
-            out.ctypes.data,
-        )
+        strength = Strength(self._scratch)
+        own = (strength.address, ctypes.byref(self._struct), ctypes.byref(window))
+        planes = (one.ctypes.data for one in (hyper, rows, embedded, starts))
+        library().tadan_hidden(*own, *planes, len(rows), out.ctypes.data)
 
     def predict(
         self,
@@ -206,11 +199,11 @@ class CoreTwin:
         mean: NDArray[np.int32],
         index: NDArray[np.uint8],
     ) -> None:
-        """Mean and scale index of a group, both (n, size), with the outlet's ``bias`` of the quality."""
-        scratch = np.empty(self._scratch, np.uint8)
-        addresses = (one.ctypes.data for one in (hidden, late, rows, *bias))
-        results = (one.ctypes.data for one in (scratch, mean, index))
-        library().tadan_predict(ctypes.byref(self._struct), group, *addresses, len(rows), *results)
+        """Mean and scale index of a group, both (n * size,), with the outlet's ``bias`` of the quality."""
+        strength = Strength(self._scratch)
+        given = (one.ctypes.data for one in (hidden, late, rows, *bias))
+        results = (mean.ctypes.data, index.ctypes.data)
+        library().tadan_predict(strength.address, ctypes.byref(self._struct), group, *given, len(rows), *results)
 
     def reveal(
         self,
@@ -222,7 +215,7 @@ class CoreTwin:
         late: NDArray[np.int64] | None,
     ) -> None:
         """Take in y_hat (n, size) of a group; ``late`` is None where nobody will read the sums."""
-        scratch = np.empty(self._scratch, np.uint8)
-        addresses = (one.ctypes.data for one in (y_hat, rows, starts))
-        planes = (scratch.ctypes.data, embedded.ctypes.data, 0 if late is None else late.ctypes.data)
-        library().tadan_reveal(ctypes.byref(self._struct), group, *addresses, len(rows), *planes)
+        strength = Strength(self._scratch)
+        given = (one.ctypes.data for one in (y_hat, rows, starts))
+        planes = (embedded.ctypes.data, 0 if late is None else late.ctypes.data)
+        library().tadan_reveal(strength.address, ctypes.byref(self._struct), group, *given, len(rows), *planes)

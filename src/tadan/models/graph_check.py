@@ -109,7 +109,7 @@ def _check_node(data: int | memoryview) -> None:
             if kind == "name":
                 name = _text(value)
             elif kind in ("i", "ints"):
-                numbers += [value] if isinstance(value, int) else list(_varints(value))
+                numbers += [value] if isinstance(value, int) else list(varints(value))
         if name not in OPERATORS[operator]:
             raise _Refused(f"its operator {operator} has the attribute {name[:40]!r}")
         if name in ("pads", "strides") and not all(0 <= number <= MOST_PADDING for number in numbers):
@@ -124,17 +124,17 @@ def _check_tensor(data: int | memoryview) -> None:
 
 def _name(value: int | memoryview) -> str:
     """Of a ValueInfoProto, whose type ONNX Runtime states and :mod:`tadan.codec.transforms` checks."""
-    return next((_text(part) for number, part in _raw(_message(value)) if number == 1), "")
+    return next((_text(part) for number, part in raw_fields(message(value)) if number == 1), "")
 
 
 def _fields(data: int | memoryview, known: dict[int, str], what: str) -> Iterator[Field]:
-    for number, value in _raw(_message(data)):
+    for number, value in raw_fields(message(data)):
         if number not in known:
             raise _Refused(f"{what} has the field {number}, which no graph of ours has")
         yield known[number], value
 
 
-def _raw(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def raw_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Fields of a protobuf message: number, and a whole number or bytes."""
     at = 0
     while at < len(data):
@@ -156,7 +156,8 @@ def _raw(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _varints(data: memoryview) -> Iterator[int]:
+def varints(data: memoryview) -> Iterator[int]:
+    """Whole numbers of a packed field."""
     at = 0
     while at < len(data):
         value, at = _varint(data, at)
@@ -174,11 +175,12 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
     raise _Refused("it is no ONNX graph")
 
 
-def _message(value: int | memoryview) -> memoryview:
+def message(value: int | memoryview) -> memoryview:
+    """The bytes of a field that holds some."""
     if isinstance(value, int):
         raise _Refused("it is no ONNX graph")
     return value
 
 
 def _text(value: int | memoryview) -> str:
-    return bytes(_message(value)).decode()
+    return bytes(message(value)).decode()
