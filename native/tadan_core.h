@@ -45,6 +45,7 @@ typedef struct {
  *
  * weights: int16 [ceil(outputs / 16)][k / 2][16][2], k = inputs rounded up to even, zeros where there are none.
  * split: 0 if |x| fits 16 bits, else the number of low bits that are cut off so that both parts do.
+ * direct: inputs of at most this magnitude need no split, whatever their products; 0: there is no such bound.
  * chunk: pairs of inputs whose products can be added in 32 bits; the sums of chunks are added in 64.
  * narrow: 1 if everything before the shift fits 32 bits, whatever the inputs are.
  * All vectors have as many entries as the packed weights have outputs. */
@@ -53,7 +54,7 @@ typedef struct {
     const int64_t *bias;
     const int32_t *bias32, *shift, *low, *high; /* bias32: the same if narrow */
     int64_t inputs, k, outputs, chunk;
-    int32_t split, narrow;
+    int32_t split, narrow, direct;
 } tadan_layer;
 
 /* n rows of x, `stride` values apart; wide 0: float32, 1: float64. Scratch: int16 [2 * TADAN_CHUNK * k].
@@ -68,11 +69,11 @@ typedef struct {
     const tadan_layer *hidden, *embed, *late_in, *late_out, *outlet; /* all but the first: of each group */
     const int32_t *group_sizes, *embed_starts;                       /* of each group */
     const int32_t *base_shift;                                       /* [hidden], of the window */
-    const int32_t *late_shift;                                       /* [late] */
-    const int64_t *late_bias;                                        /* [groups][late] */
+    const int64_t *late_shift;                                       /* [late] */
+    const int64_t *late_bias;                                        /* [groups][late], half a unit of the shift added */
     const int16_t *magnitude;                                        /* log magnitudes of 0, 1, ... */
     int64_t magnitudes, width, late, features;                       /* width: of the hidden layer */
-    int32_t y_limit, activation_limit, pre_limit, pre_extra;
+    int32_t y_limit, activation_limit, pre_limit, pre_extra, most_magnitude; /* the last: of the table */
 } tadan_twin;
 
 /* What the window sees under one visibility pattern: inputs of `layer` (bias, shift and clip unused) are values of the

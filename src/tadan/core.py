@@ -28,7 +28,7 @@ class Layer(ctypes.Structure):
     _fields_ = [
         *((name, _ADDRESS) for name in ("weights", "bias", "bias32", "shift", "low", "high")),
         *((name, _NUMBER) for name in ("inputs", "k", "outputs", "chunk")),
-        *((name, _SMALL) for name in ("split", "narrow")),
+        *((name, _SMALL) for name in ("split", "narrow", "direct")),
     ]
 
 
@@ -40,7 +40,7 @@ class Twin(ctypes.Structure):
         *((name, _ADDRESS) for name in ("group_sizes", "embed_starts", "base_shift", "late_shift", "late_bias")),
         ("magnitude", _ADDRESS),
         *((name, _NUMBER) for name in ("magnitudes", "width", "late", "features")),
-        *((name, _SMALL) for name in ("y_limit", "activation_limit", "pre_limit", "pre_extra")),
+        *((name, _SMALL) for name in ("y_limit", "activation_limit", "pre_limit", "pre_extra", "most_magnitude")),
     ]
 
 

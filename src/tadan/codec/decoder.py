@@ -123,7 +123,8 @@ def shown(
     for at in range(len(order) + ahead):
         plane.held.update(next(arriving) if at < len(order) else {})
         if at >= ahead:
-            for ready in workers.map(pieces_of, order[at - ahead]):
+            each = workers.in_turn if transforms.in_core else workers.map
+            for ready in each(pieces_of, order[at - ahead]):
                 yield from ready
         for number in order[at - 2 * ahead] if at >= 2 * ahead else []:
             del plane.held[number]

@@ -33,7 +33,7 @@ class Workers:
         self, threads: int | None, tiles: int, tile_bytes: int, held_bytes: int = 0, memory: int = MEMORY
     ) -> None:
         self._tiles = tiles
-        total = threads or os.cpu_count() or 1
+        self._total = total = threads or os.cpu_count() or 1
         room = (memory - BASE_BYTES - held_bytes) // max(1, tile_bytes)
         self.count = max(1, min(total, tiles, room))
         self.inner = max(1, total // self.count)
@@ -68,6 +68,15 @@ class Workers:
         if self._pool is None:
             return [one(item) for item in items]
         return list(self._pool.map(one, items))
+
+    def in_turn(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """As :meth:`map`, one after the other with all threads in each: for work that the core shares evenly."""
+        for item in items:
+            with team(self._total):
+                result = work(item)
+            yield result
+            if self._tiles > 1:
+                release_memory()
 
 
 _blas_lock = ForkLock()

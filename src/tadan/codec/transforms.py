@@ -98,6 +98,11 @@ class Transforms:
         session.check(picture, (1, stride * height, stride * width, 3), np.uint8)
         return np.asarray(picture[0, stride * y : stride * (y + h), stride * x : stride * (x + w)])
 
+    @property
+    def in_core(self) -> bool:
+        """Whether g_s runs in the core, where all threads share a tile."""
+        return self._core_synthesis() is not None
+
     def _core_synthesis(self) -> CoreSynthesis | None:
         with self._lock:
             if not self._core_sought:

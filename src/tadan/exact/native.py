@@ -67,6 +67,12 @@ def chunk_of(weight: NDArray[np.integer[Any]], limit: int) -> int:
     return INT32_MAX // (2 * largest * most)
 
 
+def largest_whole(weight: NDArray[np.integer[Any]]) -> int:
+    """Largest magnitude of inputs that can be multiplied without a cut, and all their products added in 32 bits."""
+    most = int(np.abs(weight.astype(np.int64)).sum(axis=0).max(initial=0))
+    return min(INT16_MAX, INT32_MAX // max(1, most))
+
+
 class CoreLayer:
     """``clip((x @ weight + bias) >> shift)`` in the core; without a rounding only the product.
 
@@ -99,7 +105,9 @@ class CoreLayer:
         narrow = cut(limit) == 0 and total + added <= INT32_MAX
         self._kept = (packed, *vectors)  # the structure holds their addresses only
         addresses = [one.ctypes.data for one in self._kept] if vectors else [packed.ctypes.data, *5 * [0]]
-        self.struct = Layer(*addresses, inputs, self._k, self.outputs, chunk, cut(limit), int(narrow))
+        self.struct = Layer(
+            *addresses, inputs, self._k, self.outputs, chunk, cut(limit), int(narrow), largest_whole(weight)
+        )
 
     def product(self, x: Floats) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
@@ -158,7 +166,7 @@ class CoreTwin:
         self._kept = (twin, hidden, arrays, vectors)
         addresses = [ctypes.addressof(one) for one in (hidden.struct, *arrays)]
         counts = (len(vectors[-1]), sizes.hidden, sizes.late, sizes.features)
-        limits = (Y_LIMIT, ACTIVATION_LIMIT, PRE_LIMIT, PRE_EXTRA)
+        limits = (Y_LIMIT, ACTIVATION_LIMIT, PRE_LIMIT, PRE_EXTRA, int(vectors[-1].max()))
         self._struct = Twin(*addresses, *(one.ctypes.data for one in vectors), *counts, *limits)
         self._sizes = sizes
         self._scratch = int(library().tadan_scratch(ctypes.byref(self._struct), sizes.window * sizes.features))

@@ -217,11 +217,11 @@ class EntropyTwin:
         return [one.core for one in {"embed": self._embeds, "late_out": self._late_out, "outlet": self._outlets}[name]]
 
     def core_vectors(self) -> tuple[NDArray[Any], ...]:
-        """Shifts of the window and of the late sums, their biases by group, and the table of log magnitudes."""
+        """Shifts of the window and of the late sums, their biases by group with half a unit, and log magnitudes."""
         return (
             np.ascontiguousarray(self._base_shift, np.int32),
-            np.ascontiguousarray(self._late_shift, np.int32),
-            np.ascontiguousarray(self._late_bias, np.int64),
+            np.ascontiguousarray(self._late_shift, np.int64),
+            np.ascontiguousarray(self._late_bias.astype(np.int64) + (1 << self._late_shift >> 1)),
             np.ascontiguousarray(self._magnitude, np.int16),
         )
 
