@@ -7,7 +7,7 @@ setup(
         Extension(
             "tadan._core",
             ["native/tadan_core.c", "native/tadan_team.c", "native/module.c"],
-            depends=["native/tadan_core.h", "native/tadan_network.inc", "native/tadan_synthesis.inc"],
+            depends=["native/tadan_core.h", "native/tadan_network.inc", "native/tadan_transforms.inc"],
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,

@@ -186,7 +186,7 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
 #define F(name) name##_avx2
 #define BLOCK block_avx2
 #include "tadan_network.inc"
-#include "tadan_synthesis.inc"
+#include "tadan_transforms.inc"
 #undef F
 #undef BLOCK
 #pragma GCC pop_options
@@ -199,7 +199,7 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
 #define F(name) name##_neon
 #define BLOCK block_neon
 #include "tadan_network.inc"
-#include "tadan_synthesis.inc"
+#include "tadan_transforms.inc"
 #undef F
 #undef BLOCK
 #define BEST(name, arguments)                     \
@@ -357,13 +357,15 @@ typedef struct {
     const float *gains, *x;
     const tadan_area *area;
     float *out;
+    uint8_t *positive;
 } wide_job;
 
-SHARED(wide, FLOATS(tadan_wide_block, (job->block, job->gains, job->x, job->area, first, last, SCRATCH, job->out)))
+SHARED(wide, FLOATS(tadan_wide_block, (job->block, job->gains, job->x, job->area, first, last, SCRATCH, job->out,
+                                       job->positive)))
 
 void tadan_wide_block(const tadan_force *force, const tadan_wide *block, const float *gains, const float *x,
-                      const tadan_area *area, int64_t n, float *out) {
-    const wide_job job = {force, block, gains, x, area, out};
+                      const tadan_area *area, int64_t n, float *out, uint8_t *positive) {
+    const wide_job job = {force, block, gains, x, area, out, positive};
     START(wide, n);
 }
 
@@ -382,6 +384,63 @@ void tadan_render(const tadan_force *force, const tadan_renderer *renderer, cons
                   int64_t cols, int64_t n, uint8_t *picture) {
     const render_job job = {force, renderer, gains, body, cols, picture};
     START(render, n);
+}
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_renderer *renderer;
+    const tadan_search *search;
+    const float *gains, *body;
+    int64_t cols;
+    const uint8_t *picture;
+    const float *weights;
+    double *errors;
+    float *towards;
+} compare_job;
+
+SHARED(compare, FLOATS(tadan_compare, (job->renderer, job->search, job->gains, job->body, job->cols, first, last,
+                                       SCRATCH, job->picture, job->weights, job->errors, job->towards)))
+
+void tadan_compare(const tadan_force *force, const tadan_renderer *renderer, const tadan_search *search,
+                   const float *gains, const float *body, int64_t cols, int64_t n, const uint8_t *picture,
+                   const float *weights, double *errors, float *towards) {
+    const compare_job job = {force, renderer, search, gains, body, cols, picture, weights, errors, towards};
+    START(compare, n);
+}
+
+typedef struct {
+    const tadan_force *force;
+    const tadan_dense *project, *expand;
+    const float *gains;
+    const uint8_t *positive;
+    const float *slopes;
+    float *out;
+} back_job;
+
+SHARED(back, FLOATS(tadan_wide_back, (job->project, job->expand, job->gains,
+                                      job->positive + first * job->project->outputs,
+                                      job->slopes + first * job->project->inputs, last - first, SCRATCH,
+                                      job->out + first * job->project->inputs)))
+
+void tadan_wide_back(const tadan_force *force, const tadan_dense *project, const tadan_dense *expand,
+                     const float *gains, const uint8_t *positive, const float *slopes, int64_t n, float *out) {
+    const back_job job = {force, project, expand, gains, positive, slopes, out};
+    START(back, n);
+}
+
+typedef struct {
+    const tadan_wide *block;
+    const float *x, *more;
+    int64_t height, width;
+    float *out;
+} spread_job;
+
+SHARED(spread, FLOATS(tadan_spread, (job->block, job->x, job->more, job->height, job->width, first, last, job->out)))
+
+void tadan_spread(const tadan_force *force, const tadan_wide *block, const float *x, const float *more, int64_t height,
+                  int64_t width, float *out) {
+    const spread_job job = {block, x, more, height, width, out};
+    START(spread, height * width);
 }
 
 /* ---------------------------------------------------------------------------------------------------- rANS */

@@ -131,21 +131,45 @@ typedef struct {
     int32_t blocks, side, cell;
 } tadan_renderer;
 
-/* Whether this processor has what the four functions below need; without it they do nothing. */
+/* Whether this processor has what the functions of floats below need; without it they do nothing. */
 TADAN_API int tadan_has_floats(void);
 
 /* n rows of x [n][inputs] -> out [n][outputs]. */
 TADAN_API void tadan_inlet(const tadan_force *force, const tadan_dense *layer, const float *x, int64_t n, float *out);
 
 /* A block at the n positions of an area, row by row: x, the whole plane -> out, the area. gains: [2][channels].
+ * positive: uint8 [n][outputs of expand], set to where the ReLU passes; or 0.
  * Scratch: float TADAN_CHUNK times the channels and the wide layer's outputs. */
 TADAN_API void tadan_wide_block(const tadan_force *force, const tadan_wide *block, const float *gains, const float *x,
-                                const tadan_area *area, int64_t n, float *out);
+                                const tadan_area *area, int64_t n, float *out, uint8_t *positive);
 
 /* Body, [n][width], `cols` positions a row -> picture, uint8 RGB. gains: [blocks][grid].
  * Scratch: float TADAN_CHUNK times (grid + hidden + samples + blocks * 2 * hidden). */
 TADAN_API void tadan_render(const tadan_force *force, const tadan_renderer *renderer, const float *gains,
                             const float *body, int64_t cols, int64_t n, uint8_t *picture);
+
+/* Layers of the renderer's adjoint, weights transposed, and axes of colour (rows) along which errors are weighed. */
+typedef struct {
+    const tadan_dense *to_grid, *modulate, *expand, *project;
+    tadan_dense outlet;
+    const float *axes;
+} tadan_search;
+
+/* Weighted squared error of what the body shows against `picture`, uint8 RGB, summed over each position: errors [n].
+ * weights: [rows of cells][columns of cells][3]. towards: its derivative by the body, like it; or 0.
+ * Scratch: float TADAN_CHUNK times (2 * grid + (5 * blocks + 1) * hidden + samples). */
+TADAN_API void tadan_compare(const tadan_force *force, const tadan_renderer *renderer, const tadan_search *search,
+                             const float *gains, const float *body, int64_t cols, int64_t n, const uint8_t *picture,
+                             const float *weights, double *errors, float *towards);
+
+/* Adjoint of a block's layers: derivative by its output, [n][channels] -> by what its convolution gave.
+ * project, expand: weights transposed. positive: of tadan_wide_block. Scratch as there. */
+TADAN_API void tadan_wide_back(const tadan_force *force, const tadan_dense *project, const tadan_dense *expand,
+                               const float *gains, const uint8_t *positive, const float *slopes, int64_t n, float *out);
+
+/* Adjoint of a block's convolution, on a plane of n positions, and what its shortcut passes on. */
+TADAN_API void tadan_spread(const tadan_force *force, const tadan_wide *block, const float *x, const float *more,
+                            int64_t height, int64_t width, float *out);
 
 /* A rANS stack (docs/SPEC.md, section 7): `count` words, the last one on top, and the state above them. */
 typedef struct {

@@ -99,6 +99,16 @@ class Renderer(ctypes.Structure):
     ]
 
 
+class Search(ctypes.Structure):
+    """``tadan_search``."""
+
+    _fields_ = [
+        *((name, _ADDRESS) for name in ("to_grid", "modulate", "expand", "project")),
+        ("outlet", Dense),
+        ("axes", _ADDRESS),
+    ]
+
+
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_kernel": (ctypes.c_char_p, []),
     "tadan_force_scalar": (None, [_WHOLE]),
@@ -112,8 +122,11 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_reveal": (None, [_ADDRESS, _ADDRESS, _SMALL, *3 * [_ADDRESS], _NUMBER, _ADDRESS, _ADDRESS]),
     "tadan_has_floats": (_WHOLE, []),
     "tadan_inlet": (None, [*3 * [_ADDRESS], _NUMBER, _ADDRESS]),
-    "tadan_wide_block": (None, [*5 * [_ADDRESS], _NUMBER, _ADDRESS]),
+    "tadan_wide_block": (None, [*5 * [_ADDRESS], _NUMBER, _ADDRESS, _ADDRESS]),
     "tadan_render": (None, [*4 * [_ADDRESS], _NUMBER, _NUMBER, _ADDRESS]),
+    "tadan_compare": (None, [*5 * [_ADDRESS], _NUMBER, _NUMBER, *4 * [_ADDRESS]]),
+    "tadan_wide_back": (None, [*6 * [_ADDRESS], _NUMBER, _ADDRESS]),
+    "tadan_spread": (None, [*4 * [_ADDRESS], _NUMBER, _NUMBER, _ADDRESS]),
     "tadan_pull": (_WHOLE, [*5 * [_ADDRESS], _SMALL, _ADDRESS, _NUMBER, _SMALL, _ADDRESS, _ADDRESS]),
 }
 

@@ -60,13 +60,23 @@ class Scene:
 
     def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:
         """As :meth:`Transforms.error_gradient`, of the picture with its margin by the latents of the tile."""
-        if self.around is None or self.window is None or self.around.shape == y_hat.shape:
-            return transforms.error_gradient(y_hat, quality, self.rgb, self.weights)
-        inside = self.window.inside
+        error, gradient = transforms.error_gradient(self._filled(y_hat), quality, self.rgb, self.weights)
+        return error, gradient if self._alone(y_hat) else gradient[self.window.inside]  # type: ignore[union-attr]
+
+    def error(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> float:
+        """The error alone."""
+        return transforms.error(self._filled(y_hat), quality, self.rgb, self.weights)
+
+    def _alone(self, y_hat: NDArray[np.int32]) -> bool:
+        return self.around is None or self.window is None or self.around.shape == y_hat.shape
+
+    def _filled(self, y_hat: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The latents of the tile with those around them."""
+        if self.around is None or self.window is None or self._alone(y_hat):
+            return y_hat
         filled = np.rint(self.around * np.float32(UNIT)).astype(np.int32)
-        filled[inside] = y_hat
-        error, gradient = transforms.error_gradient(filled, quality, self.rgb, self.weights)
-        return error, gradient[inside]
+        filled[self.window.inside] = y_hat
+        return filled
 
 
 def refine(
@@ -101,6 +111,10 @@ def refine(
     curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
     start, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
     for step in range(steps + 1):
+        if step == steps:  # nobody goes on from the last one
+            cost = weight * scene.error(transforms, trial.y_hat, quality) + trial.bits
+            observe(cost)
+            return trial if cost < lowest else best
         error, gradient = scene.error_gradient(transforms, trial.y_hat, quality)
         cost = weight * error + trial.bits
         observe(cost)
@@ -110,9 +124,8 @@ def refine(
             move = pull / (2 * curvature) + (y - trial.y_hat / np.float32(UNIT))
         else:  # overshot: from the best again, with a smaller step
             size *= BACKTRACK
-        if step < steps:
-            y = start - np.float32(size) * move
-            trial = coder.price(y, z_hat, hyper)
+        y = start - np.float32(size) * move
+        trial = coder.price(y, z_hat, hyper)
     return best
 
 
