@@ -501,3 +501,31 @@ int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *ta
     }
     return ended(stack) ? -1 : too_large ? -2 : 0;
 }
+
+static inline double bits_of(const tadan_tables *tables, const double *entries, const double *escapes, uint8_t index,
+                             int32_t symbol) {
+    const int32_t half = tables->half_widths[index];
+    if (symbol >= -half && symbol <= half) return entries[tables->offsets[index] + symbol + half];
+    uint32_t excess = (uint32_t)((symbol < 0 ? -symbol : symbol) - half);
+    int length = 0;
+    while (excess >>= 1) length++;
+    return entries[tables->offsets[index] + 2 * half + 1] + escapes[length];
+}
+
+double tadan_bits(const tadan_tables *tables, const double *entries, const double *escapes, const uint8_t *index,
+                  const int32_t *symbols, int64_t n) {
+    double total = 0;
+    for (int64_t i = 0; i < n; i++) total += bits_of(tables, entries, escapes, index[i], symbols[i]);
+    return total;
+}
+
+void tadan_rate(const tadan_tables *tables, const double *entries, const double *escapes, const uint8_t *index,
+                const float *y, const int32_t *mean, int64_t n, int32_t most, float *slopes) {
+    for (int64_t i = 0; i < n; i++) {
+        const float place = y[i] - (float)mean[i] / 64;
+        int32_t symbol = place > -most ? place < most - 1 ? (int32_t)place : most - 1 : -most;
+        symbol -= (float)symbol > place && symbol > -most; /* down, not towards zero */
+        slopes[i] = (float)(bits_of(tables, entries, escapes, index[i], symbol + 1) -
+                            bits_of(tables, entries, escapes, index[i], symbol));
+    }
+}

@@ -193,4 +193,14 @@ TADAN_API int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_
                          const uint32_t *escape_starts, const uint32_t *escape_widths, int32_t escape_count,
                          const uint8_t *index, int64_t n, int32_t most, int64_t *order, int32_t *symbols);
 
+/* Ideal code length of n symbols by their scale indices, bounded as for coding. entries: bits of every entry of the
+ * tables. escapes: bits of the length classes, payload included. */
+TADAN_API double tadan_bits(const tadan_tables *tables, const double *entries, const double *escapes,
+                            const uint8_t *index, const int32_t *symbols, int64_t n);
+
+/* Derivative of the code length, linear between integers, by latents y [n] (rounded around mean, Q6): slopes [n]. */
+TADAN_API void tadan_rate(const tadan_tables *tables, const double *entries, const double *escapes,
+                          const uint8_t *index, const float *y, const int32_t *mean, int64_t n, int32_t most,
+                          float *slopes);
+
 #endif

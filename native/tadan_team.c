@@ -36,7 +36,7 @@ static void *serve(void *argument) {
         while (!team->stop && (team->work == 0 || team->round == seen)) pthread_cond_wait(&team->wake, &team->lock);
         if (team->stop) break;
         seen = team->round;
-        team->busy++;
+        __atomic_add_fetch(&team->busy, 1, __ATOMIC_RELAXED);
         const tadan_work work = team->work;
         const void *job = team->job;
         const int64_t rows = team->rows;
@@ -102,7 +102,7 @@ void tadan_team_run(tadan_team *team, tadan_work work, const void *job, int64_t 
     }
     pthread_mutex_lock(&team->lock);
     team->work = 0; /* who wakes late finds nothing */
-    while (team->busy) pthread_cond_wait(&team->done, &team->lock);
+    while (__atomic_load_n(&team->busy, __ATOMIC_ACQUIRE)) pthread_cond_wait(&team->done, &team->lock);
     pthread_mutex_unlock(&team->lock);
 }
 

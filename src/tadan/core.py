@@ -127,6 +127,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_compare": (None, [*5 * [_ADDRESS], _NUMBER, _NUMBER, *4 * [_ADDRESS]]),
     "tadan_wide_back": (None, [*6 * [_ADDRESS], _NUMBER, _ADDRESS]),
     "tadan_spread": (None, [*4 * [_ADDRESS], _NUMBER, _NUMBER, _ADDRESS]),
+    "tadan_bits": (ctypes.c_double, [*5 * [_ADDRESS], _NUMBER]),
+    "tadan_rate": (None, [*6 * [_ADDRESS], _NUMBER, _SMALL, _ADDRESS]),
     "tadan_pull": (_WHOLE, [*5 * [_ADDRESS], _SMALL, _ADDRESS, _NUMBER, _SMALL, _ADDRESS, _ADDRESS]),
 }
 

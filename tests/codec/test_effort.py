@@ -14,11 +14,13 @@ from codec_examples import CODEC
 from model_examples import CONFIG, batch, exported, float_model, rounded_as_stored
 from photo_examples import photo, psnr
 from tadan.cli.main import app
-from tadan.codec.effort import Scene, rate_slope, refine
+from tadan.codec.effort import Scene, refine
 from tadan.codec.options import EFFORT_MAX, STEPS
 from tadan.codec.transforms import Transforms
+from tadan.core import library
+from tadan.entropy import rate_slope
 from tadan.errors import InvalidInput
-from tadan.latents.coder import UNIT, LatentCoder, Trial, residual_symbols
+from tadan.latents.coder import SYMBOL_LIMIT, UNIT, LatentCoder, residual_symbols
 from tadan.models import load_model
 from tadan.models.config import quality_lambda
 from tadan.schedule import get_schedule
@@ -108,15 +110,17 @@ def test_a_trial_is_what_would_be_coded(name):
     assert trial.bits + MODEL.tables.bits(symbols, np.ascontiguousarray(index)).sum() == pytest.approx(bits)
 
 
-def test_the_slope_of_the_rate_joins_the_code_lengths_of_neighbouring_symbols():
+def test_the_slope_of_the_rate_joins_the_code_lengths_of_neighbouring_symbols(monkeypatch):
     mean = np.array([[[0, UNIT // 2, -5 * UNIT // 2, 0]]], np.int32)
     index = np.array([[[3, 20, 40, 63]]], np.uint8)
     y = np.array([[[0.3, -1.2, -2.5, 7.0]]], np.float32)  # offsets 0.3, -1.7, 0, 7: above 0, -2, 0, 7
-    slope = rate_slope(MODEL, y, Trial(mean, mean, index, 0.0))
     below = np.array([[[0, -2, 0, 7]]], np.int32)
     expected = MODEL.tables.bits(below + 1, index) - MODEL.tables.bits(below, index)
-    np.testing.assert_allclose(slope, expected, rtol=1e-6)
-    assert slope[0, 0, 0] > 0 > slope[0, 0, 1]
+    for core in (library, lambda: None):
+        monkeypatch.setattr("tadan.entropy.cost.library", core)
+        slope = rate_slope(MODEL.tables, y, mean, index, SYMBOL_LIMIT)
+        np.testing.assert_allclose(slope, expected, rtol=1e-6)
+        assert slope[0, 0, 0] > 0 > slope[0, 0, 1]
 
 
 # --- the search -------------------------------------------------------------------------------------------------------

@@ -83,13 +83,15 @@ def test_a_region_of_tiles_shows_the_same_pixels(codec):
         assert np.abs(part - whole[y : y + h, x : x + w]).max() <= 1
 
 
-def far_sighted(transforms, y_hat, quality):
+def far_sighted(transforms, y_hat, quality, inner=None):
     """In place of g_s: a pixel counts, modulo 256, what is within the model's reach; one wrong latent shows."""
     reach = transforms.model.config.reach
     sums = np.pad(y_hat.sum(-1), reach)
     for axis in (0, 1):
         sums = np.lib.stride_tricks.sliding_window_view(sums, 2 * reach + 1, axis).sum(-1)
-    return (sums % 256).astype(np.uint8).repeat(16, 0).repeat(16, 1)[..., None].repeat(3, -1)
+    x, y, w, h = inner or (0, 0, *sums.shape[::-1])
+    shown = sums[y : y + h, x : x + w]
+    return (shown % 256).astype(np.uint8).repeat(16, 0).repeat(16, 1)[..., None].repeat(3, -1)
 
 
 def test_a_latent_that_reaches_beyond_the_next_tile_leaves_no_seam(tmp_path, monkeypatch):

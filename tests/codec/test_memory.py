@@ -66,6 +66,7 @@ def test_memory_that_onnx_runtime_lacks_is_typed(message, monkeypatch):
             raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {message}")
 
     monkeypatch.setattr("onnxruntime.InferenceSession", Stub)
+    monkeypatch.setattr("tadan.codec.transforms.runs_in_core", lambda model: False)
     with pytest.raises(OutOfMemory, match="network g_s"):
         Codec(threads=1).decode(DATA)
 

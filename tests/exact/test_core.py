@@ -207,14 +207,15 @@ def test_without_a_core_products_are_those_of_numpy(monkeypatch):
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc to build the core with sanitizers")
 @pytest.mark.parametrize("kernel", ["best", "scalar"])
 def test_golden_streams_under_sanitizers(kernel, tmp_path):
-    """No access out of bounds, no overflow, no undefined shift: on good streams, on damaged ones, and on noise."""
-    sources, library = ROOT / "native" / "tadan_core.c", tmp_path / "core.so"
+    """No access out of bounds, no overflow, no undefined shift: on good streams, on damaged ones, on noise."""
+    sources, library = [ROOT / "native" / f"tadan_{part}.c" for part in ("core", "team")], tmp_path / "core.so"
     flags = ["-std=c99", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run(["gcc", *flags, "-o", library, sources], check=True, timeout=120)
+    subprocess.run(["gcc", *flags, "-o", library, *sources, "-lpthread"], check=True, timeout=120)
     asan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     script = """
         import sys
         import numpy as np
+        import tadan
         from tadan import core
         from tadan.cli.main import run
         from tadan.entropy import ScaleTables, StageDecoder
@@ -231,11 +232,51 @@ def test_golden_streams_under_sanitizers(kernel, tmp_path):
                     decoder.pull(rng.integers(0, 64, int(rng.integers(0, 40))).astype(np.uint8))
             except Corrupt:
                 continue
-        sys.argv = ["tadan", "selftest", "--latents", "--threads", "1", "-Q"]
+        picture = rng.integers(0, 256, (75, 178, 3)).astype(np.uint8)
+        tadan.Codec(threads=2).encode(picture, effort=2, tile=64, quality=30, fallback=False, verify=True)
+        sys.argv = ["tadan", "selftest", "--threads", "2", "-Q"]
         run()
     """
     environment = {**os.environ, "TADAN_CORE": str(library), "LD_PRELOAD": asan.strip(), "OMP_NUM_THREADS": "1"}
     environment |= {"ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": os.pathsep.join(sys.path)}
     line = [sys.executable, "-c", textwrap.dedent(script), kernel]
     result = subprocess.run(line, capture_output=True, text=True, timeout=400, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+TEAM = """
+    #include "tadan_core.h"
+    #include <stdio.h>
+    static long long sums[16], seen[100000];
+    static void work(const void *job, int64_t first, int64_t last, int slot) {
+        for (int64_t i = first; i < last; i++) { sums[slot] += ((const int *)job)[0]; seen[i]++; }
+    }
+    int main(void) {
+        for (int threads = 1; threads <= 5; threads += 2) {
+            tadan_team *team = tadan_team_start(threads);
+            for (int round = 1; round <= 400; round++) {
+                const int64_t rows = (int64_t)round * 37 % 3000 + 1;
+                for (int i = 0; i < 16; i++) sums[i] = 0;
+                for (int64_t i = 0; i < rows; i++) seen[i] = 0;
+                tadan_team_run(team, work, &round, rows);
+                long long total = 0;
+                for (int i = 0; i < 16; i++) total += sums[i];
+                for (int64_t i = 0; i < rows; i++) if (seen[i] != 1) return 2;
+                if (total != rows * round) return 3;
+            }
+            tadan_team_end(team);
+        }
+        return 0;
+    }
+"""
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc to build the team with a sanitizer")
+def test_a_team_does_every_row_once_and_without_a_race(tmp_path):
+    program = tmp_path / "team"
+    (tmp_path / "main.c").write_text(textwrap.dedent(TEAM))
+    sources = [tmp_path / "main.c", ROOT / "native" / "tadan_team.c"]
+    flags = ["-std=c99", "-O1", "-g", "-fsanitize=thread", "-I", ROOT / "native"]
+    subprocess.run(["gcc", *flags, "-o", program, *sources, "-lpthread"], check=True, timeout=120)
+    result = subprocess.run([program], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

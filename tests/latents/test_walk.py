@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from naive_examples import random_latents
-from tadan.codec.effort import rate_slope
+from tadan.entropy import rate_slope
 from tadan.errors import Corrupt
 from tadan.latents.coder import UNIT, LatentCoder, residual_symbols
 from tadan.latents.plane import LatentPlane
@@ -102,7 +102,7 @@ def test_a_trial_tells_what_is_coded(name):
         np.testing.assert_array_equal(one.index[0], index)
         one.settle(symbols[None])
     np.testing.assert_array_equal(LatentCoder(MODEL, 70, schedule).decode([payload], (5, 6))[0].y_hat, trial.y_hat)
-    assert rate_slope(MODEL, y, trial).shape == y.shape
+    assert rate_slope(MODEL.tables, y, trial.mean, trial.index, 9).shape == y.shape
 
 
 def test_the_hyper_input_of_a_trial_is_not_changed():

@@ -154,12 +154,28 @@ def test_garbage_is_refused(garbage, tmp_path):
         decoded(tmp_path, garbage)
 
 
+@pytest.fixture
+def in_onnx_runtime(monkeypatch):
+    monkeypatch.setattr("tadan.codec.transforms.runs_in_core", lambda model: False)
+
+
+@pytest.mark.parametrize("core", [True, False])
+def test_what_one_machine_refuses_others_do_not_show(core, tmp_path, monkeypatch):
+    """A graph that ONNX Runtime would never see where the core shows pictures."""
+    if not core:
+        monkeypatch.setattr("tadan.codec.transforms.runs_in_core", lambda model: False)
+    with pytest.raises(Corrupt, match=r"com\.evil"):
+        decoded(tmp_path, metadata_of("com.evil").SerializeToString())
+
+
+@pytest.mark.usefixtures("in_onnx_runtime")
 def test_a_graph_that_gives_another_size_is_found_out(tmp_path):
     lie = whole([helper.make_node("Identity", ["k"], [PICTURE])], [constant("k", np.zeros((1, 7, 7, 3)), np.uint8)])
     with pytest.raises(Corrupt, match="gives uint8"):
         decoded(tmp_path, lie.SerializeToString())
 
 
+@pytest.mark.usefixtures("in_onnx_runtime")
 def test_a_graph_that_cannot_run_is_a_typed_error(tmp_path):
     sizes = whole([helper.make_node("Gemm", [SOURCE, SOURCE], ["m"]), helper.make_node("Cast", ["m"], [PICTURE], to=2)])
     with pytest.raises(Corrupt, match="does not run"):

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from tadan.codec.tiling import Window
 from tadan.codec.transforms import Transforms
+from tadan.entropy import rate_slope
 from tadan.latents.coder import SYMBOL_LIMIT, UNIT, LatentCoder, Trial
-from tadan.models import Model
 from tadan.models.config import quality_lambda
 from tadan.models.search_rule import CURVATURE_FLOOR, FIRST_SIZE, FORCE_LIMIT, RATE_FORCE, error_weights
 
@@ -120,18 +120,11 @@ def refine(
         observe(cost)
         if cost < lowest:
             best, start, lowest = trial, y, cost
-            pull = np.clip(weight * gradient + RATE_FORCE * rate_slope(model, y, trial), -FORCE_LIMIT, FORCE_LIMIT)
+            slope = rate_slope(model.tables, y, trial.mean, trial.index, SYMBOL_LIMIT)
+            pull = np.clip(weight * gradient + RATE_FORCE * slope, -FORCE_LIMIT, FORCE_LIMIT)
             move = pull / (2 * curvature) + (y - trial.y_hat / np.float32(UNIT))
         else:  # overshot: from the best again, with a smaller step
             size *= BACKTRACK
         y = start - np.float32(size) * move
         trial = coder.price(y, z_hat, hyper)
     return best
-
-
-def rate_slope(model: Model, y: Floats, trial: Trial) -> Floats:
-    """Derivative of the code length, linear between integers, by y: float32 of its shape, bits per step."""
-    below = np.floor(y - trial.mean / np.float32(UNIT))
-    below = np.clip(below, -SYMBOL_LIMIT, SYMBOL_LIMIT - 1).astype(np.int32)
-    slope = model.tables.bits(below + 1, trial.index) - model.tables.bits(below, trial.index)
-    return slope.astype(np.float32)

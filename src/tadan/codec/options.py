@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tadan.schedule import Schedule
 
 STEPS = (0, 1, 2, 3, 4, 6, 9, 13, 18, 25)  # trials of each effort
-EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 3
+EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 1
 # Kodak's 24 pictures take 0.63 bits per pixel on average at 60, 0.40 at 50 and 0.95 at 70
 # (docs/results/seen/kodak/tadan.json): 60 is the measured point between 0.5 and 0.7, where photographs look good.
 DEFAULT_QUALITY = 60

@@ -47,12 +47,11 @@ class Workers:
             with nullcontext() if self._limit is None else _blas_threads(self._limit), team(self.inner):
                 yield self
             return
-        with _blas_threads(self.inner):
-            with ThreadPoolExecutor(self.count, "tadan") as self._pool:
-                try:
-                    yield self
-                finally:
-                    self._pool.shutdown(cancel_futures=True)  # after an error, tiles not begun are not worth doing
+        with _blas_threads(self.inner), ThreadPoolExecutor(self.count, "tadan") as self._pool:
+            try:
+                yield self
+            finally:
+                self._pool.shutdown(cancel_futures=True)  # after an error, tiles not begun are not worth doing
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """``work`` on every item; results in the order of items. The first error is raised."""

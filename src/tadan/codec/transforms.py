@@ -153,9 +153,9 @@ class Transforms:
         picture, weights = _padded(rgb, self._stride), self._weights(rgb, weights)
         gains, total = self.model.block_gains("g_s", quality), 0.0
         for own, seen in self._strips(y_hat.shape, 0):
-            y, under, cells = self._under(y_hat[seen], quality, picture, weights, seen)
+            y = _scaled_rows(self.model, y_hat[seen], quality)
             with team(self._threads):
-                error = self._core(CoreGradient).run(y, gains, under, cells, slopes=False)[0]
+                error = self._core(CoreGradient).error(y, gains, *self._under(picture, weights, seen))
             total += float(error[own.start - seen.start : own.stop - seen.start].sum())
         return total
 
@@ -169,11 +169,10 @@ class Transforms:
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Error of each row of positions (h,), or of parts of it, and derivative (h, w, latent), of some rows."""
         gains = self.model.block_gains("g_s", quality)
-        y, under, cells = self._under(y_hat[seen], quality, picture, weights, seen)
+        y, (under, cells) = _scaled_rows(self.model, y_hat[seen], quality), self._under(picture, weights, seen)
         if self.in_core:
             with team(self._threads):
-                error, gradient = self._core(CoreGradient).run(y, gains, under, cells)
-            return error, gradient
+                return self._core(CoreGradient).run(y, gains, under, cells)
         session, planes = self._session("g_s_gradient"), np.ascontiguousarray(y.transpose(2, 0, 1))[None]
         gradient, by_cells = session.run(planes, gains, under[None], cells[None])
         session.check(gradient, planes.shape, np.float32)
@@ -181,12 +180,11 @@ class Transforms:
         return by_cells[0].reshape(len(y), -1), gradient[0].transpose(1, 2, 0)
 
     def _under(
-        self, y_hat: NDArray[np.int32], quality: int, picture: NDArray[np.uint8], weights: NDArray[np.float32], of: slice
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]:
-        """Input of g_s for some rows of positions, and the pixels and cells under them."""
-        cells, stride = self._stride // CELL, self._stride
-        pixels = slice(stride * of.start, stride * of.stop)
-        return _scaled_rows(self.model, y_hat, quality), picture[pixels], weights[cells * of.start : cells * of.stop]
+        self, picture: NDArray[np.uint8], weights: NDArray[np.float32], seen: slice
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Pixels and cells under some rows of positions."""
+        pixels, cells = (slice(side * seen.start, side * seen.stop) for side in (self._stride, self._stride // CELL))
+        return picture[pixels], weights[cells]
 
     def _weights(self, rgb: NDArray[np.uint8], weights: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Weights of all cells of a picture continued to whole positions."""
@@ -215,7 +213,7 @@ def scaled(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.f
 
 def _scaled_rows(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     scale = model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
-    return (y_hat * scale).astype(np.float32)
+    return np.multiply(y_hat, scale, dtype=np.float32, casting="same_kind")
 
 
 def _padded(rgb: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:

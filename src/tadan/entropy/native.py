@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tadan.core import Stack, Tables, library
 from tadan.entropy.ans import cumulative
 from tadan.entropy.constants import ESCAPE_LENGTH_FREQS, MAX_MAGNITUDE
+from tadan.entropy.fit import escape_bits
 from tadan.entropy.tables import ScaleTables
 from tadan.fork import ForkLock
 
@@ -32,6 +33,8 @@ class CoreTables:
         offsets = np.ascontiguousarray(tables.offsets, np.int64)
         half = np.ascontiguousarray(tables.half_widths, np.int32)
         self._kept = (starts, widths, offsets, guess, half)
+        self.entry_bits = np.ascontiguousarray(tables.entry_bits)
+        self.class_bits = escape_bits(np.int64(1) << np.arange(len(ESCAPE_LENGTH_FREQS)))
         self.struct = Tables(*(one.ctypes.data for one in self._kept), tables.n_scales)
 
 
@@ -39,7 +42,8 @@ _tables: weakref.WeakKeyDictionary[ScaleTables, CoreTables] = weakref.WeakKeyDic
 _lock = ForkLock()
 
 
-def _tables_of(tables: ScaleTables) -> CoreTables:
+def tables_of(tables: ScaleTables) -> CoreTables:
+    """Tables as the core reads them, made once."""
     with _lock:
         if tables not in _tables:
             _tables[tables] = CoreTables(tables)
@@ -55,7 +59,7 @@ class CoreStack:
     """
 
     def __init__(self, tables: ScaleTables, words: NDArray[np.uint32]) -> None:
-        self._tables, self._words = _tables_of(tables), words
+        self._tables, self._words = tables_of(tables), words
         self._stack = Stack(int(words[-1]) << 32 | int(words[-2]), len(words) - 2)
 
     def pull(self, index: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:

@@ -148,7 +148,8 @@ class ScaleTables:
         return self._digest
 
     @cached_property
-    def _entry_bits(self) -> FloatArray:
+    def entry_bits(self) -> FloatArray:
+        """float64[total]: code length of every entry of :attr:`freqs`, an escape without its payload."""
         return FREQ_BITS - np.log2(self.freqs)
 
     def bits(self, symbols: npt.NDArray[np.int32], index: npt.NDArray[np.uint8]) -> FloatArray:
@@ -167,7 +168,7 @@ class ScaleTables:
         self.check(symbols, index)
         half = self.half_widths[index]
         escaped = np.abs(symbols) > half
-        bits = self._entry_bits[self.offsets[index] + np.where(escaped, 2 * half + 1, symbols + half)]
+        bits = self.entry_bits[self.offsets[index] + np.where(escaped, 2 * half + 1, symbols + half)]
         if escaped.any():
             bits[escaped] += escape_bits((np.abs(symbols[escaped]) - half[escaped]).astype(np.int64))
         return bits
@@ -204,22 +205,6 @@ class ScaleTables:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the two arrays only: cached coder models stay behind."""
         return ScaleTables, (self.freqs, self.half_widths)
-
-
-def estimate_bits(tables: ScaleTables, symbols: npt.NDArray[np.int32], index: npt.NDArray[np.uint8]) -> float:
-    """Return the ideal code length in bits: a tight *lower* bound on what a coder spends on these symbols.
-
-    The bytes of ``StageEncoder.finish`` exceed it by 4 to 8, whatever the number of stages and symbols.
-
-    Args:
-        tables: the tables of the model.
-        symbols: int32[...], residual symbols.
-        index: uint8[...], scale indices, same shape.
-
-    Raises:
-        InvalidInput: see :meth:`ScaleTables.check`.
-    """
-    return float(tables.bits(symbols, index).sum())
 
 
 def _checked_scales(scales: Sequence[float] | FloatArray | None) -> list[float]:

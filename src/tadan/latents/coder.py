@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.entropy import StageDecoder, StageEncoder
+from tadan.entropy import StageDecoder, StageEncoder, estimate_bits
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
@@ -154,7 +154,7 @@ class LatentCoder:
         plane = self.plane(z_hat[None], (y.shape[0], y.shape[1]), hyper)
         for one in self.stages(plane):
             symbols = residual_symbols(one.step.take(rows), one.mean[0])
-            bits += float(self.model.tables.bits(symbols, one.index[0]).sum())
+            bits += estimate_bits(self.model.tables, symbols, one.index[0])
             one.step.put(all_mean, one.mean[0])
             one.step.put(all_index, one.index[0])
             one.settle(symbols[None])
@@ -167,11 +167,11 @@ class LatentCoder:
         symbols = ((trial.y_hat - trial.mean) // UNIT).reshape(-1, latent)
         index = trial.index.reshape(-1, latent)
         steps = self.model.twin.steps(self.schedule, (trial.y_hat.shape[0], trial.y_hat.shape[1]))
-        encoder, bits = StageEncoder(self.model.tables), 0.0
-        pairs = ((step.take(symbols), step.take(index)) for step in steps)
-        for pair in ((z_symbols.ravel(), self._z_index(z_symbols.shape)), *pairs):
-            encoder.push(*pair)
-            bits += float(self.model.tables.bits(*pair).sum())
+        encoder, of_z = StageEncoder(self.model.tables), (z_symbols.ravel(), self._z_index(z_symbols.shape))
+        encoder.push(*of_z)
+        for step in steps:
+            encoder.push(step.take(symbols), step.take(index))
+        bits = trial.bits + estimate_bits(self.model.tables, *of_z)
         return Payload(encoder.finish(), Latents(trial.y_hat, z_hat), bits)
 
     def encode(self, y: NDArray[np.float32], z: NDArray[np.float32]) -> Payload:

@@ -15,7 +15,7 @@ from tadan.errors import InvalidInput
 from tadan.models.config import TUNES
 
 CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
-FIRST_SIZE = 0.11  # of a Newton step of the diagonal model; at 0.2 the first trial of every other picture overshoots
+FIRST_SIZE = 0.25  # of a Newton step of the diagonal model; at 0.4 first trials overshoot at low qualities
 RATE_FORCE = 1.2  # above 1, as a latent that costs less also makes its neighbours cheaper
 FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent across several symbols
 
@@ -71,8 +71,9 @@ def error_weights(rgb: NDArray[np.uint8], tune: str) -> NDArray[np.float32]:
 def _brightness(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    mixed = linear[rgb] @ _MIX.T + _BIAS
-    return np.asarray(np.cbrt(mixed).mean(axis=2), np.float32)
+    red, green, blue = (linear[rgb[:, :, channel]] for channel in range(3))
+    first, second = (np.cbrt(mix[0] * red + mix[1] * green + mix[2] * blue + _BIAS) for mix in _MIX)
+    return np.asarray((first + second) / np.float32(2))
 
 
 def _cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
