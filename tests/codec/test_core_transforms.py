@@ -72,7 +72,7 @@ def test_errors_and_gradients_are_those_of_onnx_runtime(latents, tune, size):
     assert error == pytest.approx(expected, rel=1e-5)
     # A value near the edge of a ReLU or of the range of levels may fall on either side.
     difference, largest = np.abs(gradient - theirs), np.abs(theirs).max()
-    assert (difference > 1e-3 * largest).mean() < 1e-3
+    assert (difference > 1e-3 * largest).mean() < 1e-2
     assert difference.mean() < 1e-5 * largest
     assert Transforms(MODEL, 1).error(latents, 40, rgb, weights) == pytest.approx(error, rel=1e-9)
     assert without_core().error(latents, 40, rgb, weights) == expected
