@@ -7,6 +7,7 @@ import typer
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.pictures import animate, crops, demo
+from tadan_lab.cli.racing import race, throughput
 from tadan_lab.cli.study import probes, study
 from tadan_lab.cli.timing import effort, scale, speed
 
@@ -18,6 +19,8 @@ app = typer.Typer(
 app.command("eval")(evaluate)
 app.command()(demo)
 app.command()(speed)
+app.command()(race)
+app.command()(throughput)
 app.command()(scale)
 app.command()(effort)
 app.command()(tiles)

@@ -131,7 +131,7 @@ def scale(
         if plot.suffix.lower() != ".png":
             raise InvalidInput(f"the plot is a .png file with an .svg file beside it, not {plot.name}")
     photographs = list_pictures(pictures)
-    sizes = check_megapixels(_numbers(megapixels))
+    sizes = check_megapixels(numbers(megapixels))
     tried = [None] if efforts is None else parse_qualities(efforts, EFFORTS, "Efforts")
     rows: list[ScaleRow] = []
     try:
@@ -144,7 +144,8 @@ def scale(
             _write(rows, photographs, quality, threads, limit_mb, plot, out)
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
+    """Numbers by commas; InvalidInput if they are none."""
     try:
         return [float(word) for word in text.split(",") if word.strip()]
     except ValueError as error:
