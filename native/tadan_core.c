@@ -529,3 +529,57 @@ void tadan_rate(const tadan_tables *tables, const double *entries, const double 
                             bits_of(tables, entries, escapes, index[i], symbol));
     }
 }
+
+/* -------------------------------------------------------------------------------------------------- whole steps */
+
+static void predict_step(const tadan_force *force, const tadan_step *step) {
+    tadan_predict(force, step->twin, step->group, step->hidden, step->late, step->rows, step->bias, step->bias32,
+                  step->n, step->mean, step->index);
+}
+
+/* Symbols become latents, which are taken in and put into their plane. */
+static void settle_step(const tadan_force *force, const tadan_step *step) {
+    const int64_t size = step->twin->group_sizes[step->group];
+    for (int64_t i = 0; i < step->n * size; i++) step->symbols[i] = step->symbols[i] * 64 + step->mean[i];
+    for (int64_t i = 0; i < step->n; i++)
+        memcpy(step->y_hat + step->rows[i] * step->latent + step->channel, step->symbols + i * size,
+               sizeof(int32_t) * (size_t)size);
+    tadan_reveal(force, step->twin, step->group, step->symbols, step->rows, step->starts, step->n, step->embedded,
+                 step->read ? step->late : 0);
+}
+
+int tadan_decode_step(const tadan_force *force, const tadan_step *step, tadan_stack *stack, const uint32_t *words,
+                      const tadan_tables *tables, const uint32_t *escape_starts, const uint32_t *escape_widths,
+                      int32_t escape_count, int32_t most) {
+    const int64_t count = step->n * step->twin->group_sizes[step->group];
+    predict_step(force, step);
+    const int code = tadan_pull(stack, words, tables, escape_starts, escape_widths, escape_count, step->index, count,
+                                most, step->order, step->symbols);
+    if (code) return code;
+    int outside = 0;
+    for (int64_t i = 0; i < count; i++) outside |= step->symbols[i] > step->most || step->symbols[i] < -step->most;
+    if (outside) return -3;
+    settle_step(force, step);
+    return 0;
+}
+
+double tadan_price_step(const tadan_force *force, const tadan_step *step, const tadan_tables *tables,
+                        const double *entries, const double *escapes, const float *y, int32_t *means,
+                        uint8_t *indices) {
+    const int64_t size = step->twin->group_sizes[step->group];
+    const double most = step->most, whole = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds, halves to even */
+    predict_step(force, step);
+    for (int64_t i = 0; i < step->n; i++) {
+        const int64_t at = step->rows[i] * step->latent + step->channel;
+        for (int64_t j = 0; j < size; j++) {
+            const double place = (double)y[at + j] - (double)step->mean[i * size + j] / 64;
+            const double inside = place > -most ? place < most ? place : most : -most;
+            step->symbols[i * size + j] = (int32_t)(inside + whole - whole);
+        }
+        memcpy(means + at, step->mean + i * size, sizeof(int32_t) * (size_t)size);
+        memcpy(indices + at, step->index + i * size, (size_t)size);
+    }
+    const double bits = tadan_bits(tables, entries, escapes, step->index, step->symbols, step->n * size);
+    settle_step(force, step);
+    return bits;
+}

@@ -193,6 +193,34 @@ TADAN_API int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_
                          const uint32_t *escape_starts, const uint32_t *escape_widths, int32_t escape_count,
                          const uint8_t *index, int64_t n, int32_t most, int64_t *order, int32_t *symbols);
 
+/* The latents of a model group at n positions, coded together. */
+typedef struct {
+    const tadan_twin *twin;
+    const int32_t *hidden;         /* [n][width], of tadan_hidden */
+    const int64_t *rows, *starts;  /* as above */
+    const int64_t *bias;           /* of the outlet */
+    const int32_t *bias32;
+    int16_t *embedded;             /* planes, as above */
+    int64_t *late;
+    int32_t *y_hat;                /* plane [rows][latent], Q6 */
+    int32_t *mean, *symbols;       /* scratch [n][size of the group] */
+    uint8_t *index;
+    int64_t *order;
+    int64_t n, latent, channel;    /* channel: the first one of the group */
+    int32_t group, read, most;     /* read: whether a later group reads the sums. most: largest magnitude of a symbol */
+} tadan_step;
+
+/* Predict, decode symbols and take them in; returns as tadan_pull, or -3 if a symbol exceeds the step's `most`. */
+TADAN_API int tadan_decode_step(const tadan_force *force, const tadan_step *step, tadan_stack *stack,
+                                const uint32_t *words, const tadan_tables *tables, const uint32_t *escape_starts,
+                                const uint32_t *escape_widths, int32_t escape_count, int32_t most);
+
+/* Predict, round y [rows][latent] around the means, and take that in; returns its ideal code length as tadan_bits.
+ * means, indices: planes like y_hat, of which the step's part is set. */
+TADAN_API double tadan_price_step(const tadan_force *force, const tadan_step *step, const tadan_tables *tables,
+                                  const double *entries, const double *escapes, const float *y, int32_t *means,
+                                  uint8_t *indices);
+
 /* Ideal code length of n symbols by their scale indices, bounded as for coding. entries: bits of every entry of the
  * tables. escapes: bits of the length classes, payload included. */
 TADAN_API double tadan_bits(const tadan_tables *tables, const double *entries, const double *escapes,

@@ -27,12 +27,23 @@ static void take(tadan_team *team, tadan_work work, const void *job, int64_t row
     }
 }
 
+static inline void rest(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 static void *serve(void *argument) {
     tadan_team *team = argument;
     uint64_t seen = 0;
     pthread_mutex_lock(&team->lock);
     const int slot = team->slots++;
     for (;;) {
+        pthread_mutex_unlock(&team->lock);
+        for (int i = 0; i < SPINS && __atomic_load_n(&team->round, __ATOMIC_RELAXED) == seen; i++) rest();
+        pthread_mutex_lock(&team->lock);
         while (!team->stop && (team->work == 0 || team->round == seen)) pthread_cond_wait(&team->wake, &team->lock);
         if (team->stop) break;
         seen = team->round;
@@ -91,15 +102,11 @@ void tadan_team_run(tadan_team *team, tadan_work work, const void *job, int64_t 
     team->job = job;
     team->rows = rows;
     team->next = 0;
-    team->round++;
+    __atomic_add_fetch(&team->round, 1, __ATOMIC_RELAXED);
     pthread_cond_broadcast(&team->wake);
     pthread_mutex_unlock(&team->lock);
     take(team, work, job, rows, 0);
-    for (int i = 0; i < SPINS && __atomic_load_n(&team->busy, __ATOMIC_ACQUIRE); i++) {
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-    }
+    for (int i = 0; i < SPINS && __atomic_load_n(&team->busy, __ATOMIC_ACQUIRE); i++) rest();
     pthread_mutex_lock(&team->lock);
     team->work = 0; /* who wakes late finds nothing */
     while (__atomic_load_n(&team->busy, __ATOMIC_ACQUIRE)) pthread_cond_wait(&team->done, &team->lock);

@@ -50,6 +50,17 @@ class Window(ctypes.Structure):
     _fields_ = [("layer", _ADDRESS), ("where", _ADDRESS), ("bias", _ADDRESS)]
 
 
+class StepOf(ctypes.Structure):
+    """``tadan_step``."""
+
+    _fields_ = [
+        *((name, _ADDRESS) for name in ("twin", "hidden", "rows", "starts", "bias", "bias32")),
+        *((name, _ADDRESS) for name in ("embedded", "late", "y_hat", "mean", "symbols", "index", "order")),
+        *((name, _NUMBER) for name in ("n", "latent", "channel")),
+        *((name, _SMALL) for name in ("group", "read", "most")),
+    ]
+
+
 class Stack(ctypes.Structure):
     """``tadan_stack``."""
 
@@ -127,6 +138,8 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "tadan_compare": (None, [*5 * [_ADDRESS], _NUMBER, _NUMBER, *4 * [_ADDRESS]]),
     "tadan_wide_back": (None, [*6 * [_ADDRESS], _NUMBER, _ADDRESS]),
     "tadan_spread": (None, [*4 * [_ADDRESS], _NUMBER, _NUMBER, _ADDRESS]),
+    "tadan_decode_step": (_WHOLE, [*7 * [_ADDRESS], _SMALL, _SMALL]),
+    "tadan_price_step": (ctypes.c_double, [*8 * [_ADDRESS]]),
     "tadan_bits": (ctypes.c_double, [*5 * [_ADDRESS], _NUMBER]),
     "tadan_rate": (None, [*6 * [_ADDRESS], _NUMBER, _SMALL, _ADDRESS]),
     "tadan_pull": (_WHOLE, [*5 * [_ADDRESS], _SMALL, _ADDRESS, _NUMBER, _SMALL, _ADDRESS, _ADDRESS]),

@@ -14,6 +14,7 @@ from tadan.team import team
 
 MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
 BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
+FEW_TILES = 8  # what these leave behind is kept for the next ones: giving it back and forth takes time
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -61,7 +62,7 @@ class Workers:
                 with team(self.inner):
                     return work(item)
             finally:
-                if self._tiles > 1:
+                if self._tiles > FEW_TILES:
                     release_memory()
 
         if self._pool is None:
@@ -74,7 +75,7 @@ class Workers:
             with team(self._total):
                 result = work(item)
             yield result
-            if self._tiles > 1:
+            if self._tiles > FEW_TILES:
                 release_memory()
 
 

@@ -13,7 +13,7 @@ Nothing in here rounds: the same bytes give the same symbols on every machine (d
 
 from tadan.entropy.coder import StageDecoder, StageEncoder
 from tadan.entropy.constants import FREQ_BITS, MAX_MAGNITUDE, N_SCALES, SCALE_MAX, SCALE_MIN
-from tadan.entropy.cost import estimate_bits, rate_slope
+from tadan.entropy.cost import estimate_bits, price_step, rate_slope
 from tadan.entropy.fit import scale_values
 from tadan.entropy.tables import ScaleTables
 
@@ -27,6 +27,7 @@ __all__ = [
     "StageDecoder",
     "StageEncoder",
     "estimate_bits",
+    "price_step",
     "rate_slope",
     "scale_values",
 ]

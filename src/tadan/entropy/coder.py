@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tadan.core import library
+from tadan.core import StepOf, library
 from tadan.entropy import ans
 from tadan.entropy.constants import (
     ESCAPE_LENGTH_FREQS,
@@ -28,12 +28,14 @@ from tadan.entropy.constants import (
     INITIAL_WORDS,
     MAX_MAGNITUDE,
 )
-from tadan.entropy.native import ENDED, CoreStack
+from tadan.entropy.native import ENDED, TOO_LARGE, CoreStack
 from tadan.entropy.tables import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
 from tadan.fork import ForkLock
+from tadan.team import Strength
 
 _ENDED, _TOO_LARGE = "the data ended before the last stage", f"an escaped symbol exceeds {MAX_MAGNITUDE}"
+_OUTSIDE = "a latent is out of range"
 IntArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.uint8]
 
@@ -184,6 +186,23 @@ class StageDecoder:
         if len(escaped):
             symbols[escaped] = self._pull_escapes(half[escaped])
         return symbols
+
+    @property
+    def in_core(self) -> bool:
+        """Whether :meth:`pull_step` can be used."""
+        return self._core is not None
+
+    def pull_step(self, step: StepOf, strength: Strength) -> None:
+        """Decode a whole step in the core: predict, pull and take in (``tadan_decode_step``).
+
+        Raises:
+            Corrupt: as :meth:`pull`, or a symbol exceeds what latents can be.
+        """
+        self._raise_failure()
+        code = 0 if self._core is None else self._core.pull_step(step, strength)
+        if code:
+            self._failure = {ENDED: _ENDED, TOO_LARGE: _TOO_LARGE}.get(code, _OUTSIDE)
+            self._raise_failure()
 
     def _pull_escapes(self, half: IntArray) -> IntArray:
         length = self._coder.decode(_ESCAPE_LENGTHS, len(half))

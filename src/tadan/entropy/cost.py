@@ -7,9 +7,10 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.core import library
+from tadan.core import StepOf, library
 from tadan.entropy.native import CoreTables, tables_of
 from tadan.entropy.tables import ScaleTables
+from tadan.team import Strength
 
 
 def estimate_bits(tables: ScaleTables, symbols: NDArray[np.int32], index: NDArray[np.uint8]) -> float:
@@ -57,6 +58,31 @@ def rate_slope(
     out, prices = np.empty(y.shape, np.float32), _prices(tables_of(tables))
     core.tadan_rate(*prices, *(one.ctypes.data for one in kept), y.size, most, out.ctypes.data)
     return out
+
+
+def price_step(
+    tables: ScaleTables,
+    step: StepOf,
+    strength: Strength,
+    y: NDArray[np.float32],
+    means: NDArray[np.int32],
+    indices: NDArray[np.uint8],
+) -> float:
+    """Predict a step in the core, round y around the means and take that in (``tadan_price_step``).
+
+    Args:
+        tables: the tables of the model.
+        step: of a plane.
+        strength: threads and scratch.
+        y: float32 (positions, latent), in quantisation steps.
+        means: int32 (positions, latent), Q6; the step's part is set.
+        indices: uint8 (positions, latent), like it.
+
+    Returns:
+        ideal code length in bits.
+    """
+    planes = (one.ctypes.data for one in (y, means, indices))
+    return float(library().tadan_price_step(strength.address, ctypes.byref(step), *_prices(tables_of(tables)), *planes))
 
 
 def _prices(own: CoreTables) -> tuple[object, int, int]:

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.core import Stack, Tables, library
+from tadan.core import Stack, StepOf, Tables, library
 from tadan.entropy.ans import cumulative
 from tadan.entropy.constants import ESCAPE_LENGTH_FREQS, MAX_MAGNITUDE
 from tadan.entropy.fit import escape_bits
 from tadan.entropy.tables import ScaleTables
 from tadan.fork import ForkLock
+from tadan.team import Strength
 
-ENDED, TOO_LARGE = -1, -2  # what tadan_pull returns
+ENDED, TOO_LARGE, OUTSIDE = -1, -2, -3  # what tadan_pull and tadan_decode_step return
 
 
 _ESCAPES = cumulative(np.array(ESCAPE_LENGTH_FREQS, np.uint32))
@@ -70,6 +71,13 @@ class CoreStack:
         first = (ctypes.byref(self._stack), self._words.ctypes.data, ctypes.byref(self._tables.struct))
         rest: tuple[Any, ...] = (index.ctypes.data, len(index), MAX_MAGNITUDE, order.ctypes.data, symbols.ctypes.data)
         return symbols, int(library().tadan_pull(*first, *escapes, *rest))
+
+    def pull_step(self, step: StepOf, strength: Strength) -> int:
+        """Predict a step, decode its symbols and take them in: 0, ENDED, TOO_LARGE or OUTSIDE."""
+        escapes = (*(one.ctypes.data for one in _ESCAPES), len(ESCAPE_LENGTH_FREQS))
+        first = (strength.address, ctypes.byref(step), ctypes.byref(self._stack), self._words.ctypes.data)
+        tables = ctypes.byref(self._tables.struct)
+        return int(library().tadan_decode_step(*first, tables, *escapes, MAX_MAGNITUDE))
 
     def pos(self) -> tuple[int, int]:
         """Words below the state, and the state."""

@@ -171,6 +171,15 @@ class CoreTwin:
         self._sizes = sizes
         self._scratch = int(library().tadan_scratch(ctypes.byref(self._struct), sizes.window * sizes.features))
 
+    @property
+    def address(self) -> int:
+        """Of the structure."""
+        return ctypes.addressof(self._struct)
+
+    def strength(self) -> Strength:
+        """Threads and scratch for a call."""
+        return Strength(self._scratch)
+
     def window(self, kernel: WindowKernel, pitch: int) -> tuple[Window, Any]:
         """A kernel on planes of a pitch in positions, and what has to live as long; see :func:`in_core`."""
         features, bias = self._sizes.features, np.ascontiguousarray(kernel.bias, np.int32)

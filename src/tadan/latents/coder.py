@@ -22,7 +22,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.entropy import StageDecoder, StageEncoder, estimate_bits
+from tadan.entropy import StageDecoder, StageEncoder, estimate_bits, price_step
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
@@ -152,6 +152,12 @@ class LatentCoder:
         all_mean, all_index = np.empty(rows.shape, np.int32), np.empty(rows.shape, np.uint8)
         bits = 0.0
         plane = self.plane(z_hat[None], (y.shape[0], y.shape[1]), hyper)
+        if plane.in_core:
+            rows = np.ascontiguousarray(rows, np.float32)
+            for step in plane.steps(self.schedule):
+                for opened in plane.open_in_core(step, SYMBOL_LIMIT):
+                    bits += price_step(self.model.tables, *opened, rows, all_mean, all_index)
+            return Trial(plane.decoded()[0], all_mean.reshape(y.shape), all_index.reshape(y.shape), bits)
         for one in self.stages(plane):
             symbols = residual_symbols(one.step.take(rows), one.mean[0])
             bits += estimate_bits(self.model.tables, symbols, one.index[0])
@@ -233,6 +239,12 @@ class LatentCoder:
     def _decode(self, decoders: Sequence[Puller], shape: tuple[int, int]) -> list[Latents]:
         z_hat = self.decode_z(decoders, shape)
         plane = self.plane(z_hat, shape)
+        whole = [one for one in decoders if isinstance(one, StageDecoder) and one.in_core]
+        if plane.in_core and len(whole) == len(decoders):
+            for step in plane.steps(self.schedule):
+                for decoder, opened in zip(whole, plane.open_in_core(step, SYMBOL_LIMIT), strict=True):
+                    decoder.pull_step(*opened)
+            return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]
         for one in self.stages(plane):
             one.settle(np.stack([_checked(d.pull(row)) for d, row in zip(decoders, one.index, strict=True)]))
         return [Latents(y, z) for y, z in zip(plane.decoded(), z_hat, strict=True)]

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.core import Window
+from tadan.core import StepOf, Window
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.exact.linear import MatMul
 from tadan.exact.native import CoreTwin, in_core
 from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Predicted, Step, check_groups
 from tadan.schedule import Cell, Schedule
+from tadan.team import Strength
 
 
 class LatentPlane:
@@ -96,9 +97,7 @@ class LatentPlane:
 
     def predict_step(self, step: Step) -> Predicted:
         """Mean (Q6) and scale index of the model group of a step, both (batch, n)."""
-        key = step.stage, step.group // self._own
-        if self._stage != key:
-            self._stage, self._hidden = key, self._hidden_of(step.cells)
+        self._ready(step)
         if self._core is not None:
             return self._predict_in_core(self._core, step)
         late = self._late[:, step.positions].reshape(len(self._hidden), -1)
@@ -113,6 +112,40 @@ class LatentPlane:
             bias = self._outlet_bias[step.group]
             core.predict(step.group, hidden[b], self._late[b], rows, bias, mean[b], index[b])
         return mean, index
+
+    @property
+    def in_core(self) -> bool:
+        """Whether :meth:`open_in_core` can be used."""
+        return self._core is not None
+
+    def open_in_core(self, step: Step, most: int) -> Iterator[tuple[StepOf, Strength]]:
+        """For each plane what the core needs to predict, code and take in a step in one call; to be done at once.
+
+        Args:
+            step: the next of :meth:`steps`.
+            most: largest magnitude of a symbol.
+        """
+        core, sizes, n = self._core, self._twin.sizes, len(step.positions)
+        if core is None:
+            return
+        self._ready(step)
+        self._left[step.positions] -= 1
+        read, size = bool(self._left[step.positions].any()), sizes.group_sizes[step.group]
+        rows, starts = np.ascontiguousarray(step.positions), self._padded(step.positions) * sizes.features
+        hidden = self._hidden.reshape(self._batch, n, -1)
+        mean, symbols = np.empty(n * size, np.int32), np.empty(n * size, np.int32)
+        index, order = np.empty(n * size, np.uint8), np.empty(n * size, np.int64)
+        for b in range(self._batch):
+            given = (hidden[b], rows, starts, *self._outlet_bias[step.group])
+            planes = (self._embedded[b], self._late[b], self.y_hat[b], mean, symbols, index, order)
+            addresses = (one.ctypes.data for one in (*given, *planes))
+            counts = (n, sizes.latent, step.channels.start, step.group, read, most)
+            yield StepOf(core.address, *addresses, *counts), core.strength()
+
+    def _ready(self, step: Step) -> None:
+        key = step.stage, step.group // self._own
+        if self._stage != key:
+            self._stage, self._hidden = key, self._hidden_of(step.cells)
 
     def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
         """Take in the decoded latents of a step: int32 (batch, n), Q6."""
