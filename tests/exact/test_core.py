@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entropy_examples import GAUSSIAN, TINY, mixture
@@ -21,6 +21,7 @@ from tadan.exact.linear import ExactLayer, ExactProduct
 from tadan.exact.native import INT16_MAX, chunk_of, core_layer, cut
 from tadan.models import load_model
 from tadan.schedule import get_schedule
+from tadan.team import team
 
 ROOT = Path(__file__).parents[2]
 MISSING = core.library() is None and "TADAN_TESTS_NO_SKIP" not in os.environ
@@ -110,6 +111,46 @@ def test_planes_are_those_of_numpy(name, kernel):
         ours.settle(symbols)
         theirs.settle(symbols)
     np.testing.assert_array_equal(planes[0].y_hat, planes[1].y_hat)
+
+
+@pytest.mark.parametrize("name", ["2x2", "raster", "2x2-rotated"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_whole_steps_are_those_of_numpy(name, threads, kernel):
+    """Trials, payloads and latents, with latents beyond the range of symbols; by one thread and by several."""
+    from tadan.latents.coder import LatentCoder
+
+    model, schedule, shape = load_model(), get_schedule(name), (11, 13)
+    rng = np.random.default_rng(8)
+    y = (rng.standard_normal((*shape, model.config.latent)) * rng.choice([0.2, 3, 400, 1e5], (*shape, 1))).astype("f4")
+    y[0, 0, :9] = (0.5, -0.5, 1.5, 2.5, np.inf, -np.inf, 1e30, -8192, 8191.5)
+    z = rng.standard_normal((3, 4, model.config.z_channels)).astype("f4") * 5
+    ours, theirs = LatentCoder(model, 60, schedule), LatentCoder(model, 60, schedule, lambda a, b: a @ b)
+    with team(threads):
+        trial, expected = (one.price(y, one.round_z(z)[1]) for one in (ours, theirs))
+        for part in ("y_hat", "mean", "index"):
+            np.testing.assert_array_equal(getattr(trial, part), getattr(expected, part))
+        assert trial.bits == pytest.approx(expected.bits, rel=1e-12)
+        payload = ours.write(trial, z)
+        assert payload.words == theirs.write(expected, z).words
+        for latents in ours.decode([payload.words] * 2, shape):
+            np.testing.assert_array_equal(latents.y_hat, expected.y_hat)
+            assert latents.checksum() == payload.latents.checksum()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 120))
+@settings(max_examples=40)
+def test_noise_in_place_of_latents_ends_alike(seed, words):
+    from tadan.latents.coder import LatentCoder
+
+    data = np.random.default_rng(seed).bytes(4 * words)
+    results = []
+    for rest in ((), (lambda a, b: a @ b,)):
+        try:
+            [latents] = LatentCoder(load_model(), 60, get_schedule("2x2"), *rest).decode([data], (3, 2))
+            results.append(latents.checksum())
+        except Corrupt as error:
+            results.append(str(error))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("tables", [GAUSSIAN, TINY])

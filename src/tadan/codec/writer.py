@@ -29,6 +29,7 @@ from tadan.models.config import quality_lambda
 from tadan.pictures.reading import Picture, Planes, pack_alpha, read_picture
 from tadan.pictures.samples import fill_hidden
 
+TOGETHER_PIXELS = 2**22  # up to here g_a sees a picture of several tiles at once, in 40 bytes a pixel
 STORED_SIDE = 4096  # pixels of the tiles of large stored pictures: as many as readers take by default
 
 
@@ -185,24 +186,29 @@ class TileEncoder:
     def encode_all(self, planes: Planes, boxes: Sequence[Box], workers: Workers) -> list[Coded]:
         """Encode every tile. Latents are kept of a single one only, as a large picture has a lot of them."""
 
+        height, width = planes.rgb.shape[:2]
+        whole: NDArray[np.float32] | None = None
+        if self.transforms.in_core and len(boxes) > 1 and width * height <= TOGETHER_PIXELS:
+            [whole] = workers.in_turn(lambda rgb: self.transforms.latents_of(rgb, self.coder.quality), [planes.rgb])
+
         def one(box: Box) -> Coded:
-            coded = self.encode(planes, box)
+            coded = self.encode(planes, box, whole)
             return coded if len(boxes) == 1 else replace(coded, latents=None)
 
         return workers.map(one, boxes)
 
-    def encode(self, planes: Planes, box: Box) -> Coded:
-        """Encode the tile of ``planes`` that ``box`` covers."""
-        config, quality = self.coder.model.config, self.coder.quality
-        height, width = planes.rgb.shape[:2]
-        seen = window(box, analysis_margin(config), width, height)
-        analysed = self.transforms.latents_of(planes.rgb[seen.rows_cols], quality)
-        own = on_latents(seen.inner)
-        rows, cols = analysed.shape[:2]
-        near = window(own, config.reach, cols, rows)
+    def encode(self, planes: Planes, box: Box, whole: NDArray[np.float32] | None = None) -> Coded:
+        """Encode the tile of ``planes`` that ``box`` covers; ``whole``: y of the whole picture, if it is known."""
+        config, quality, rgb = self.coder.model.config, self.coder.quality, planes.rgb
+        analysed, own = whole, on_latents(box)
+        if analysed is None:
+            seen = window(box, analysis_margin(config), rgb.shape[1], rgb.shape[0])
+            rgb, own = rgb[seen.rows_cols], on_latents(seen.inner)
+            analysed = self.transforms.latents_of(rgb, quality)
+        near = window(own, config.reach, analysed.shape[1], analysed.shape[0])
         y = np.ascontiguousarray(analysed[near.rows_cols][near.inside])
         z = self.transforms.hyper_of(y)
-        scene = Scene(_pixels_under(planes.rgb[seen.rows_cols], near.outer), analysed[near.rows_cols], near, self.tune)
+        scene = Scene(_pixels_under(rgb, near.outer), analysed[near.rows_cols], near, self.tune)
         trial = refine(self.coder, self.transforms, scene, (y, z), self.steps)
         payload, latents, bits = self.coder.write(trial, z)
         alpha = None

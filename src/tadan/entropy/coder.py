@@ -35,7 +35,7 @@ from tadan.fork import ForkLock
 from tadan.team import Strength
 
 _ENDED, _TOO_LARGE = "the data ended before the last stage", f"an escaped symbol exceeds {MAX_MAGNITUDE}"
-_OUTSIDE = "a latent is out of range"
+OUT_OF_RANGE = "a latent is out of range"
 IntArray = npt.NDArray[np.int32]
 IndexArray = npt.NDArray[np.uint8]
 
@@ -120,6 +120,11 @@ def _escape_classes(excess: IntArray) -> tuple[IntArray, IntArray]:
     return length, np.int32(2) << length
 
 
+def damaged(reason: str) -> Corrupt:
+    """The error of a stream that no encoder wrote."""
+    return Corrupt(f"entropy-coded data: {reason}; it is truncated or damaged, get the file again")
+
+
 class StageDecoder:
     """Decodes the stages of a stream, in the order in which they were pushed.
 
@@ -201,7 +206,7 @@ class StageDecoder:
         self._raise_failure()
         code = 0 if self._core is None else self._core.pull_step(step, strength)
         if code:
-            self._failure = {ENDED: _ENDED, TOO_LARGE: _TOO_LARGE}.get(code, _OUTSIDE)
+            self._failure = {ENDED: _ENDED, TOO_LARGE: _TOO_LARGE}.get(code, OUT_OF_RANGE)
             self._raise_failure()
 
     def _pull_escapes(self, half: IntArray) -> IntArray:
@@ -225,7 +230,7 @@ class StageDecoder:
 
     def _raise_failure(self) -> None:
         if self._failure:
-            raise Corrupt(f"entropy-coded data: {self._failure}; it is truncated or damaged, get the file again")
+            raise damaged(self._failure)
 
     def finish(self) -> None:
         """Check that all data was used and nothing is left.

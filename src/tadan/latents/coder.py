@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy import StageDecoder, StageEncoder, estimate_bits, price_step
+from tadan.entropy.coder import OUT_OF_RANGE, damaged
 from tadan.errors import Corrupt
 from tadan.exact.constants import LATENT_FRACTION, Y_LIMIT
 from tadan.exact.linear import MatMul
@@ -299,5 +300,5 @@ class _Prefix:
 
 def _checked(symbols: NDArray[np.int32]) -> NDArray[np.int32]:
     if symbols.size and max(int(symbols.max()), -int(symbols.min())) > SYMBOL_LIMIT:
-        raise Corrupt("the coded latents are out of range: the data was damaged or made by another encoder")
+        raise damaged(OUT_OF_RANGE)
     return symbols

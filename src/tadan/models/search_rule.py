@@ -72,7 +72,8 @@ def _brightness(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     levels = np.arange(256) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
     red, green, blue = (linear[rgb[:, :, channel]] for channel in range(3))
-    first, second = (np.cbrt(mix[0] * red + mix[1] * green + mix[2] * blue + _BIAS) for mix in _MIX)
+    third = np.float32(1 / 3)  # by logarithms, as cbrt takes five times as long
+    first, second = (np.exp(third * np.log(mix[0] * red + mix[1] * green + mix[2] * blue + _BIAS)) for mix in _MIX)
     return np.asarray((first + second) / np.float32(2))
 
 

@@ -34,6 +34,8 @@ def race(
     from tadan.machine import machine_facts
     from tadan.optional import parse_qualities, require
     from tadan.pictures.folder import list_pictures, open_rgb
+    from tadan.schedule import get_schedule
+    from tadan_lab.measure.limit import product_rates
     from tadan_lab.measure.ours import EFFORTS, TadanCodec
     from tadan_lab.measure.race import race as run
     from tadan_lab.measure.rivals import choose_rivals
@@ -53,7 +55,9 @@ def race(
         for path in paths:
             image = open_rgb(path)
             results.append((path.name, image.size, run(image, teams, quality, repeat, step)))
-    console = Console(highlight=False)
+    rates, console = product_rates(), Console(highlight=False)
+    config, order = TadanCodec(model=model).config, get_schedule("balanced")
+    limits = {} if rates is None else {n: rates.decode_seconds(config, order, 1, n) for n in counts}
     for name, (width, height), rows in results:
         table = options.table("codec", "threads", "bytes", "score", "encode s", "decode s")
         for row in rows:
@@ -62,11 +66,14 @@ def race(
         console.print(f"{name}, {width}x{height}")
         console.print(table)
     console.print(f"Medians of {repeat} rounds, pixels in memory to bytes and back; score: SSIMULACRA2", soft_wrap=True)
+    for count, limit_s in limits.items():
+        console.print(f"Decoding at the rate of the products alone, {count} thread(s): {limit_s:.3f} s a megapixel")
     named = [
         {"picture": name, "width": size[0], "height": size[1], "rows": [row.to_dict() for row in rows]}
         for name, size, rows in results
     ]
-    options.write(out, {"quality": quality, "repeat": repeat, "machine": machine_facts(), "pictures": named})
+    found = {"rates": None if rates is None else rates.to_dict(), "limits": limits, "machine": machine_facts()}
+    options.write(out, {"quality": quality, "repeat": repeat, **found, "pictures": named})
 
 
 def throughput(
