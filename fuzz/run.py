@@ -11,7 +11,9 @@ import faulthandler
 import os
 import random
 import resource
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -39,7 +41,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=int, default=2048, help="MiB that the process may reserve beyond its start")
     parser.add_argument("--timeout", type=int, default=60, help="seconds that one input may take")
     parser.add_argument("--input", type=Path, help="run this file only")
+    parser.add_argument("--sanitize", action="store_true", help="build the C core with gcc's sanitizers, and fuzz that")
     return parser.parse_args()
+
+
+def start_sanitized() -> None:
+    """Become the same run with a core that stops at the first bad access, overflow or undefined shift."""
+    library = Path(tempfile.mkdtemp()) / "core.so"
+    sources = [str(HERE.parent / "native" / f"tadan_{part}.c") for part in ("core", "team")]
+    flags = ["-std=c99", "-O1", "-g", "-shared", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    subprocess.run(["gcc", *flags, "-o", str(library), *sources, "-lpthread"], check=True)
+    found = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    own = {"TADAN_CORE": str(library), "LD_PRELOAD": found.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    line = [sys.executable, *(word for word in sys.argv if word != "--sanitize")]
+    os.execve(sys.executable, line, {**os.environ, **own})
 
 
 def cap_memory(mib: int) -> None:
@@ -52,6 +67,8 @@ def cap_memory(mib: int) -> None:
 def main() -> None:
     """Fuzz until the time is up or the contract is broken."""
     options = arguments()
+    if options.sanitize:
+        start_sanitized()
     target = targets.TARGETS[options.target]
     if options.input:
         target.run(options.input.read_bytes())
@@ -61,7 +78,8 @@ def main() -> None:
     FINDINGS.mkdir(exist_ok=True)
     for data in corpus.inputs(target.kind).values():
         target.run(data)  # the first runs start sessions and fill caches
-    cap_memory(options.memory)
+    if "ASAN_OPTIONS" not in os.environ:  # which reserves more address space than there is memory
+        cap_memory(options.memory)
     faulthandler.enable()
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:

@@ -7,7 +7,6 @@ compare the committed text with what this script gives. Standard library only.
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ NAMES = {
     "avif-444-psnr": "AVIF 4:4:4, tune=psnr",
     "tadan-first": "Tadan's first generation",
 }
+RACERS = {"tadan-effort-1": "**Tadan**, effort 1 (default)", "tadan-effort-0": "**Tadan**, effort 0", **NAMES}
 METRICS = {
     "ssimulacra2": ("SSIMULACRA2", 1),
     "butteraugli-3-norm": ("Butteraugli, 3-norm", 2),
@@ -77,23 +77,59 @@ def rates(name: str, anchors: Sequence[str], metrics: Sequence[str]) -> list[lis
     return rows
 
 
-def seconds(name: str) -> tuple[str, str]:
-    """Median seconds to encode and to decode over the points of a Kodak curve."""
-    results = load(f"seen/kodak/{name}.json")["results"]
-    times = (statistics.median(results[key]) for key in ("encoding_time", "decoding_time"))
-    encode, decode = (f"{time:.3f}" if time < 0.1 else f"{time:.2f}" for time in times)
-    return encode, decode
+def raced(name: str) -> list[Row]:
+    """Codecs on one picture at about equal quality: bytes, and seconds by one thread and by two."""
+    [found] = (one for one in load("race.json")["pictures"] if one["picture"] == name)
+    rows: dict[str, list[Any]] = {}
+    for row in found["rows"]:
+        known = rows.setdefault(row["codec"], [RACERS[row["codec"]], f"{row['bytes']:,}", f"{row['score']:.1f}"])
+        known += [f"{row[key]:.3f}" if row[key] < 0.1 else f"{row[key]:.2f}" for key in ("encode", "decode")]
+    return list(rows.values())
+
+
+def race(name: str) -> str:
+    """Table of :func:`raced`."""
+    head = ["", "bytes", "SSIMULACRA2", "encode, s", "decode, s", "encode, 2 threads", "decode, 2 threads"]
+    return table(head, raced(name))
+
+
+def limits() -> str:
+    """One sentence: how near decoding is to its arithmetic."""
+    found = load("race.json")
+    words = []
+    for one in found["pictures"]:
+        megapixels = one["width"] * one["height"] / 1e6
+        times = {row["threads"]: row["decode"] for row in one["rows"] if row["codec"] == "tadan-effort-0"}
+        ratios = (f"{times[int(n)] / (limit * megapixels):.2f}" for n, limit in found["limits"].items())
+        words.append(f"{' and '.join(ratios)} for {one['width']}x{one['height']} pixels")
+    rates = found["rates"]
+    return (
+        f"A thread of the core multiplies {rates['floats']:.0f} billion floats a second, {rates['integers']:.0f} billion"
+        " integers.\nDecoding takes this many times what that allows, with one thread and with two: "
+        f"{'; '.join(words)}."
+    )
+
+
+def throughput() -> str:
+    """Megapixels a second in steady state."""
+    rows = load("throughput.json")["rows"]
+    cells = (
+        [f"{r['megapixels']:.1f}", r["workers"], *(f"{r[k]:.2f}" for k in ("encode", "decode", "latents"))]
+        for r in rows
+    )
+    return table(["megapixels", "workers", "encode, MP/s", "decode, MP/s", "verify, MP/s"], cells)
+
+
+def starts() -> str:
+    """One sentence: seconds of new processes."""
+    return ", ".join(f"`{name}` {value:.2f} s" for name, value in load("throughput.json")["starts"].items())
 
 
 def readme_table() -> str:
-    """What a reader of the README needs: size for equal quality, and seconds."""
+    """What a reader of the README needs: size for equal quality."""
     rivals = ("jpeg", "webp", "jxl", "avif", "avif-444")
-    metrics = ("ssimulacra2", "butteraugli-3-norm", "psnr-rgb")
-    found = rates("seen/kodak/bd-rates.json", rivals, metrics)
-    rows: list[Row] = [["**Tadan**", "", "", "", *seconds("tadan")]]
-    rows += [[*row[:-1], *seconds(rival)] for rival, row in zip(rivals, found, strict=True)]
-    head = ["", "bytes by SSIMULACRA2", "by Butteraugli", "by PSNR", "encode, s", "decode, s"]
-    return table(head, rows)
+    found = rates("seen/kodak/bd-rates.json", rivals, ("ssimulacra2", "butteraugli-3-norm", "psnr-rgb"))
+    return table(["against", "by SSIMULACRA2", "by Butteraugli", "by PSNR"], (row[:-1] for row in found))
 
 
 def speed() -> str:
@@ -290,6 +326,30 @@ A form of SSIMULACRA2 is in the training loss, Butteraugli is not.
 The first generation was trained for squared error.
 
 ![Quality over bits per pixel](results/seen/kodak/rate-distortion.png)
+
+### Speed beside others
+
+Every codec at the setting that comes nearest to the SSIMULACRA2 of Tadan's quality {load("race.json")["quality"]}.
+Medians of {load("race.json")["repeat"]} rounds in turn, pixels in memory to bytes and back, one thread and two.
+JPEG, WebP and JPEG XL choose their own threads.
+
+A photograph of 1920x1080 pixels:
+
+{race("casa-mila-1080p.png")}
+
+`kodim19.png`, 512x768 pixels:
+
+{race("kodim19.png")}
+
+{limits()}
+
+### Throughput
+
+Threads of Python that share one codec, default effort, pictures cut or scaled from one photograph.
+
+{throughput()}
+
+A new process, for a picture of 0.4 megapixels: {starts()}.
 
 ### Speed by schedule
 
