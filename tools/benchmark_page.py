@@ -104,7 +104,7 @@ def limits() -> str:
         words.append(f"{' and '.join(ratios)} for {one['width']}x{one['height']} pixels")
     rates = found["rates"]
     return (
-        f"A thread of the core multiplies {rates['floats']:.0f} billion floats a second, {rates['integers']:.0f} billion"
+        f"A thread multiplies {rates['floats']:.0f} billion floats a second, {rates['integers']:.0f} billion"
         " integers.\nDecoding takes this many times what that allows, with one thread and with two: "
         f"{'; '.join(words)}."
     )

@@ -20,6 +20,7 @@ from tadan.cli.encode import encode
 from tadan.cli.files import no_standard_output
 from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error, unexpected
 from tadan.cli.selftest import selftest
+from tadan.cli.serve import serve
 from tadan.cli.verify import info, verify
 from tadan.errors import OutOfMemory, TadanError
 
@@ -91,6 +92,7 @@ app.command()(verify)
 app.add_typer(model.app, name="model")
 app.add_typer(schedule.app, name="schedule")
 app.command()(selftest)
+app.command()(serve)
 for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody
     app.add_typer(verb.load(), name=verb.name)
 

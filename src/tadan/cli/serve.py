@@ -1,0 +1,80 @@
+"""``tadan serve``: the codec over HTTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadan.cli import options
+from tadan.errors import InvalidInput
+from tadan.optional import require
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all networks.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
+    store: Annotated[
+        str, typer.Option(help="Folder or URL (s3://, gs://) of the pictures; none keeps none.")
+    ] = "tadan-pictures",
+    cache: Annotated[Path | None, typer.Option(help="Folder of renditions, which may be emptied at any time.")] = None,
+    cache_size: Annotated[str, typer.Option(help="Bytes that renditions may take: 500M, 4G.")] = "1G",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that work; default: one for each core.")] = None,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may work or wait; others are answered 429.")] = 64,
+    deadline: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request is given up.")] = 120,
+    max_body: Annotated[str, typer.Option(help="Bytes of one body: 20M.")] = "100M",
+    tokens: Annotated[
+        Path | None, typer.Option(help="File of tokens, one a line; also TADAN_TOKENS, by commas. None: open to all.")
+    ] = None,
+    public_reads: Annotated[bool, typer.Option("--public-reads", help="Hand out pictures without a token.")] = False,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Origin that browsers may call from; may be repeated.")
+    ] = None,
+    model: options.ModelName = None,
+    max_pixels: options.MaxPixels = None,
+    memory: options.Memory = None,
+) -> None:
+    """Serve the codec over HTTP: encode, decode, keep pictures and hand them out in the format that a client takes."""
+    require("fastapi", "serve", "tadan serve")
+    require("pebble", "serve", "tadan serve")
+    require("fsspec", "serve", "tadan serve")
+    uvicorn = require("uvicorn", "serve", "tadan serve")
+    from tadan.serve.app import create_app
+    from tadan.serve.settings import Settings, read_tokens
+
+    chosen = {
+        "cache": cache,
+        "workers": workers,
+        "max_pixels": max_pixels,
+        "memory": None if memory is None else options.parse_size(memory, "--memory"),
+    }
+    settings = Settings(
+        store=None if store == "none" else store,
+        cache_bytes=options.parse_size(cache_size, "--cache-size"),
+        queue_jobs=queue,
+        deadline=deadline,
+        max_body=options.parse_size(max_body, "--max-body"),
+        tokens=read_tokens(tokens),
+        public_reads=public_reads,
+        origins=tuple(origin or ()),
+        model=model,
+        **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
+    )
+    if host not in ("127.0.0.1", "localhost", "::1") and not settings.tokens:
+        typer.echo(
+            "warning: everybody who reaches this address may encode, keep and remove pictures; see --tokens", err=True
+        )
+    config = uvicorn.Config(
+        create_app(settings),
+        host=host,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=int(deadline) + 5,
+    )
+    server = uvicorn.Server(config)
+    typer.echo(f"tadan serves at http://{host}:{port}/  (Ctrl-C ends it)", err=True)
+    server.run()
+    if not server.started:
+        raise InvalidInput(f"cannot listen at {host}:{port}; choose another --port")

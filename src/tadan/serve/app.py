@@ -1,0 +1,211 @@
+"""The application: what surrounds every request. Routes are in :mod:`coding`, :mod:`gallery` and :mod:`iiif`."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tadan import __version__
+from tadan.serve.metrics import Metrics
+from tadan.serve.pool import Gate, Problem, Workers
+from tadan.serve.settings import Settings
+from tadan.serve.store import Cache, Store
+from tadan.serve.work import Answer, Task
+
+if TYPE_CHECKING:
+    pass
+
+Next = Callable[[Request], Awaitable[Response]]
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+READ_PREFIXES = ("/pictures/", "/iiif/")
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
+        "connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Service:
+    """What the routes share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.metrics = settings, Metrics()
+        self.gate = Gate(settings, self.metrics)
+        self.store = None if settings.store is None else Store(settings.store)
+        self.cache = Cache(settings.cache, settings.cache_bytes)
+        self.workers: Workers | None = None
+        self.is_ready = False
+        self._tokens = [hashlib.sha256(token.encode()).digest() for token in settings.tokens]
+
+    def lets_in(self, request: Request) -> bool:
+        """Whether a request has a token, or needs none."""
+        path = request.url.path
+        if not self._tokens or path in OPEN_PATHS or request.method == "OPTIONS":
+            return True
+        reads = request.method in ("GET", "HEAD")
+        if reads and self.settings.public_reads and path.startswith(READ_PREFIXES):
+            return True
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = hashlib.sha256(token.strip().encode()).digest()
+        known = [hmac.compare_digest(given, one) for one in self._tokens]
+        return scheme.lower() == "bearer" and any(known)
+
+    async def body(self, request: Request) -> bytes:
+        """The body of a request; Problem 413 as soon as it is too long, 400 if it is empty or broken off."""
+        most = self.settings.max_body
+        too_long = Problem(413, "BodyTooLarge", f"the body is longer than {most:,} bytes; send a smaller picture")
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and int(stated) > most:
+            raise too_long
+        parts, length = [], 0
+        async for part in request.stream():
+            length += len(part)
+            if length > most:
+                raise too_long
+            parts.append(part)
+        if not length:
+            raise Problem(400, "EmptyBody", "the body is empty; send a picture in it")
+        return b"".join(parts)
+
+    async def do(self, request: Request, task: Task, pixels: int = 0) -> Answer:
+        """Have a task done for a request, as far as there is room."""
+        if self.workers is None:
+            raise Problem(503, "NotReady", "the service is starting; come again", {"Retry-After": "2"})
+        async with self.gate.room(len(task.data), pixels):
+            return await self.workers.do(task, request.is_disconnected)
+
+    def close(self) -> None:
+        """Let nobody in any more, and finish what runs."""
+        self.gate.closed, self.is_ready = True, False
+        if self.workers is not None:
+            self.workers.close()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application for ``uvicorn`` or any other server."""
+    from tadan.serve import coding, gallery, iiif, page
+
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        service.workers = Workers(settings, service.metrics)
+        try:
+            await service.workers.ready()
+            service.is_ready = True
+            yield
+        finally:
+            service.close()
+
+    app = FastAPI(
+        title="Tadan",
+        version=__version__,
+        description="Pictures to .tdn and back; pictures that are kept and handed out in the format that a client takes.",
+        lifespan=life,
+        docs_url=None,  # these load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    for routes in (coding, gallery, iiif, page):
+        app.include_router(routes.router(service))
+    _health(app, service)
+    _errors(app)
+    app.middleware("http")(_around(service))
+    if settings.origins:
+        from fastapi.middleware.cors import CORSMiddleware
+
+        exposed = ["ETag", "Retry-After", "Tadan-Content", "Tadan-Width", "Tadan-Height"]
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=exposed,
+        )
+    return app
+
+
+def _health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", tags=["health"], summary="The process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive", "version": __version__}
+
+    @app.get("/readyz", tags=["health"], summary="Requests can be served", responses={503: {"description": "not yet"}})
+    async def readyz() -> JSONResponse:
+        ready = service.is_ready
+        return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    @app.get("/metrics", tags=["health"], summary="Figures for Prometheus")
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _errors(app: FastAPI) -> None:
+    def told(status: int, kind: str, message: str, headers: Any = None) -> JSONResponse:
+        return JSONResponse({"error": kind, "message": message}, status, headers)
+
+    @app.exception_handler(Problem)
+    async def problem(_request: Request, error: Problem) -> JSONResponse:
+        return told(error.status, error.kind, error.message, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        said = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
+        return told(400, "InvalidInput", said)
+
+    @app.exception_handler(HTTPException)
+    async def other(_request: Request, error: HTTPException) -> JSONResponse:
+        return told(error.status_code, "HTTPError", str(error.detail), error.headers)
+
+
+def _around(service: Service) -> Callable[[Request, Next], Awaitable[Response]]:
+    """Tokens, the log, metrics and headers."""
+
+    async def handle(request: Request, forward: Next) -> Response:
+        begun, number = time.perf_counter(), uuid.uuid4().hex[:16]
+        request.state.id = number
+        if service.lets_in(request):
+            try:
+                response = await forward(request)
+            except Exception as error:  # a mistake of the service: told in the log, not to the client
+                _log({"id": number, "level": "error", "error": type(error).__name__, "message": str(error)})
+                content = {"error": "Internal", "message": f"a mistake of the service; its log has it under {number}"}
+                response = JSONResponse(content, 500)
+        else:
+            content = {"error": "Unauthorized", "message": "send a token: Authorization: Bearer TOKEN"}
+            response = JSONResponse(content, 401, {"WWW-Authenticate": "Bearer"})
+        seconds = time.perf_counter() - begun
+        route = request.scope.get("route")
+        name = getattr(route, "path", "none")
+        service.metrics.requests.labels(name, response.status_code).inc()
+        service.metrics.request_seconds.observe(seconds)
+        response.headers["X-Request-Id"] = number
+        for key, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(key, value)
+        facts = {"method": request.method, "path": request.url.path, "status": response.status_code}
+        sizes = {"in": request.headers.get("content-length", "0"), "out": response.headers.get("content-length", "")}
+        _log({"id": number, "level": "info", **facts, "seconds": round(seconds, 4), **sizes})
+        return response
+
+    return handle
+
+
+def _log(facts: dict[str, Any]) -> None:
+    """One line of JSON to standard error."""
+    line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **facts}
+    print(json.dumps(line, ensure_ascii=True), file=sys.stderr, flush=True)

@@ -1,0 +1,166 @@
+"""Routes without a memory: a body in, an answer out."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
+from tadan.serve.pool import Problem
+from tadan.serve.work import FORMATS, Answer, Task, Wish
+
+if TYPE_CHECKING:
+    from tadan.serve.app import Service
+
+Form = Literal["png", "jpeg", "webp", "avif"]
+Quality = Annotated[int, Query(ge=1, le=100, description="1 (smallest file) to 100 (best picture).")]
+SomeQuality = Annotated[int | None, Query(ge=1, le=100, description="Of JPEG, WebP or AVIF.")]
+Side = Annotated[int | None, Query(ge=1, le=65535, description="Pixels at most; pictures are not enlarged.")]
+Region = Annotated[
+    str | None, Query(pattern=r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$", description="x,y,width,height in pixels.")
+]
+Stages = Annotated[int | None, Query(ge=0, le=100_000, description="A preview from the first stages.")]
+TargetSize = Annotated[int | None, Query(ge=1, description="Bytes that the answer has at most.")]
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+PICTURE_BODY = {"requestBody": {"required": True, "content": {"image/*": _BINARY, "application/octet-stream": _BINARY}}}
+STREAM_BODY = {
+    "requestBody": {"required": True, "content": {"image/x-tadan": _BINARY, "application/octet-stream": _BINARY}}
+}
+_SAID = {"type": "object", "properties": {"error": {"type": "string"}, "message": {"type": "string"}}}
+_ERROR = {"content": {"application/json": {"schema": _SAID}}}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, **_ERROR}
+    for status, text in {
+        400: "a parameter or an empty body",
+        401: "a token is needed",
+        413: "too many bytes or pixels",
+        415: "no picture of a kind that is read here",
+        422: "a damaged file, a missing model, or a target that cannot be met",
+        429: "enough to do; come again after Retry-After",
+        500: "a mistake of the service",
+        503: "starting, ending, or out of memory",
+        504: "not done in time",
+    }.items()
+}
+
+
+def answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Responses of a route that gives such media types."""
+    return {200: {"content": {kind: _BINARY for kind in kinds}, "description": "done"}, **ERRORS}
+
+
+PICTURES = answers(*(kind for name, (kind, _) in FORMATS.items() if name != "tdn"))
+
+
+def parsed_region(text: str | None) -> tuple[int, int, int, int] | None:
+    """``x,y,w,h``; Problem 400 if it has no pixel."""
+    if text is None:
+        return None
+    x, y, w, h = (int(part) for part in text.split(","))
+    if not w or not h:
+        raise Problem(400, "InvalidInput", "a region has a width and a height of at least one pixel")
+    return x, y, w, h
+
+
+def pixels_of(data: bytes) -> int:
+    """Pixels that a body states, for the gate; 0 if it states none. Nothing is decoded."""
+    from PIL import Image
+
+    from tadan.bitstream import read_header
+    from tadan.errors import TadanError
+    from tadan.pictures import PILLOW_ERRORS
+
+    try:
+        header = read_header(data)
+        return header.width * header.height
+    except TadanError:
+        pass
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.width * image.height
+    except (*PILLOW_ERRORS, Image.DecompressionBombError):
+        return 0
+
+
+def handed_out(answer: Answer, form: str) -> Response:
+    """A picture."""
+    headers = {f"Tadan-{name.title()}": str(answer.facts[name]) for name in ("width", "height")}
+    return Response(answer.data, media_type=FORMATS[form][0], headers=headers)
+
+
+def note_encoded(service: Service, body: bytes, answer: Answer) -> None:
+    """Count a picture that was encoded."""
+    service.metrics.encoded.labels(answer.facts["content"]).inc()
+    service.metrics.saved.inc(len(body))
+    service.metrics.written.inc(len(answer.data))
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["coding"])
+
+    @routes.post("/encode", summary="A picture to .tdn", responses=answers("image/x-tadan"), openapi_extra=PICTURE_BODY)
+    async def encode(
+        request: Request,
+        quality: Quality = DEFAULT_QUALITY,
+        effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
+        schedule: Annotated[str, Query(max_length=200)] = "balanced",
+        lossless: bool = False,
+        strip: bool = False,
+        target_size: TargetSize = None,
+        target_score: Annotated[float | None, Query(gt=-1000, le=100, description="SSIMULACRA2.")] = None,
+    ) -> Response:
+        if target_size is not None and target_score is not None:
+            raise Problem(400, "InvalidInput", "ask for a size or for a score, not for both")
+        body = await service.body(request)
+        options: dict[str, Any] = {"quality": quality, "effort": effort, "schedule": schedule}
+        options |= {"lossless": lossless, "strip": strip, "target_size": target_size, "target_score": target_score}
+        answer = await service.do(request, Task("encode", body, None, options), pixels_of(body))
+        note_encoded(service, body, answer)
+        response = handed_out(answer, "tdn")
+        response.headers["Tadan-Content"] = answer.facts["content"]
+        return response
+
+    @routes.post("/decode", summary=".tdn to a picture", responses=PICTURES, openapi_extra=STREAM_BODY)
+    async def decode(
+        request: Request,
+        format: Form = "png",
+        quality: SomeQuality = None,
+        w: Side = None,
+        h: Side = None,
+        region: Region = None,
+        stages: Stages = None,
+    ) -> Response:
+        size = None if w is None and h is None else (w, h)
+        wish = Wish(format, quality, parsed_region(region), size, stages=stages)
+        body = await service.body(request)
+        return handed_out(await service.do(request, Task("show", body, wish), pixels_of(body)), format)
+
+    @routes.post("/transcode", summary="A picture to another format", responses=PICTURES, openapi_extra=PICTURE_BODY)
+    async def transcode(
+        request: Request,
+        format: Form = "avif",
+        quality: SomeQuality = None,
+        w: Side = None,
+        h: Side = None,
+        target_size: TargetSize = None,
+    ) -> Response:
+        size = None if w is None and h is None else (w, h)
+        wish = Wish(format, quality, None, size, target_size=target_size)
+        body = await service.body(request)
+        return handed_out(await service.do(request, Task("convert", body, wish), pixels_of(body)), format)
+
+    @routes.post("/info", summary="What the header of a .tdn file says", responses=ERRORS, openapi_extra=STREAM_BODY)
+    async def info(request: Request) -> JSONResponse:
+        return JSONResponse((await service.do(request, Task("info", await service.body(request)))).facts)
+
+    @routes.post("/verify", summary="Check every checksum of a .tdn file", responses=ERRORS, openapi_extra=STREAM_BODY)
+    async def verify(request: Request) -> JSONResponse:
+        body = await service.body(request)
+        return JSONResponse((await service.do(request, Task("verify", body), pixels_of(body))).facts)
+
+    return routes

@@ -1,0 +1,214 @@
+"""Pictures that are kept: put once, handed out in the format that a client takes, from a cache after the first time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from tadan.bitstream import Limits, read_header
+from tadan.bitstream.fields import MAGIC, MAX_SIDE
+from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
+from tadan.errors import TadanError
+from tadan.serve.coding import (
+    ERRORS,
+    PICTURE_BODY,
+    Quality,
+    Region,
+    Side,
+    SomeQuality,
+    Stages,
+    answers,
+    note_encoded,
+    parsed_region,
+    pixels_of,
+)
+from tadan.serve.negotiate import choose_format, matches, requested_part
+from tadan.serve.pool import Problem
+from tadan.serve.store import Store, checked_key, etag_of
+from tadan.serve.work import FORMATS, Task, Wish
+
+if TYPE_CHECKING:
+    from tadan.bitstream import Header
+    from tadan.serve.app import Service
+
+_CACHE_CONTROL = "public, max-age=60, stale-while-revalidate=3600"
+_BOUNDARY = "tadan-stage"
+_PROGRESSIVE = (0, 1, 2, 4, 8)  # stages that are shown on the way
+MISSING: dict[int | str, dict[str, Any]] = {**ERRORS, 404: {**ERRORS[400], "description": "there is no such picture"}}
+
+
+class Gallery:
+    """The store with its cache, for the routes of pictures and of IIIF."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    @property
+    def store(self) -> Store:
+        """Problem 404 if this service keeps none."""
+        if self.service.store is None:
+            raise Problem(404, "NoStore", "this service keeps no pictures; start it with --store")
+        return self.service.store
+
+    async def stored(self, key: str) -> tuple[bytes, str]:
+        """A file and its entity tag."""
+        return await asyncio.to_thread(self.store.get, checked_key(key))
+
+    async def rendition(self, request: Request, data: bytes, etag: str, wish: Wish) -> bytes:
+        """A picture as it was wished for: made once, then from the cache. ``etag``: of :func:`tag_of`."""
+        name = f"{etag.strip(chr(34))}.{wish.form}"
+        found = await asyncio.to_thread(self.service.cache.get, name)
+        self.service.metrics.cache.labels("miss" if found is None else "hit").inc()
+        if found is None:
+            found = (await self.service.do(request, Task("show", data, wish), pixels_of(data))).data
+            await asyncio.to_thread(self.service.cache.put, name, found)
+        return found
+
+
+def tag_of(tag: str, wish: Wish) -> str:
+    """Entity tag of a rendition of the file with entity tag ``tag``."""
+    return etag_of(tag, repr(wish))
+
+
+def respond(request: Request, data: bytes, etag: str, form: str, vary: bool) -> Response:
+    """A body, a part of it, or the news that the client has it already."""
+    headers = {"ETag": etag, "Cache-Control": _CACHE_CONTROL, "Accept-Ranges": "bytes"}
+    if vary:
+        headers["Vary"] = "Accept"
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    kind = FORMATS[form][0]
+    part = requested_part(request.headers, etag, len(data)) if request.method == "GET" else None
+    if part is None:
+        return Response(data, media_type=kind, headers=headers)
+    if not part.satisfiable:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(data)}"})
+    headers["Content-Range"] = f"bytes {part.first}-{part.last}/{len(data)}"
+    return Response(data[part.first : part.last + 1], 206, media_type=kind, headers=headers)
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes, gallery = APIRouter(tags=["pictures"]), Gallery(service)
+
+    @routes.put(
+        "/pictures/{key:path}",
+        summary="Keep a picture; what is no .tdn file yet is encoded",
+        responses={**ERRORS, 201: {"description": "there was none before"}},
+        openapi_extra=PICTURE_BODY,
+    )
+    async def put(
+        request: Request,
+        key: str,
+        quality: Quality = DEFAULT_QUALITY,
+        effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
+        lossless: bool = False,
+        strip: bool = False,
+    ) -> JSONResponse:
+        store, checked = gallery.store, checked_key(key)
+        body = await service.body(request)
+        if body.startswith(MAGIC):
+            await service.do(request, Task("verify", body), pixels_of(body))
+            data, content = body, "given"
+        else:
+            options = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
+            answer = await service.do(request, Task("encode", body, None, options), pixels_of(body))
+            note_encoded(service, body, answer)
+            data, content = answer.data, answer.facts["content"]
+        new = await asyncio.to_thread(store.put, checked, data)
+        facts = {"key": checked, "bytes": len(data), "bytes_in": len(body), "content": content}
+        return JSONResponse(facts, 201 if new else 200, {"ETag": etag_of(data), "Location": f"/pictures/{checked}"})
+
+    @routes.get("/pictures/{key:path}", summary="A picture in the format that the client takes", responses=_SHOWN)
+    @routes.head("/pictures/{key:path}", summary="The same without the picture", responses=_SHOWN)
+    async def get(
+        request: Request,
+        key: str,
+        format: Literal["tdn", "png", "jpeg", "webp", "avif"] | None = None,
+        quality: SomeQuality = None,
+        w: Side = None,
+        h: Side = None,
+        region: Region = None,
+        stages: Stages = None,
+        progressive: bool = False,
+    ) -> Response:
+        data, tag = await gallery.stored(key)
+        header = header_of(data)
+        form = format or choose_format(request.headers.get("accept"), header.has_alpha)
+        if form is None:
+            names = ", ".join(kind for kind, _ in FORMATS.values())
+            raise Problem(406, "NotAcceptable", f"this picture comes as {names}; accept one of them")
+        size = None if w is None and h is None else (w, h)
+        whole = size is None and region is None and stages is None and not progressive
+        if form == "tdn":
+            if not whole or quality is not None:
+                raise Problem(
+                    400, "InvalidInput", ".tdn comes as it is kept; leave out size, region, stages and quality"
+                )
+            return respond(request, data, tag, form, format is None)
+        wish = Wish(form, quality, parsed_region(region), size, stages=stages)
+        if progressive and request.method == "GET":
+            return _in_stages(gallery, request, data, tag, wish, header)
+        etag = tag_of(tag, wish)
+        known = matches(request.headers.get("if-none-match"), etag)
+        shown = b"" if known else await gallery.rendition(request, data, etag, wish)
+        return respond(request, shown, etag, form, format is None)
+
+    @routes.delete(
+        "/pictures/{key:path}",
+        summary="Remove a picture",
+        status_code=204,
+        responses={**MISSING, 204: {"description": "removed"}},
+    )
+    async def delete(key: str) -> Response:
+        await asyncio.to_thread(gallery.store.delete, checked_key(key))
+        return Response(status_code=204)
+
+    return routes
+
+
+_SHOWN = {
+    **MISSING,
+    **answers(*(kind for kind, _ in FORMATS.values())),
+    206: {"description": "a part"},
+    304: {"description": "the client has it"},
+    404: MISSING[404],
+    406: {**ERRORS[400], "description": "the client takes none of the formats"},
+    416: {"description": "the part is outside"},
+}
+
+
+def header_of(data: bytes) -> Header:
+    """Header of a kept file, whatever its size; Problem 422 if it is damaged."""
+    try:
+        return read_header(data, Limits(max_pixels=MAX_SIDE**2, max_tile_pixels=MAX_SIDE**2))
+    except TadanError as error:
+        raise Problem(422, type(error).__name__, f"what is kept there is damaged: {error}") from error
+
+
+def _in_stages(
+    gallery: Gallery, request: Request, data: bytes, tag: str, wish: Wish, header: Header
+) -> StreamingResponse:
+    """Ever better previews, then the picture, each a part of one answer that replaces the one before it."""
+    stages = () if header.schedule is None else _PROGRESSIVE
+
+    async def parts() -> AsyncIterator[bytes]:
+        shown = None
+        for one in (*stages, None):
+            own = replace(wish, stages=one)
+            picture = await gallery.rendition(request, data, tag_of(tag, own), own)
+            if picture != shown:  # a schedule of fewer stages is complete before
+                shown = picture
+                head = (
+                    f"--{_BOUNDARY}\r\nContent-Type: {FORMATS[wish.form][0]}\r\nContent-Length: {len(picture)}\r\n\r\n"
+                )
+                yield head.encode() + picture + b"\r\n"
+        yield f"--{_BOUNDARY}--\r\n".encode()
+
+    kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+    return StreamingResponse(parts(), media_type=kind, headers={"Cache-Control": "no-store", "Vary": "Accept"})

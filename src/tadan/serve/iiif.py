@@ -1,0 +1,207 @@
+"""IIIF Image API 3.0, level 1 (https://iiif.io/api/image/3.0/), so that viewers zoom into kept pictures of any size.
+
+A key with '/' in it is written with %2F, as the specification asks. It arrives decoded here, and is told from the right.
+Scaled views of very large pictures come from an overview that is made once: the codec knows no smaller sizes itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from tadan.serve.gallery import MISSING, Gallery, header_of, respond, tag_of
+from tadan.serve.negotiate import matches
+from tadan.serve.pool import Problem
+from tadan.serve.store import checked_key, etag_of
+from tadan.serve.work import FORMATS, Wish, handed_out
+
+if TYPE_CHECKING:
+    from tadan.serve.app import Service
+
+PROFILE = "http://iiif.io/api/image/3/context.json"
+TILE = 512  # pixels a side that viewers should ask for
+DIRECT_PIXELS = 2**22  # up to here a view is decoded for itself, above it comes from the overview
+OVERVIEW_SIDE = 4096  # pixels of the longer side of an overview
+_FORMS = {"jpg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
+_NUMBER = r"\d{1,7}"
+
+
+@dataclass(frozen=True)
+class View:
+    """What a request asks for, in pixels of the picture: a region, and the size that it is to have."""
+
+    region: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+    @property
+    def pixels(self) -> int:
+        """Of the region."""
+        return self.region[2] * self.region[3]
+
+
+def parsed_view(region: str, size: str, rotation: str, quality: str, width: int, height: int) -> View:
+    """Read the parameters of a request; Problem 400 for what is malformed, 501 for what level 1 need not have."""
+    if rotation != "0":
+        raise Problem(
+            501 if re.fullmatch(r"!?\d+(\.\d+)?", rotation) else 400, "Rotation", "pictures are not rotated; ask for 0"
+        )
+    if quality not in ("default", "color"):
+        raise Problem(501 if quality in ("gray", "bitonal") else 400, "Quality", "the quality is default")
+    box = _region(region, width, height)
+    return View(box, _size(size, box[2], box[3]))
+
+
+def _region(text: str, width: int, height: int) -> tuple[int, int, int, int]:
+    if text == "full":
+        return 0, 0, width, height
+    if text == "square":
+        side = min(width, height)
+        return (width - side) // 2, (height - side) // 2, side, side
+    if text.startswith("pct:"):
+        raise Problem(501, "Region", "regions are in pixels here: x,y,w,h")
+    if not re.fullmatch(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}", text):
+        raise Problem(400, "Region", "a region is full, square, or x,y,w,h in pixels")
+    x, y, w, h = (int(word) for word in text.split(","))
+    w, h = min(w, width - x), min(h, height - y)
+    if w <= 0 or h <= 0:
+        raise Problem(400, "Region", f"the region has no pixel of a picture of {width}x{height}")
+    return x, y, w, h
+
+
+def _size(text: str, width: int, height: int) -> tuple[int, int]:
+    if text == "max":
+        return width, height
+    if text.startswith(("^", "pct:", "!")):
+        raise Problem(501, "Size", "sizes are max, w, or ,h or w,h here; pictures are not enlarged")
+    found = re.fullmatch(rf"({_NUMBER})?,({_NUMBER})?", text)
+    if found is None or text == ",":
+        raise Problem(400, "Size", "a size is max, w, or ,h or w,h")
+    w, h = (None if one is None else int(one) for one in found.groups())
+    w = max(1, round(width * (h or 0) / height)) if w is None else w
+    h = max(1, round(height * w / width)) if h is None else h
+    if not 1 <= w <= width or not 1 <= h <= height:
+        raise Problem(400, "Size", f"the size is between 1x1 and the region's {width}x{height}")
+    return w, h
+
+
+def info_document(url: str, width: int, height: int) -> dict[str, Any]:
+    """``info.json`` of a picture."""
+    most = 1
+    while max(width, height) > TILE * most:
+        most *= 2
+    factors = [2**power for power in range(most.bit_length())]
+    return {
+        "@context": PROFILE,
+        "id": url,
+        "type": "ImageService3",
+        "protocol": "http://iiif.io/api/image",
+        "profile": "level1",
+        "width": width,
+        "height": height,
+        "tiles": [{"width": TILE, "height": TILE, "scaleFactors": factors}],
+        "sizes": [{"width": -(-width // f), "height": -(-height // f)} for f in reversed(factors) if f > 1],
+        "preferredFormats": ["webp", "jpg"],
+        "extraFormats": ["png", "webp", "avif"],
+        "extraFeatures": ["regionSquare", "sizeByWh"],
+    }
+
+
+class Views:
+    """Views of kept pictures."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._making: dict[str, asyncio.Lock] = {}
+
+    async def show(
+        self, request: Request, data: bytes, tag: str, view: View, form: str, whole: tuple[int, int]
+    ) -> bytes:
+        """A view in a format, from the cache if it was made before."""
+        wish = Wish(form, None, view.region, view.size, exact=True)
+        if view.pixels <= DIRECT_PIXELS or view.size == view.region[2:]:
+            return await self._gallery.rendition(request, data, tag_of(tag, wish), wish)
+        overview = await self._overview(request, data, tag, whole)
+        return await asyncio.to_thread(_from_overview, overview, view, wish, whole)
+
+    async def _overview(self, request: Request, data: bytes, tag: str, whole: tuple[int, int]) -> bytes:
+        lock = self._making.setdefault(tag, asyncio.Lock())
+        try:
+            async with lock:  # viewers ask for many tiles at once, and it is made once
+                wish = Wish("webp", 90, None, (OVERVIEW_SIDE, OVERVIEW_SIDE))
+                return await self._gallery.rendition(request, data, tag_of(tag, wish), wish)
+        finally:
+            if not lock.locked():
+                self._making.pop(tag, None)
+
+
+def _from_overview(overview: bytes, view: View, wish: Wish, whole: tuple[int, int]) -> bytes:
+    from dataclasses import replace
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(overview)) as image:
+        across, down = image.width / whole[0], image.height / whole[1]
+        x, y, w, h = view.region
+        box = (x * across, y * down, min(image.width, (x + w) * across), min(image.height, (y + h) * down))
+        cut = image.resize(view.size, Image.Resampling.LANCZOS, box)
+    return handed_out(cut, replace(wish, region=None, size=None))[0]
+
+
+def router(service: Service) -> APIRouter:
+    """The routes."""
+    routes, gallery = APIRouter(tags=["iiif"]), Gallery(service)
+    views = Views(gallery)
+
+    @routes.get("/iiif/{rest:path}", summary="IIIF Image API 3, level 1", responses=_ANSWERS)
+    async def iiif(request: Request, rest: str) -> Response:
+        base = str(request.base_url).rstrip("/")
+        if rest.endswith("/info.json"):
+            key = checked_key(rest.removesuffix("/info.json"))
+            data, tag = await gallery.stored(key)
+            header = header_of(data)
+            document = info_document(f"{base}/iiif/{key.replace('/', '%2F')}", header.width, header.height)
+            etag = etag_of(tag, "info")
+            headers = {"ETag": etag, "Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=60"}
+            if matches(request.headers.get("if-none-match"), etag):
+                return Response(status_code=304, headers=headers)
+            kind = f'application/ld+json;profile="{PROFILE}"'
+            return JSONResponse(document, headers=headers, media_type=kind)
+        parts = rest.rsplit("/", 4)
+        if len(parts) < 5:
+            return RedirectResponse(f"{base}/iiif/{checked_key(rest).replace('/', '%2F')}/info.json", 303)
+        key, region, size, rotation, last = parts
+        quality, _, ending = last.partition(".")
+        data, tag = await gallery.stored(checked_key(key))
+        header = header_of(data)
+        if ending not in _FORMS:
+            raise Problem(
+                501 if ending in ("tif", "gif", "jp2", "pdf") else 400, "Format", "formats are jpg, png, webp, avif"
+            )
+        view = parsed_view(region, size, rotation, quality, header.width, header.height)
+        form = _FORMS[ending]
+        etag = etag_of(tag, repr(view), form)
+        known = matches(request.headers.get("if-none-match"), etag)
+        whole = header.width, header.height
+        shown = b"" if known else await views.show(request, data, tag, view, form, whole)
+        response = respond(request, shown, etag, form, vary=False)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        return response
+
+    return routes
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **MISSING,
+    200: {"description": "a view, or info.json", "content": {kind: {} for kind, _ in FORMATS.values()}},
+    206: {"description": "a part"},
+    303: {"description": "to info.json"},
+    304: {"description": "the client has it"},
+    416: {"description": "the part is outside"},
+    501: {"description": "not part of level 1"},
+}

@@ -1,0 +1,252 @@
+"""What worker processes do. Tasks and answers are plain data, as they travel between processes."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tadan.errors import InvalidInput, TadanError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tadan.codec.codec import Codec
+
+#: Formats by their name in requests: media type, and what Pillow calls it.
+FORMATS = {
+    "tdn": ("image/x-tadan", "TADAN"),
+    "avif": ("image/avif", "AVIF"),
+    "webp": ("image/webp", "WEBP"),
+    "jpeg": ("image/jpeg", "JPEG"),
+    "png": ("image/png", "PNG"),
+}
+DEFAULT_QUALITY = {"avif": 70, "webp": 85, "jpeg": 88}  # of renditions, which should show no loss of their own
+_ALPHA_MODES = frozenset({"RGBA", "LA"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a picture is to be handed out.
+
+    Attributes:
+        form: a key of :data:`FORMATS`.
+        quality: of AVIF, WebP or JPEG.
+        region: x, y, width, height in pixels of the picture.
+        size: width and height at most; None: whatever keeps the shape. Pictures are never enlarged.
+        exact: whether ``size`` is the size itself, whatever the shape.
+        stages: a preview from the first ones.
+        target_size: bytes that the answer should have at most; the best quality for them is found.
+    """
+
+    form: str
+    quality: int | None = None
+    region: tuple[int, int, int, int] | None = None
+    size: tuple[int | None, int | None] | None = None
+    exact: bool = False
+    stages: int | None = None
+    target_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do.
+
+    Attributes:
+        kind: encode, show (a .tdn file), convert (any picture), info or verify.
+        data: body.
+        wish: of show and convert.
+        options: of encode: fields of EncodeOptions, and target_size or target_score.
+    """
+
+    kind: str
+    data: bytes
+    wish: Wish | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it.
+
+    Attributes:
+        data: body.
+        facts: for headers, metrics and JSON.
+        seconds: of work.
+    """
+
+    data: bytes
+    facts: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A typed error: its class and message."""
+
+    kind: str
+    message: str
+
+
+_codec: Codec | None = None
+
+
+def start(model: str | None, max_pixels: int, memory: int) -> None:
+    """Make the codec of this process, and load the model before the first request does."""
+    from tadan.bitstream import Limits
+    from tadan.codec.codec import Codec
+
+    global _codec
+    _codec = Codec(model, threads=1, limits=Limits(max_pixels=max_pixels), memory=memory)
+    _ = _codec.model.twin
+
+
+def run(task: Task) -> Answer | Refused:
+    """Do a task in this process."""
+    begun = time.perf_counter()
+    if _codec is None:
+        raise RuntimeError("the process was not started")
+    try:
+        data, facts = _KINDS[task.kind](_codec, task)
+    except TadanError as error:
+        return Refused(type(error).__name__, str(error))
+    except MemoryError:
+        return Refused("OutOfMemory", "not enough memory for this picture; send a smaller one")
+    return Answer(data, facts, time.perf_counter() - begun)
+
+
+def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    from tadan.codec.options import EncodeOptions
+    from tadan.codec.target import Target, encode_to
+
+    options = dict(task.options)
+    size, score = options.pop("target_size", None), options.pop("target_score", None)
+    chosen = EncodeOptions(**options)
+    image = opened(task.data)
+    if size is None and score is None:
+        encoded = codec.encode_picture(image, chosen)
+    else:
+        encoded = encode_to(codec, image, Target.score(score) if size is None else Target.size(size), chosen)
+    return encoded.data, {"content": encoded.content, "width": image.width, "height": image.height}
+
+
+def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    wish = _wish(task)
+    image = codec.decode(task.data, region=wish.region, stages=wish.stages)
+    return handed_out(image, wish)
+
+
+def _convert(_codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    from tadan.codec.tiling import check_region
+
+    wish, image = _wish(task), opened(task.data)
+    if wish.region is not None:
+        x, y, w, h = check_region(wish.region, image.width, image.height)
+        image = image.crop((x, y, x + w, y + h))
+    return handed_out(image, wish)
+
+
+def _info(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    from tadan.codec.info import inspect
+
+    return b"", inspect(task.data, codec.limits).to_dict()
+
+
+def _verify(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    found = codec.verify(task.data)
+    facts = {"intact": True, "tiles": list(found.tiles), "sections": found.sections, "file_bytes": found.file_bytes}
+    return b"", {**facts, "content": found.content}
+
+
+def _wish(task: Task) -> Wish:
+    if task.wish is None:
+        raise RuntimeError(f"a task {task.kind} without a wish")
+    return task.wish
+
+
+_KINDS = {"encode": _encode, "show": _show, "convert": _convert, "info": _info, "verify": _verify}
+
+
+def opened(data: bytes) -> Image:
+    """A picture of any format that Pillow reads; typed errors of :func:`tadan.pictures.reading.read_picture`."""
+    from PIL import Image, UnidentifiedImageError
+
+    from tadan.errors import LimitExceeded, UnreadableInput
+    from tadan.pictures import PILLOW_ERRORS
+
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except UnidentifiedImageError as error:
+        raise UnreadableInput("the body is no picture that this service reads") from error
+    except Image.DecompressionBombError as error:
+        raise LimitExceeded("the picture has too many pixels for this service") from error
+    except PILLOW_ERRORS as error:
+        if isinstance(error, TadanError):
+            raise
+        raise UnreadableInput(f"the picture is damaged ({error})") from error
+    return image
+
+
+def handed_out(image: Image, wish: Wish) -> tuple[bytes, dict[str, Any]]:
+    """A picture, already cut, as it was wished for: scaled, in another format."""
+    image = _scaled(image, wish)
+    if wish.form == "jpeg" and image.mode in _ALPHA_MODES:
+        image = _on_white(image)
+    facts = {"width": image.width, "height": image.height}
+    if wish.target_size is not None:
+        return _fitted(image, wish, wish.target_size), facts
+    return _saved(image, wish.form, wish.quality), facts
+
+
+def _scaled(image: Image, wish: Wish) -> Image:
+    from PIL import Image as Pillow
+
+    if wish.size is None:
+        return image
+    width, height = wish.size
+    if wish.exact and width is not None and height is not None:
+        size = min(width, image.width), min(height, image.height)
+    else:
+        ratio = min(1.0, *(most / side for most, side in ((width, image.width), (height, image.height)) if most))
+        size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
+    return image if size == image.size else image.resize(size, Pillow.Resampling.LANCZOS)
+
+
+def _on_white(image: Image) -> Image:
+    from PIL import Image as Pillow
+
+    under = Pillow.new("RGBA", image.size, (255, 255, 255, 255))
+    flat = Pillow.alpha_composite(under, image.convert("RGBA")).convert("L" if image.mode == "LA" else "RGB")
+    flat.info = image.info
+    return flat
+
+
+def _saved(image: Image, form: str, quality: int | None) -> bytes:
+    from tadan.pictures.writing import Saving, save_picture
+
+    if form == "tdn":
+        raise InvalidInput("a picture becomes .tdn by POST /encode")
+    file = io.BytesIO()
+    save_picture(image, Saving.of(f".{form}", quality or DEFAULT_QUALITY.get(form)), file)
+    return file.getvalue()
+
+
+def _fitted(image: Image, wish: Wish, most: int) -> bytes:
+    """The best quality whose file has at most ``most`` bytes, by bisection."""
+    from tadan.errors import TargetMissed
+
+    if wish.form not in DEFAULT_QUALITY:
+        raise InvalidInput(f"{wish.form} has no quality to fit a size with; ask for avif, webp or jpeg")
+    low, high, best = 1, 100, None
+    while low <= high:
+        middle = (low + high) // 2
+        data = _saved(image, wish.form, middle)
+        if len(data) <= most:
+            best, low = data, middle + 1
+        else:
+            high = middle - 1
+    if best is None:
+        raise TargetMissed(f"no {wish.form} of this picture has at most {most:,} bytes; allow more")
+    return best
