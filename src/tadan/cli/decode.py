@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli import files, options
+from tadan.cli import files, options, pictures
 from tadan.cli.report import Done, Report
-from tadan.errors import Corrupt, InvalidInput, Truncated
+from tadan.errors import InvalidInput
 from tadan.pictures.writing import Saving, save_picture
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from tadan.codec.salvage import Salvaged
 
 STATES = ("intact", "partial", "lost")
-_DEFAULT_SUFFIX = ".png"
 
 
 def decode(
@@ -86,13 +83,13 @@ def decode(
     if as_json and not salvage:
         raise InvalidInput("--json is the report of --salvage; add --salvage")
     inputs, output = files.split_output(paths, output, out_dir, None)
-    suffix = _DEFAULT_SUFFIX if picture_format is None else f".{picture_format.lower().removeprefix('.')}"
+    suffix = pictures.DEFAULT_SUFFIX if picture_format is None else pictures.suffix_named(picture_format)
     destination = files.Destination(suffix, output, out_dir, force)
     piped = output == files.STANDARD_STREAM or (output is None and inputs == [files.STANDARD_STREAM])
     report = Report(quiet or as_json, piped, not no_progress)
     planned = files.plan(files.expand(inputs, files.STREAMS, report), destination, report)
     if planned:
-        named = suffix if picture_format is not None else _suffix_of(planned[0].target)  # all have the same
+        named = suffix if picture_format is not None else pictures.suffix_of(planned[0].target)  # all have the same
         saving = Saving.of(named, quality)
         choice = options.CodecChoice(model, threads, jobs, max_pixels, memory)
         work = _Decoding(choice, saving, destination, part, preview, salvage, as_json)
@@ -120,21 +117,15 @@ class _Decoding:
             left = self.choice.codec.salvage(data)
             image = left.image
         else:
-            image = self._decoded(data)
+            image = pictures.decoded(self.choice.codec, data, self.region, self.stages)
         seconds = time.perf_counter() - start
         files.write_target(job.target, lambda file: save_picture(image, self.saving, file), self.destination)
         found = "" if left is None or left.whole else f"  {_summary(left)}"
-        line = f"{job.source} -> {job.target}  {image.width} x {image.height} {image.mode}  {seconds:.2f} s{found}"
+        line = f"{pictures.picture_line(job, image, seconds)}{found}"
         document = None
         if self.as_json and left is not None:
             document = json.dumps({"file": str(job.source), "output": str(job.target), **left.to_dict()})
         return Done((line,), document, wanting=left is not None and not left.whole)
-
-    def _decoded(self, data: bytes) -> Image:
-        try:
-            return self.choice.codec.decode(data, region=self.region, stages=self.stages)
-        except (Corrupt, Truncated) as error:
-            raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
 
 
 def _parse_region(text: str) -> list[int]:
@@ -149,8 +140,3 @@ def _parse_region(text: str) -> list[int]:
 def _summary(left: Salvaged) -> str:
     states = [f"{count} of {len(left.tiles)} tiles {state}" for state in STATES if (count := left.count(state))]
     return "; ".join([*states, *left.notes])
-
-
-def _suffix_of(target: Path) -> str:
-    """Extension that chooses the format; that of PNG for standard output and other places without a name."""
-    return _DEFAULT_SUFFIX if target == files.STANDARD_STREAM or not target.suffix else target.suffix.lower()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli import files, options
+from tadan.cli import files, options, pictures
 from tadan.cli.report import Done, Report
 from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN, EncodeOptions
-from tadan.errors import InvalidInput, UnreadableInput
+from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from tadan.codec.target import Target
 
 _OUTPUTS = frozenset({files.STREAM_SUFFIX})
@@ -164,10 +161,9 @@ class _Encoding:
     destination: files.Destination
 
     def __call__(self, job: files.Job) -> Done:
-        import tadan
-
         start = time.perf_counter()
-        image = _standard_input() if job.source == files.STANDARD_STREAM else job.source
+        piped = job.source == files.STANDARD_STREAM
+        image = pictures.opened(files.read_source(job.source)) if piped else job.source
         if self.target is None:
             coded = self.choice.codec.encode_picture(image, self.chosen)
         else:
@@ -176,20 +172,4 @@ class _Encoding:
             coded = encode_to(self.choice.codec, image, self.target, self.chosen)
         seconds = time.perf_counter() - start
         files.write_target(job.target, coded.data, self.destination)
-        facts = tadan.inspect(coded.data)
-        stored = "" if facts.content == "latents" else f"  stored as {facts.content.upper()}"
-        quality = "" if self.target is None else f"  quality {facts.quality}"
-        what = f"{len(coded.data):,} bytes  {facts.bpp:.3f} bpp{quality}  {seconds:.2f} s{stored}"
-        return Done((f"{job.source} -> {job.target}  {what}",))
-
-
-def _standard_input() -> Image:
-    from PIL import Image
-
-    data = files.read_source(files.STANDARD_STREAM)
-    try:
-        return Image.open(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableInput(
-            f"standard input is not a picture that Pillow can open ({error}); pipe a JPEG, PNG or other picture."
-        ) from error
+        return Done((pictures.encoded_line(job, coded.data, seconds, say_quality=self.target is not None),))

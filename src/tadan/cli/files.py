@@ -73,7 +73,11 @@ class Destination:
 
 
 def split_output(
-    paths: Sequence[Path], output: Path | None, out_dir: Path | None, suffixes: frozenset[str] | None
+    paths: Sequence[Path],
+    output: Path | None,
+    out_dir: Path | None,
+    suffixes: frozenset[str] | None,
+    excluded: frozenset[str] = STREAMS,
 ) -> tuple[list[Path], Path | None]:
     """Tell inputs from the output.
 
@@ -81,7 +85,8 @@ def split_output(
         paths: as they were given.
         output: of ``-o``.
         out_dir: of ``--out-dir``; all paths are inputs then.
-        suffixes: that a second path must have to be an output; None: any but that of a stream.
+        suffixes: that a second path must have to be an output; None: any but those of ``excluded``.
+        excluded: suffixes that an output cannot have if ``suffixes`` is None.
 
     Raises:
         InvalidInput: more than one place was given for the output, several inputs have none, or the second path cannot
@@ -94,7 +99,7 @@ def split_output(
         return inputs, None
     if len(inputs) == 2 and output is None:
         output = inputs.pop()
-        _check_output_name(output, suffixes)
+        _check_output_name(output, suffixes, excluded)
     if len(inputs) > 1:
         place = "" if output is None else f" for the one output {output}"
         raise InvalidInput(f"{len(inputs)} inputs{place}; name a folder for their outputs with --out-dir.")
@@ -103,7 +108,7 @@ def split_output(
     return inputs, output
 
 
-def _check_output_name(output: Path, suffixes: frozenset[str] | None) -> None:
+def _check_output_name(output: Path, suffixes: frozenset[str] | None, excluded: frozenset[str]) -> None:
     """Before anything is written: ``encode a.png b.png`` must not take a picture for an output."""
     special = output.exists() and not output.is_file() and not output.is_dir()  # a device, a pipe
     if output == STANDARD_STREAM or special or own_stream(output) is not None:
@@ -111,7 +116,7 @@ def _check_output_name(output: Path, suffixes: frozenset[str] | None) -> None:
     if output.is_dir():
         raise InvalidInput(f"the output {output} is a folder; name it with --out-dir.")
     suffix = output.suffix.lower()
-    fits = suffix in suffixes if suffixes is not None else suffix not in ("", STREAM_SUFFIX)
+    fits = suffix in suffixes if suffixes is not None else suffix not in ("", *excluded)
     if not fits:
         wanted = (
             f"end in {', '.join(sorted(suffixes))}" if suffixes is not None else "end as a picture does, in .png say"

@@ -21,6 +21,7 @@ from tadan.cli.files import no_standard_output
 from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error, unexpected
 from tadan.cli.selftest import selftest
 from tadan.cli.serve import serve
+from tadan.cli.transcode import transcode
 from tadan.cli.verify import info, verify
 from tadan.errors import OutOfMemory, TadanError
 
@@ -87,6 +88,7 @@ def _options(
 
 app.command()(encode)
 app.command()(decode)
+app.command()(transcode)
 app.command()(info)
 app.command()(verify)
 app.add_typer(model.app, name="model")

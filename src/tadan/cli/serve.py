@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,12 @@ def serve(
         timeout_graceful_shutdown=int(deadline) + 5,
     )
     server = uvicorn.Server(config)
+
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    for name in ("SIGTERM", "SIGINT"):  # uvicorn raises them again when all is done; an orderly end is no failure
+        signal.signal(getattr(signal, name), end)
     typer.echo(f"tadan serves at http://{host}:{port}/  (Ctrl-C ends it)", err=True)
     server.run()
     if not server.started:

@@ -22,6 +22,12 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True},
 }
 _QUALITY_OPTIONS: dict[str, dict[str, Any]] = {"AVIF": {}, "JPEG": {"subsampling": 0}, "WEBP": {"lossless": False}}
+# What keeps every sample, hidden colours of transparent pixels included, and what has to be said for it.
+_LOSSLESS_OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("BMP", "PNG", "PPM", "TGA", "TIFF")},
+    "JPEG2000": {"irreversible": False},
+    "WEBP": {"lossless": True, "exact": True},
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,17 @@ class Saving:
     options: dict[str, Any]
 
     @staticmethod
-    def of(suffix: str, quality: int | None) -> Saving:
+    def of(suffix: str, quality: int | None, lossless: bool = False) -> Saving:
         """What an extension stands for.
 
+        Args:
+            suffix: extension with its dot, lower case.
+            quality: 1 to 100 for formats that have one; None: hardly any loss.
+            lossless: every sample is to be kept; ``quality`` is None then.
+
         Raises:
-            InvalidInput: Pillow writes no such format, or it has no quality and one was given.
+            InvalidInput: Pillow writes no such format, or it has no quality and one was given, or it loses samples and
+                must not.
         """
         from PIL import Image
 
@@ -45,6 +57,10 @@ class Saving:
             raise InvalidInput(
                 f"no picture format to write has the extension {suffix!r}; use .png, .jpg, .webp or .tif."
             )
+        if lossless:
+            if name not in _LOSSLESS_OPTIONS:
+                raise InvalidInput(f"{name} files are not written without loss; choose .png, .webp, .tif or .tdn")
+            return Saving(name, _LOSSLESS_OPTIONS[name])
         if quality is None:
             return Saving(name, _SAVE_OPTIONS.get(name, {}))
         if name not in _QUALITY_OPTIONS:

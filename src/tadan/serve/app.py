@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from tadan import __version__
 from tadan.serve.metrics import Metrics
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     pass
 
 Next = Callable[[Request], Awaitable[Response]]
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", "/page.js", "/page.css"})
 READ_PREFIXES = ("/pictures/", "/iiif/")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -115,7 +117,7 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Tadan",
         version=__version__,
-        description="Pictures to .tdn and back; pictures that are kept and handed out in the format that a client takes.",
+        description="Pictures to .tdn and back; pictures that are kept and handed out as clients take them.",
         lifespan=life,
         docs_url=None,  # these load scripts from elsewhere
         redoc_url=None,
@@ -150,7 +152,7 @@ def _health(app: FastAPI, service: Service) -> None:
         ready = service.is_ready
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
-    @app.get("/metrics", tags=["health"], summary="Figures for Prometheus")
+    @app.get("/metrics", tags=["health"], summary="Figures for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
@@ -169,8 +171,21 @@ def _errors(app: FastAPI) -> None:
         return told(400, "InvalidInput", said)
 
     @app.exception_handler(HTTPException)
-    async def other(_request: Request, error: HTTPException) -> JSONResponse:
-        return told(error.status_code, "HTTPError", str(error.detail), error.headers)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # of all routes with this path, not of the first one
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return told(error.status_code, "HTTPError", str(error.detail), headers)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Methods that the path of a request has."""
+    return {
+        method
+        for route in app.routes
+        if route.matches({**request.scope, "type": "http"})[0] is not Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
 
 
 def _around(service: Service) -> Callable[[Request, Next], Awaitable[Response]]:
@@ -182,6 +197,8 @@ def _around(service: Service) -> Callable[[Request, Next], Awaitable[Response]]:
         if service.lets_in(request):
             try:
                 response = await forward(request)
+            except ClientDisconnect:
+                response = JSONResponse({"error": "ClientGone", "message": "the client left"}, 499)
             except Exception as error:  # a mistake of the service: told in the log, not to the client
                 _log({"id": number, "level": "error", "error": type(error).__name__, "message": str(error)})
                 content = {"error": "Internal", "message": f"a mistake of the service; its log has it under {number}"}

@@ -99,7 +99,7 @@ def router(service: Service) -> APIRouter:
     @routes.put(
         "/pictures/{key:path}",
         summary="Keep a picture; what is no .tdn file yet is encoded",
-        responses={**ERRORS, 201: {"description": "there was none before"}},
+        responses={**MISSING, 201: {"description": "there was none before"}},
         openapi_extra=PICTURE_BODY,
     )
     async def put(
@@ -174,7 +174,7 @@ def router(service: Service) -> APIRouter:
 
 _SHOWN = {
     **MISSING,
-    **answers(*(kind for kind, _ in FORMATS.values())),
+    **answers(*(kind for kind, _ in FORMATS.values()), f"multipart/x-mixed-replace; boundary={_BOUNDARY}"),
     206: {"description": "a part"},
     304: {"description": "the client has it"},
     404: MISSING[404],

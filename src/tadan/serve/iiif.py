@@ -1,6 +1,6 @@
 """IIIF Image API 3.0, level 1 (https://iiif.io/api/image/3.0/), so that viewers zoom into kept pictures of any size.
 
-A key with '/' in it is written with %2F, as the specification asks. It arrives decoded here, and is told from the right.
+A key with '/' in it is written with %2F, as the specification asks. It arrives decoded, and is told from the right.
 Scaled views of very large pictures come from an overview that is made once: the codec knows no smaller sizes itself.
 """
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from tadan.serve.negotiate import matches
 from tadan.serve.store import etag_of
 
 if TYPE_CHECKING:
-    from fastapi import Request
-
     from tadan.serve.app import Service
 
 _KINDS = {
@@ -34,7 +33,7 @@ def router(_service: Service) -> APIRouter:
     return routes
 
 
-def _giver(data: bytes, kind: str):  # type: ignore[no-untyped-def]
+def _giver(data: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:
     etag = etag_of(data)
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
 

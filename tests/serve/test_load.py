@@ -1,0 +1,170 @@
+"""Under load and when things die: requests are turned away, given up, or answered by another process; nothing hangs."""
+
+import asyncio
+import io
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from skimage import data
+
+import tadan
+from serve_examples import client, photograph, picture_bytes
+from tadan.serve.metrics import Metrics
+from tadan.serve.pool import Gate, Problem
+from tadan.serve.settings import Settings
+
+CODED = tadan.encode(photograph(), quality=50, effort=0, fallback=False)
+
+
+def large_picture():
+    from PIL import Image
+
+    return picture_bytes(Image.fromarray(data.astronaut()).resize((900, 900)), "JPEG", quality=95)
+
+
+def counter(service, name):
+    lines = service.get("/metrics").text.splitlines()
+    return next(float(one.split()[1]) for one in lines if one.startswith(f"{name} "))
+
+
+def gate(**chosen):
+    return Gate(Settings(store=None, **chosen), Metrics())
+
+
+@pytest.mark.parametrize(
+    ("bound", "first", "second"),
+    [
+        ({"queue_jobs": 1}, (1, 1), (1, 1)),
+        ({"queue_bytes": 100}, (60, 1), (60, 1)),
+        ({"queue_pixels": 100}, (1, 60), (1, 60)),
+    ],
+)
+def test_the_gate_turns_away_what_does_not_fit(bound, first, second):
+    async def story():
+        one = gate(**bound)
+        async with one.room(*first):
+            with pytest.raises(Problem) as found:
+                async with one.room(*second):
+                    pytest.fail("there was no room")
+            assert found.value.status == 429
+            assert int(found.value.headers["Retry-After"]) >= 1
+        async with one.room(*second):
+            assert one.load.jobs == 1
+        assert (one.load.jobs, one.load.bytes, one.load.pixels) == (0, 0, 0)
+        async with one.room(10**9, 10**9):  # alone, anything is tried
+            pass
+        one.closed = True
+        with pytest.raises(Problem) as found:
+            async with one.room(1, 1):
+                pytest.fail("it was closed")
+        assert found.value.status == 503
+
+    asyncio.run(story())
+
+
+def test_room_is_given_back_after_an_error():
+    async def story():
+        one = gate(queue_jobs=1)
+        for _ in range(3):
+            with pytest.raises(ValueError, match="inside"):
+                async with one.room(5, 5):
+                    raise ValueError("inside")
+        assert one.load.jobs == 0
+
+    asyncio.run(story())
+
+
+def test_too_many_at_once_are_told_to_come_again(tmp_path):
+    with client(tmp_path, queue_jobs=2) as service:
+        body, statuses = large_picture(), []
+
+        def ask():
+            statuses.append(service.post("/encode?effort=3", content=body).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert sorted(set(statuses)) == [200, 429]
+        assert 2 <= statuses.count(200) < 6
+        assert service.post("/info", content=CODED).status_code == 200
+        assert counter(service, "tadan_queue_jobs") == 0
+
+
+def test_what_takes_too_long_is_given_up(tmp_path):
+    with client(tmp_path, deadline=1.5) as service:
+        answer = service.post("/encode?effort=9", content=large_picture())
+        assert (answer.status_code, answer.json()["error"]) == (504, "DeadlineExceeded")
+        assert counter(service, "tadan_deadlines_total") == 1
+        assert _soon(lambda: service.post("/info", content=CODED).status_code == 200)
+
+
+def test_a_process_that_is_killed_costs_one_request(tmp_path):
+    with client(tmp_path) as service:
+        answers = []
+        thread = threading.Thread(
+            target=lambda: answers.append(service.post("/encode?effort=9", content=large_picture()))
+        )
+        thread.start()
+        assert _soon(lambda: bool(_busy()))
+        for process in _busy():
+            os.kill(process.pid, signal.SIGKILL)
+        thread.join(60)
+        assert (answers[0].status_code, answers[0].json()["error"]) == (500, "WorkerDied")
+        assert _soon(lambda: service.post("/info", content=CODED).status_code == 200)
+        assert counter(service, "tadan_workers_died_total") == 1
+
+
+def _busy():
+    """Processes below this one that compute."""
+    own = psutil.Process().children(recursive=True)
+    return [one for one in own if one.is_running() and one.cpu_percent(0.1) > 50]
+
+
+def _soon(done, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if done():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_processes_end_with_the_service(tmp_path):
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    with client(tmp_path, workers=2) as service:
+        assert service.post("/info", content=CODED).status_code == 200
+        during = {one.pid for one in psutil.Process().children(recursive=True)} - before
+        assert len(during) >= 2
+
+    def gone():
+        left = {one.pid for one in psutil.Process().children(recursive=True) if one.status() != psutil.STATUS_ZOMBIE}
+        names = {one.pid for one in psutil.Process().children(recursive=True) if _keeps(one)}
+        return not (left & during) - names
+
+    assert _soon(gone)
+
+
+def _keeps(process):
+    """The helpers of multiprocessing itself stay with the process that began them."""
+    try:
+        return any(word in " ".join(process.cmdline()) for word in ("forkserver", "resource_tracker"))
+    except psutil.Error:
+        return False
+
+
+def test_a_body_that_is_broken_off_changes_nothing(tmp_path):
+    with client(tmp_path) as service:
+
+        def half():
+            yield CODED[:100]
+            raise OSError("the client left")
+
+        assert service.put("/pictures/half", content=half()).status_code >= 400
+        assert service.get("/pictures/half").status_code == 404
+        assert io.BytesIO(service.get("/healthz").content).read()
