@@ -385,7 +385,7 @@ Kodak, quality {load("exactness-kodak.json")["quality"]}, the same files decoded
 
 ### Effort
 
-First four pictures of Kodak, qualities {", ".join(map(str, load("effort-kodak.json")["qualities"]))}, one thread.
+First six pictures of Kodak, qualities {", ".join(map(str, load("effort-kodak.json")["qualities"]))}, two threads.
 
 {effort()}
 

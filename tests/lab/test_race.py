@@ -46,7 +46,7 @@ def test_every_codec_runs_at_the_score_of_the_first_one():
 def test_the_verbs_write_what_they_show(tmp_path):
     path, out = tmp_path / "picture.png", tmp_path / "out.json"
     PICTURE.save(path)
-    line = ["lab", "race", str(path), "--rivals", "jpeg,nothing", "--repeat", "1", "--threads", "1"]
+    line = ["lab", "race", str(path), "--rivals", "jpeg,nothing", "--repeat", "1", "--counts", "1"]
     shown = CliRunner().invoke(app, line)
     assert shown.exit_code == 2
     line[4] = "jpeg"
@@ -55,7 +55,7 @@ def test_the_verbs_write_what_they_show(tmp_path):
     [found] = json.loads(out.read_text())["pictures"]
     assert [row["codec"] for row in found["rows"]] == ["tadan-effort-0", "jpeg"]
     assert (found["width"], found["height"]) == PICTURE.size
-    line = ["lab", "throughput", str(path), "--megapixels", "0.01", "--workers", "1,2", "--seconds", "0.05"]
+    line = ["lab", "throughput", str(path), "--megapixels", "0.01", "--counts", "1,2", "--seconds", "0.05"]
     shown = CliRunner().invoke(app, [*line, "--effort", "0", "--repeat", "1", "--out", str(out)])
     assert shown.exit_code == 0, shown.output
     found = json.loads(out.read_text())

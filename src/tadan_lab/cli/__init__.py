@@ -6,6 +6,7 @@ import typer
 
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
 from tadan_lab.cli.eval import evaluate
+from tadan_lab.cli.load import load
 from tadan_lab.cli.pictures import animate, crops, demo
 from tadan_lab.cli.racing import race, throughput
 from tadan_lab.cli.study import probes, study
@@ -21,6 +22,7 @@ app.command()(demo)
 app.command()(speed)
 app.command()(race)
 app.command()(throughput)
+app.command()(load)
 app.command()(scale)
 app.command()(effort)
 app.command()(tiles)

@@ -20,7 +20,7 @@ def race(
     pictures: options.Pictures,
     quality: Annotated[int, typer.Option("--quality", "-q", min=1, max=100, help="Of Tadan; others follow.")] = 60,
     rivals: Annotated[str, typer.Option(help="Other codecs, by commas.")] = "jpeg,webp,avif,jxl",
-    threads: Counts = "1,2",
+    counts: Counts = "1,2",
     efforts: Annotated[str, typer.Option(help="Efforts of Tadan, by commas; the first sets the quality.")] = "1,0",
     repeat: Annotated[int, typer.Option(help="Rounds; each runs every codec once.", min=1)] = 5,
     limit: options.Limit = None,
@@ -41,10 +41,10 @@ def race(
     from tadan_lab.measure.rivals import choose_rivals
 
     require("ssimulacra2", "lab", "tadan lab race")
-    counts, tried = _counts(threads), parse_qualities(efforts, EFFORTS, "Efforts")
+    numbers_of, tried = _counts(counts), parse_qualities(efforts, EFFORTS, "Efforts")
     paths = list_pictures(pictures, limit)
     teams = []
-    for count in counts:
+    for count in numbers_of:
         others, skipped = choose_rivals(rivals, count)
         teams.append((count, [*(TadanCodec(model=model, threads=count, effort=one) for one in tried), *others]))
     for line in skipped:
@@ -57,7 +57,7 @@ def race(
             results.append((path.name, image.size, run(image, teams, quality, repeat, step)))
     rates, console = product_rates(), Console(highlight=False)
     config, order = TadanCodec(model=model).config, get_schedule("balanced")
-    limits = {} if rates is None else {n: rates.decode_seconds(config, order, 1, n) for n in counts}
+    limits = {} if rates is None else {n: rates.decode_seconds(config, order, 1, n) for n in numbers_of}
     for name, (width, height), rows in results:
         table = options.table("codec", "threads", "bytes", "score", "encode s", "decode s")
         for row in rows:
@@ -79,7 +79,7 @@ def race(
 def throughput(
     picture: Annotated[Path, typer.Argument(help="Photograph that the pictures are made of.")],
     megapixels: Annotated[str, typer.Option(help="Sizes, by commas.")] = "0.1,0.5,2,12",
-    workers: Counts = "1,2",
+    counts: Counts = "1,2",
     seconds: Annotated[float, typer.Option(help="For each measurement.", min=0.01)] = 5,
     effort: Annotated[int | None, typer.Option("--effort", "-e", min=0, max=9, help="Of the encoder.")] = None,
     repeat: Annotated[int, typer.Option(help="Processes to start for each time of a start.", min=1)] = 5,
@@ -95,11 +95,11 @@ def throughput(
     from tadan_lab.cli.timing import numbers
     from tadan_lab.measure.throughput import measure_start, measure_throughput, resized
 
-    image, sizes, counts = open_rgb(picture), numbers(megapixels), _counts(workers)
+    image, sizes, workers = open_rgb(picture), numbers(megapixels), _counts(counts)
     if not sizes or min(sizes) < 0.001:
         raise InvalidInput("sizes are megapixels from 0.001 on; write them as 0.1,2")
-    with progress_bar("working", 3 * len(sizes) * len(counts)) as step:
-        rows = measure_throughput(image, sizes, counts, seconds, effort, model, step)
+    with progress_bar("working", 3 * len(sizes) * len(workers)) as step:
+        rows = measure_throughput(image, sizes, workers, seconds, effort, model, step)
     starts = measure_start(resized(image, 0.4), repeat)
     table = options.table("megapixels", "workers", "encode MP/s", "decode MP/s", "verify MP/s")
     for row in rows:
