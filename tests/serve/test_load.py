@@ -4,8 +4,11 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 
 import psutil
 import pytest
@@ -168,3 +171,29 @@ def test_a_body_that_is_broken_off_changes_nothing(tmp_path):
         assert service.put("/pictures/half", content=half()).status_code >= 400
         assert service.get("/pictures/half").status_code == 404
         assert io.BytesIO(service.get("/healthz").content).read()
+
+
+def test_the_command_says_where_it_listens_and_ends_well(tmp_path):
+    """``--port 0`` takes a free port, a taken port is an error, and an orderly end is no failure."""
+    command = [sys.executable, "-m", "tadan", "serve", "--store", "none", "--cache", str(tmp_path), "--workers", "1"]
+    with subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        port = int(said.partition("http://127.0.0.1:")[2].partition("/")[0])
+        assert port > 0
+        taken = subprocess.run(
+            [*command, "--port", str(port)], capture_output=True, text=True, check=False, timeout=120
+        )
+        assert taken.returncode == 2
+        assert "choose another --port" in taken.stderr
+        assert _soon(lambda: _answers(port))
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+
+def _answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False

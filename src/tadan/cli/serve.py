@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -66,10 +67,12 @@ def serve(
         typer.echo(
             "warning: everybody who reaches this address may encode, keep and remove pictures; see --tokens", err=True
         )
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise InvalidInput(f"cannot listen at {host}:{port} ({error}); choose another --port or --host") from error
     config = uvicorn.Config(
         create_app(settings),
-        host=host,
-        port=port,
         access_log=False,
         log_level="warning",
         timeout_graceful_shutdown=int(deadline) + 5,
@@ -81,7 +84,6 @@ def serve(
 
     for name in ("SIGTERM", "SIGINT"):  # uvicorn raises them again when all is done; an orderly end is no failure
         signal.signal(getattr(signal, name), end)
-    typer.echo(f"tadan serves at http://{host}:{port}/  (Ctrl-C ends it)", err=True)
-    server.run()
-    if not server.started:
-        raise InvalidInput(f"cannot listen at {host}:{port}; choose another --port")
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"tadan serves at http://{shown}:{listening.getsockname()[1]}/  (Ctrl-C ends it)", err=True)
+    server.run(sockets=[listening])

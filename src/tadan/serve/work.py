@@ -138,9 +138,11 @@ def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
 
 def _convert(_codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    from PIL import ImageOps
+
     from tadan.codec.tiling import check_region
 
-    wish, image = _wish(task), opened(task.data)
+    wish, image = _wish(task), ImageOps.exif_transpose(opened(task.data))  # some formats' tags are ignored
     if wish.region is not None:
         x, y, w, h = check_region(wish.region, image.width, image.height)
         image = image.crop((x, y, x + w, y + h))
