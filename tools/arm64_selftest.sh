@@ -30,7 +30,7 @@ echo "$packages" | $python -m pip install --quiet --target "$site" --only-binary
 cp -r src/tadan "$site/"
 rm -f "$site"/tadan/_core*
 if command -v aarch64-linux-gnu-gcc >/dev/null; then # Debian: gcc-aarch64-linux-gnu
-    aarch64-linux-gnu-gcc -std=c99 -O3 -shared -fPIC -o "$site/tadan/_core.abi3.so" native/tadan_core.c native/tadan_team.c -lpthread
+    aarch64-linux-gnu-gcc -std=c99 -O3 -shared -fPIC -o "$site/tadan/_core.abi3.so" native/tadan_*.c -lpthread
 fi
 QEMU_LD_PREFIX=$folder PYTHONPATH=$site OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 \
     qemu-aarch64-static "$folder/usr/bin/python3.11" -c "import sys, tadan.cli.main as m; sys.argv[0] = 'tadan'; m.run()" \
