@@ -16,9 +16,10 @@ from tadan.errors import Corrupt, InvalidInput
 from tadan.models import ModelConfig, load_model, read_model, save_model
 from tadan.models.model import content_id
 from tadan.models.search_rule import AXES
+from tadan.models.weights import from_eight_bits
 from tadan.nn import transforms
 from tadan.nn.layers import gains_of
-from tadan.nn.onnx_graph import from_eight_bits, share_weights, to_eight_bits
+from tadan.nn.onnx_graph import share_weights, to_eight_bits
 from tadan.schedule import get_schedule
 from tadan.train.restore import restore
 from tadan.train.start import begin

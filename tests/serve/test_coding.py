@@ -135,8 +135,9 @@ def test_bodies_have_a_limit(tmp_path):
         assert service.post("/encode", content=chunks).status_code == 413
         large = picture_bytes(Image.new("L", (100, 60)))
         assert len(large) < 2000
-        answer = service.post("/encode", content=large)
-        assert (answer.status_code, answer.json()["error"]) == (413, "LimitExceeded")
+        for path in ("encode", "transcode"):
+            answer = service.post(f"/{path}", content=large)
+            assert (answer.status_code, answer.json()["error"]) == (413, "LimitExceeded")
 
 
 def test_metadata_comes_along(service):
@@ -149,6 +150,17 @@ def test_metadata_comes_along(service):
         assert shown.getexif()[0x010E] == "a description"
     bare = service.post("/encode?effort=0&strip=true", content=body).content
     assert 0x010E not in opened(service.post("/decode", content=bare)).getexif()
+
+
+def test_turned_pictures_stand_upright(service):
+    """And what is said of their size is that of the answer."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = picture_bytes(form="JPEG", exif=exif.tobytes())
+    for path in ("encode?effort=0", "transcode?format=webp"):
+        answer = service.post(f"/{path}", content=body)
+        assert (answer.headers["tadan-width"], answer.headers["tadan-height"]) == ("88", "120")
+    assert opened(answer).size == (88, 120)
 
 
 def test_nothing_of_a_browser_from_elsewhere_unless_it_is_allowed(tmp_path, service, coded):

@@ -69,6 +69,29 @@ def test_the_gate_turns_away_what_does_not_fit(bound, first, second):
     asyncio.run(story())
 
 
+def test_bodies_that_arrive_are_bounded_together():
+    one = gate(queue_bytes=100)
+    one.receive(0, 500)  # alone, any length is tried
+    with pytest.raises(Problem) as found:
+        one.receive(0, 1)
+    assert found.value.status == 429
+    one.receiving = 0
+    one.receive(0, 60)
+    one.receive(60, 30)
+    with pytest.raises(Problem):
+        one.receive(0, 20)
+    one.receive(0, 10)
+    assert one.receiving == 100
+
+
+def test_a_body_that_was_received_is_no_longer_arriving(tmp_path):
+    with client(tmp_path, queue_bytes=len(CODED) + 10, max_body=len(CODED)) as service:
+        for _ in range(3):
+            assert service.post("/info", content=CODED).status_code == 200
+            assert service.post("/info", content=CODED + b"more").status_code == 413
+        assert service.app.state.service.gate.receiving == 0
+
+
 def test_room_is_given_back_after_an_error():
     async def story():
         one = gate(queue_jobs=1)
@@ -97,6 +120,18 @@ def test_too_many_at_once_are_told_to_come_again(tmp_path):
         assert 2 <= statuses.count(200) < 6
         assert service.post("/info", content=CODED).status_code == 200
         assert counter(service, "tadan_queue_jobs") == 0
+
+
+def test_waiting_counts_too(tmp_path):
+    """The second one would have time enough if it did not have to wait for the first."""
+    with client(tmp_path, deadline=1.5) as service:
+        thread = threading.Thread(target=lambda: service.post("/encode?effort=9", content=large_picture()))
+        thread.start()
+        assert _soon(lambda: counter(service, "tadan_queue_jobs") == 1)
+        answer = service.post("/info", content=CODED)
+        thread.join(60)
+        assert answer.status_code in (200, 504)
+        assert counter(service, "tadan_deadlines_total") >= 1
 
 
 def test_what_takes_too_long_is_given_up(tmp_path):
@@ -176,6 +211,7 @@ def test_a_body_that_is_broken_off_changes_nothing(tmp_path):
 def test_the_command_says_where_it_listens_and_ends_well(tmp_path):
     """``--port 0`` takes a free port, a taken port is an error, and an orderly end is no failure."""
     command = [sys.executable, "-m", "tadan", "serve", "--store", "none", "--cache", str(tmp_path), "--workers", "1"]
+    command += ["--max-pixels", "2M", "--memory", "800M"]
     with subprocess.Popen([*command, "--port", "0"], stderr=subprocess.PIPE, text=True) as process:
         said = process.stderr.readline()
         port = int(said.partition("http://127.0.0.1:")[2].partition("/")[0])

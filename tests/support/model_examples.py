@@ -11,10 +11,11 @@ import torch
 from photo_examples import photo
 from tadan.entropy import ScaleTables
 from tadan.models import ModelConfig, read_model, save_model
+from tadan.models.weights import from_eight_bits
 from tadan.nn.klt import start
 from tadan.nn.layers import gains_of
 from tadan.nn.model import TadanModel
-from tadan.nn.onnx_graph import from_eight_bits, to_eight_bits
+from tadan.nn.onnx_graph import to_eight_bits
 from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits, export_tensors
 

@@ -162,8 +162,10 @@ class _Encoding:
 
     def __call__(self, job: files.Job) -> Done:
         start = time.perf_counter()
+        from tadan.pictures.reading import opened
+
         piped = job.source == files.STANDARD_STREAM
-        image = pictures.opened(files.read_source(job.source)) if piped else job.source
+        image = opened(files.read_source(job.source), "standard input") if piped else job.source
         if self.target is None:
             coded = self.choice.codec.encode_picture(image, self.chosen)
         else:

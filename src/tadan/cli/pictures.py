@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tadan.cli import files
-from tadan.errors import Corrupt, Truncated, UnreadableInput
+from tadan.errors import Corrupt, Truncated
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,18 +15,6 @@ if TYPE_CHECKING:
     from tadan.codec.codec import Codec
 
 DEFAULT_SUFFIX = ".png"
-
-
-def opened(data: bytes, name: str = "standard input") -> Image:
-    """The picture in ``data``, its pixels not read yet; UnreadableInput if Pillow knows no such format."""
-    from PIL import Image
-
-    try:
-        return Image.open(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableInput(
-            f"{name} is not a picture that Pillow can open ({error}); pipe a JPEG, PNG or other picture."
-        ) from error
 
 
 def decoded(codec: Codec, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image:

@@ -48,7 +48,7 @@ def serve(
     chosen = {
         "cache": cache,
         "workers": workers,
-        "max_pixels": max_pixels,
+        "max_pixels": None if max_pixels is None else options.parse_size(max_pixels, "--max-pixels"),
         "memory": None if memory is None else options.parse_size(memory, "--memory"),
     }
     settings = Settings(

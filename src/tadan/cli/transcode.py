@@ -16,7 +16,7 @@ from tadan.cli.report import Done, Report
 from tadan.codec.options import DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN, EncodeOptions
 from tadan.errors import InvalidInput
 from tadan.files import read_bytes
-from tadan.pictures.writing import Saving, save_picture
+from tadan.pictures.writing import Saving, save_picture, scaled_down
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -164,7 +164,7 @@ class _Transcoding:
             from tadan.pictures.reading import read_picture, to_image
 
             image = to_image(read_picture(source, self.choice.codec.limits.max_pixels))
-        return image if self.max_side is None else _scaled(image, self.max_side)
+        return image if self.max_side is None else scaled_down(image, self.max_side, self.max_side)
 
 
 def _source(path: Path) -> Path | Image | bytes:
@@ -175,17 +175,6 @@ def _source(path: Path) -> Path | Image | bytes:
     data = files.read_source(path)
     if named or is_tdn(data):
         return data
-    return pictures.opened(data, "standard input" if path == files.STANDARD_STREAM else str(path))
+    from tadan.pictures.reading import opened
 
-
-def _scaled(image: Image, most: int) -> Image:
-    """The picture with at most ``most`` pixels a side, in its shape; smaller ones as they are."""
-    from PIL import Image as Pillow
-
-    ratio = most / max(image.size)
-    if ratio >= 1:
-        return image
-    size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
-    smaller = image.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=3.0)
-    smaller.info = image.info
-    return smaller
+    return opened(data, "standard input" if path == files.STANDARD_STREAM else str(path))

@@ -169,12 +169,18 @@ class CoreSynthesis:
         shift = self._weights.bias(f"{name}.expand", hidden)
         return self._weights.packed(weight, bias + np.concatenate([shift, np.ones(hidden, np.float32)]))
 
-    def body(self, y: Floats, gains: Floats, masks: list[NDArray[np.uint8]] | None = None) -> Floats:
-        """The body of all positions, (positions, width); ``masks`` are set to where its ReLUs pass."""
-        height, width = y.shape[:2]
-        plane, whole = _through(self._inlet, y.reshape(height * width, -1)), (0, 0, width, height)
+    def body(
+        self, y: Floats, gains: Floats, inner: Box | None = None, masks: list[NDArray[np.uint8]] | None = None
+    ) -> Floats:
+        """The body of a part of the positions (None: all), (positions, width); ``masks``: set to where ReLUs pass."""
+        config, (height, width) = self._config, y.shape[:2]
+        here = (0, 0, width, height)
+        plane = _through(self._inlet, y.reshape(height * width, -1))
         for number, (block, own) in enumerate(zip(self.blocks, gains, strict=True)):
-            plane = _block(block, own, plane, whole, whole, None if masks is None else masks[number])
+            # What the blocks behind this one see of it, and no more.
+            margin = (config.body_blocks - 1 - number) * (config.kernel // 2)
+            near = here if inner is None else window(inner, margin, width, height).outer
+            plane, here = _block(block, own, plane, here, near, None if masks is None else masks[number]), near
         return plane
 
     def run(self, y: Floats, gains: Floats, inner: Box) -> NDArray[np.uint8]:
@@ -188,14 +194,9 @@ class CoreSynthesis:
         Returns:
             uint8 (stride * height, stride * width, 3).
         """
-        config, (height, width) = self._config, y.shape[:2]
+        config = self._config
         of_blocks, of_grid = split_gains(gains, config.body_blocks, config.body_width)
-        plane, here = _through(self._inlet, y.reshape(height * width, -1)), (0, 0, width, height)
-        for number, (block, own) in enumerate(zip(self.blocks, of_blocks, strict=True), 1):
-            # What the blocks behind this one see of it, and no more.
-            margin = (config.body_blocks - number) * (config.kernel // 2)
-            near = window(inner, margin, width, height).outer
-            plane, here = _block(block, own, plane, here, near), near
+        plane = self.body(y, of_blocks, inner)
         _, _, cols, rows = inner
         picture = np.empty((config.stride * rows, config.stride * cols, 3), np.uint8)
         floats = config.grid + config.grid_hidden * (1 + 2 * config.grid_blocks) + CELL_SAMPLES
@@ -220,11 +221,16 @@ class _BlockBack:
 
 
 class CoreGradient:
-    """The squared error of what g_s shows, and its derivative; Args and Raises as of :class:`CoreSynthesis`."""
+    """The squared error of what g_s shows, and its derivative; Raises as of :class:`CoreSynthesis`.
 
-    def __init__(self, model: Model) -> None:
+    Args:
+        model: as there.
+        forward: its g_s.
+    """
+
+    def __init__(self, model: Model, forward: CoreSynthesis) -> None:
         self._config = config = model.config
-        self._forward = CoreSynthesis(model)
+        self._forward = forward
         weights = _Weights(model, "g_s_gradient")
         width, wide, side = config.body_width, config.body_width * config.body_expansion, config.stride // CELL
         grid, hidden = config.grid, config.grid_hidden
@@ -267,7 +273,7 @@ class CoreGradient:
         """
         of_blocks, _ = split_gains(gains, len(self._blocks), self._config.body_width)
         masks = [np.empty((y.shape[0] * y.shape[1], block.expand.outputs), np.uint8) for block in self._forward.blocks]
-        body = self._forward.body(y, of_blocks, masks)
+        body = self._forward.body(y, of_blocks, masks=masks)
         towards = np.empty_like(body)
         errors = self._compare(body, y.shape[:2], gains, picture, weights, towards)
         for block, back, own, mask in reversed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,7 +36,7 @@ class Transforms:
         self._sessions: dict[str, Session] = {}
         self._left_behind: list[Any] = []
         self.in_core = runs_in_core(model)  # where all threads share a tile
-        self._cores: dict[type, Any] = {}
+        self._cores: dict[Any, Any] = {}
         self._lock = ForkLock()
         renew_in_children(self)
 
@@ -105,11 +105,15 @@ class Transforms:
         session.check(picture, (1, stride * height, stride * width, 3), np.uint8)
         return np.asarray(picture[0, stride * y : stride * (y + h), stride * x : stride * (x + w)])
 
-    def _core(self, kind: type[Core]) -> Core:
+    def _core(self, kind: Callable[..., Core], *parts: Any) -> Core:
+        """A network in the core, made once from the model and the ``parts`` that it shares with others."""
         with self._lock:
             if kind not in self._cores:
-                self._cores[kind] = kind(self.model)
+                self._cores[kind] = kind(self.model, *parts)
             return self._cores[kind]
+
+    def _core_gradient(self) -> CoreGradient:
+        return self._core(CoreGradient, self._core(CoreSynthesis))
 
     def error_gradient(
         self,
@@ -155,7 +159,7 @@ class Transforms:
         for own, seen in self._strips(y_hat.shape, 0):
             y = _scaled_rows(self.model, y_hat[seen], quality)
             with team(self._threads):
-                error = self._core(CoreGradient).error(y, gains, *self._under(picture, weights, seen))
+                error = self._core_gradient().error(y, gains, *self._under(picture, weights, seen))
             total += float(error[own.start - seen.start : own.stop - seen.start].sum())
         return total
 
@@ -172,7 +176,7 @@ class Transforms:
         y, (under, cells) = _scaled_rows(self.model, y_hat[seen], quality), self._under(picture, weights, seen)
         if self.in_core:
             with team(self._threads):
-                return self._core(CoreGradient).run(y, gains, under, cells)
+                return self._core_gradient().run(y, gains, under, cells)
         session, planes = self._session("g_s_gradient"), np.ascontiguousarray(y.transpose(2, 0, 1))[None]
         gradient, by_cells = session.run(planes, gains, under[None], cells[None])
         session.check(gradient, planes.shape, np.float32)

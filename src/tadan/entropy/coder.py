@@ -204,7 +204,9 @@ class StageDecoder:
             Corrupt: as :meth:`pull`, or a symbol exceeds what latents can be.
         """
         self._raise_failure()
-        code = 0 if self._core is None else self._core.pull_step(step, strength)
+        if self._core is None:
+            raise RuntimeError("whole steps are decoded in the core alone")
+        code = self._core.pull_step(step, strength)
         if code:
             self._failure = {ENDED: _ENDED, TOO_LARGE: _TOO_LARGE}.get(code, OUT_OF_RANGE)
             self._raise_failure()

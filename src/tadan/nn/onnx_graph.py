@@ -226,12 +226,6 @@ def to_eight_bits(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
     return integers.astype(np.int8).reshape(weight.shape), scales
 
 
-def from_eight_bits(integers: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Weights that :func:`to_eight_bits` stands for, float32 of the shape of the integers."""
-    rows = integers.reshape(len(scales), -1).astype(np.float32)
-    return (rows * scales.astype(np.float32)).reshape(integers.shape)
-
-
 def group_of(inputs: int) -> int:
     """Weights that share a scale in a layer with so many inputs."""
     return inputs if inputs % GROUP else GROUP

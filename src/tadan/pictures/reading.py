@@ -77,6 +77,17 @@ def read_picture(picture: Picture, max_pixels: int, strip: bool = False) -> Plan
         return _from_image(image, str(path), max_pixels, strip)
 
 
+def opened(data: bytes, name: str) -> Image.Image:
+    """The picture in ``data``, its pixels not read yet, for :func:`read_picture`.
+
+    Raises:
+        UnreadableInput: Pillow knows no such format.
+        LimitExceeded: the picture has more pixels than Pillow accepts.
+    """
+    with _reading(name):
+        return Image.open(io.BytesIO(data))
+
+
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Turn what Pillow raises about a file into errors of ours."""

@@ -30,6 +30,23 @@ _LOSSLESS_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+def scaled_down(image: Image, width: int | None, height: int | None) -> Image:
+    """The picture with at most so many pixels (None: any number), in its shape; smaller ones as they are."""
+    ratio = min([1.0, *(most / side for most, side in ((width, image.width), (height, image.height)) if most)])
+    return resized(image, (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))))
+
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """The picture in another size, its metadata kept."""
+    from PIL import Image as Pillow
+
+    if size == image.size:
+        return image
+    other = image.resize(size, Pillow.Resampling.LANCZOS, reducing_gap=3.0)
+    other.info = image.info
+    return other
+
+
 @dataclass(frozen=True)
 class Saving:
     """How Pillow writes a picture."""

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,10 +24,7 @@ from tadan.serve.metrics import Metrics
 from tadan.serve.pool import Gate, Problem, Workers
 from tadan.serve.settings import Settings
 from tadan.serve.store import Cache, Store
-from tadan.serve.work import Answer, Task
-
-if TYPE_CHECKING:
-    pass
+from tadan.serve.work import Answer, Task, pixels_of
 
 Next = Callable[[Request], Awaitable[Response]]
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", "/page.js", "/page.css"})
@@ -68,27 +65,31 @@ class Service:
         return scheme.lower() == "bearer" and any(known)
 
     async def body(self, request: Request) -> bytes:
-        """The body of a request; Problem 413 as soon as it is too long, 400 if it is empty or broken off."""
+        """The body of a request; Problem 413 as soon as it is too long, 429 if others take the room, 400 if empty."""
         most = self.settings.max_body
         too_long = Problem(413, "BodyTooLarge", f"the body is longer than {most:,} bytes; send a smaller picture")
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > most:
             raise too_long
         parts, length = [], 0
-        async for part in request.stream():
-            length += len(part)
-            if length > most:
-                raise too_long
-            parts.append(part)
+        try:
+            async for part in request.stream():
+                if length + len(part) > most:
+                    raise too_long
+                self.gate.receive(length, len(part))
+                length += len(part)
+                parts.append(part)
+        finally:
+            self.gate.receiving -= length
         if not length:
             raise Problem(400, "EmptyBody", "the body is empty; send a picture in it")
         return b"".join(parts)
 
-    async def do(self, request: Request, task: Task, pixels: int = 0) -> Answer:
+    async def do(self, request: Request, task: Task) -> Answer:
         """Have a task done for a request, as far as there is room."""
         if self.workers is None:
             raise Problem(503, "NotReady", "the service is starting; come again", {"Retry-After": "2"})
-        async with self.gate.room(len(task.data), pixels):
+        async with self.gate.room(len(task.data), 0 if task.kind == "info" else pixels_of(task.data)):
             return await self.workers.do(task, request.is_disconnected)
 
     def close(self) -> None:

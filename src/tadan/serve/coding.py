@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from tadan.serve.pool import Problem
-from tadan.serve.work import FORMATS, Answer, Task, Wish
+from tadan.serve.work import MEDIA_TYPES, Answer, Task, Wish
 
 if TYPE_CHECKING:
     from tadan.serve.app import Service
@@ -53,7 +52,7 @@ def answers(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {kind: _BINARY for kind in kinds}, "description": "done"}, **ERRORS}
 
 
-PICTURES = answers(*(kind for name, (kind, _) in FORMATS.items() if name != "tdn"))
+PICTURES = answers(*(kind for name, kind in MEDIA_TYPES.items() if name != "tdn"))
 
 
 def parsed_region(text: str | None) -> tuple[int, int, int, int] | None:
@@ -66,37 +65,19 @@ def parsed_region(text: str | None) -> tuple[int, int, int, int] | None:
     return x, y, w, h
 
 
-def pixels_of(data: bytes) -> int:
-    """Pixels that a body states, for the gate; 0 if it states none. Nothing is decoded."""
-    from PIL import Image
-
-    from tadan.bitstream import read_header
-    from tadan.errors import TadanError
-    from tadan.pictures import PILLOW_ERRORS
-
-    try:
-        header = read_header(data)
-        return header.width * header.height
-    except TadanError:
-        pass
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.width * image.height
-    except (*PILLOW_ERRORS, Image.DecompressionBombError):
-        return 0
-
-
-def handed_out(answer: Answer, form: str) -> Response:
+def picture_response(answer: Answer, form: str) -> Response:
     """A picture."""
     headers = {f"Tadan-{name.title()}": str(answer.facts[name]) for name in ("width", "height")}
-    return Response(answer.data, media_type=FORMATS[form][0], headers=headers)
+    return Response(answer.data, media_type=MEDIA_TYPES[form], headers=headers)
 
 
-def note_encoded(service: Service, body: bytes, answer: Answer) -> None:
-    """Count a picture that was encoded."""
+async def encoded(service: Service, request: Request, body: bytes, options: dict[str, Any]) -> Answer:
+    """Encode a body, and count it."""
+    answer = await service.do(request, Task("encode", body, None, options))
     service.metrics.encoded.labels(answer.facts["content"]).inc()
-    service.metrics.saved.inc(len(body))
-    service.metrics.written.inc(len(answer.data))
+    service.metrics.bytes_in.inc(len(body))
+    service.metrics.bytes_out.inc(len(answer.data))
+    return answer
 
 
 def router(service: Service) -> APIRouter:
@@ -119,9 +100,8 @@ def router(service: Service) -> APIRouter:
         body = await service.body(request)
         options: dict[str, Any] = {"quality": quality, "effort": effort, "schedule": schedule}
         options |= {"lossless": lossless, "strip": strip, "target_size": target_size, "target_score": target_score}
-        answer = await service.do(request, Task("encode", body, None, options), pixels_of(body))
-        note_encoded(service, body, answer)
-        response = handed_out(answer, "tdn")
+        answer = await encoded(service, request, body, options)
+        response = picture_response(answer, "tdn")
         response.headers["Tadan-Content"] = answer.facts["content"]
         return response
 
@@ -138,7 +118,7 @@ def router(service: Service) -> APIRouter:
         size = None if w is None and h is None else (w, h)
         wish = Wish(format, quality, parsed_region(region), size, stages=stages)
         body = await service.body(request)
-        return handed_out(await service.do(request, Task("show", body, wish), pixels_of(body)), format)
+        return picture_response(await service.do(request, Task("show", body, wish)), format)
 
     @routes.post("/transcode", summary="A picture to another format", responses=PICTURES, openapi_extra=PICTURE_BODY)
     async def transcode(
@@ -152,7 +132,7 @@ def router(service: Service) -> APIRouter:
         size = None if w is None and h is None else (w, h)
         wish = Wish(format, quality, None, size, target_size=target_size)
         body = await service.body(request)
-        return handed_out(await service.do(request, Task("convert", body, wish), pixels_of(body)), format)
+        return picture_response(await service.do(request, Task("convert", body, wish)), format)
 
     @routes.post("/info", summary="What the header of a .tdn file says", responses=ERRORS, openapi_extra=STREAM_BODY)
     async def info(request: Request) -> JSONResponse:
@@ -161,6 +141,6 @@ def router(service: Service) -> APIRouter:
     @routes.post("/verify", summary="Check every checksum of a .tdn file", responses=ERRORS, openapi_extra=STREAM_BODY)
     async def verify(request: Request) -> JSONResponse:
         body = await service.body(request)
-        return JSONResponse((await service.do(request, Task("verify", body), pixels_of(body))).facts)
+        return JSONResponse((await service.do(request, Task("verify", body))).facts)
 
     return routes

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from tadan.bitstream import Limits, read_header
-from tadan.bitstream.fields import MAGIC, MAX_SIDE
+from tadan.bitstream.fields import MAGIC
 from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from tadan.errors import TadanError
 from tadan.serve.coding import (
@@ -23,14 +22,13 @@ from tadan.serve.coding import (
     SomeQuality,
     Stages,
     answers,
-    note_encoded,
+    encoded,
     parsed_region,
-    pixels_of,
 )
 from tadan.serve.negotiate import choose_format, matches, requested_part
 from tadan.serve.pool import Problem
 from tadan.serve.store import Store, checked_key, etag_of
-from tadan.serve.work import FORMATS, Task, Wish
+from tadan.serve.work import MEDIA_TYPES, Task, Wish, header_of
 
 if TYPE_CHECKING:
     from tadan.bitstream import Header
@@ -59,13 +57,15 @@ class Gallery:
         """A file and its entity tag."""
         return await asyncio.to_thread(self.store.get, checked_key(key))
 
-    async def rendition(self, request: Request, data: bytes, etag: str, wish: Wish) -> bytes:
-        """A picture as it was wished for: made once, then from the cache. ``etag``: of :func:`tag_of`."""
-        name = f"{etag.strip(chr(34))}.{wish.form}"
+    async def made(self, request: Request, task: Task, tag: str) -> bytes:
+        """What a task of showing or converting gives: made once, then from the cache. ``tag``: of its data."""
+        if task.wish is None:
+            raise RuntimeError("a rendition is made for a wish")
+        name = f"{tag_of(tag, task.wish).strip(chr(34))}.{task.wish.form}"
         found = await asyncio.to_thread(self.service.cache.get, name)
         self.service.metrics.cache.labels("miss" if found is None else "hit").inc()
         if found is None:
-            found = (await self.service.do(request, Task("show", data, wish), pixels_of(data))).data
+            found = (await self.service.do(request, task)).data
             await asyncio.to_thread(self.service.cache.put, name, found)
         return found
 
@@ -75,14 +75,14 @@ def tag_of(tag: str, wish: Wish) -> str:
     return etag_of(tag, repr(wish))
 
 
-def respond(request: Request, data: bytes, etag: str, form: str, vary: bool) -> Response:
-    """A body, a part of it, or the news that the client has it already."""
+async def respond(request: Request, make: Callable[[], Awaitable[bytes]], etag: str, form: str, vary: bool) -> Response:
+    """What ``make`` gives, a part of it, or, without making it, the news that the client has it already."""
     headers = {"ETag": etag, "Cache-Control": _CACHE_CONTROL, "Accept-Ranges": "bytes"}
     if vary:
         headers["Vary"] = "Accept"
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    kind = FORMATS[form][0]
+    data, kind = await make(), MEDIA_TYPES[form]
     part = requested_part(request.headers, etag, len(data)) if request.method == "GET" else None
     if part is None:
         return Response(data, media_type=kind, headers=headers)
@@ -113,12 +113,11 @@ def router(service: Service) -> APIRouter:
         store, checked = gallery.store, checked_key(key)
         body = await service.body(request)
         if body.startswith(MAGIC):
-            await service.do(request, Task("verify", body), pixels_of(body))
+            await service.do(request, Task("verify", body))
             data, content = body, "given"
         else:
             options = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
-            answer = await service.do(request, Task("encode", body, None, options), pixels_of(body))
-            note_encoded(service, body, answer)
+            answer = await encoded(service, request, body, options)
             data, content = answer.data, answer.facts["content"]
         new = await asyncio.to_thread(store.put, checked, data)
         facts = {"key": checked, "bytes": len(data), "bytes_in": len(body), "content": content}
@@ -138,10 +137,10 @@ def router(service: Service) -> APIRouter:
         progressive: bool = False,
     ) -> Response:
         data, tag = await gallery.stored(key)
-        header = header_of(data)
+        header = kept_header(data)
         form = format or choose_format(request.headers.get("accept"), header.has_alpha)
         if form is None:
-            names = ", ".join(kind for kind, _ in FORMATS.values())
+            names = ", ".join(MEDIA_TYPES.values())
             raise Problem(406, "NotAcceptable", f"this picture comes as {names}; accept one of them")
         size = None if w is None and h is None else (w, h)
         whole = size is None and region is None and stages is None and not progressive
@@ -150,14 +149,12 @@ def router(service: Service) -> APIRouter:
                 raise Problem(
                     400, "InvalidInput", ".tdn comes as it is kept; leave out size, region, stages and quality"
                 )
-            return respond(request, data, tag, form, format is None)
+            return await respond(request, lambda: _known(data), tag, form, format is None)
         wish = Wish(form, quality, parsed_region(region), size, stages=stages)
         if progressive and request.method == "GET":
             return _in_stages(gallery, request, data, tag, wish, header)
-        etag = tag_of(tag, wish)
-        known = matches(request.headers.get("if-none-match"), etag)
-        shown = b"" if known else await gallery.rendition(request, data, etag, wish)
-        return respond(request, shown, etag, form, format is None)
+        show = Task("show", data, wish)
+        return await respond(request, lambda: gallery.made(request, show, tag), tag_of(tag, wish), form, format is None)
 
     @routes.delete(
         "/pictures/{key:path}",
@@ -174,7 +171,7 @@ def router(service: Service) -> APIRouter:
 
 _SHOWN = {
     **MISSING,
-    **answers(*(kind for kind, _ in FORMATS.values()), f"multipart/x-mixed-replace; boundary={_BOUNDARY}"),
+    **answers(*MEDIA_TYPES.values(), f"multipart/x-mixed-replace; boundary={_BOUNDARY}"),
     206: {"description": "a part"},
     304: {"description": "the client has it"},
     404: MISSING[404],
@@ -183,12 +180,16 @@ _SHOWN = {
 }
 
 
-def header_of(data: bytes) -> Header:
-    """Header of a kept file, whatever its size; Problem 422 if it is damaged."""
+def kept_header(data: bytes) -> Header:
+    """Header of a kept file; Problem 422 if it is damaged."""
     try:
-        return read_header(data, Limits(max_pixels=MAX_SIDE**2, max_tile_pixels=MAX_SIDE**2))
+        return header_of(data)
     except TadanError as error:
         raise Problem(422, type(error).__name__, f"what is kept there is damaged: {error}") from error
+
+
+async def _known(data: bytes) -> bytes:
+    return data
 
 
 def _in_stages(
@@ -200,12 +201,11 @@ def _in_stages(
     async def parts() -> AsyncIterator[bytes]:
         shown = None
         for one in (*stages, None):
-            own = replace(wish, stages=one)
-            picture = await gallery.rendition(request, data, tag_of(tag, own), own)
+            picture = await gallery.made(request, Task("show", data, replace(wish, stages=one)), tag)
             if picture != shown:  # a schedule of fewer stages is complete before
                 shown = picture
                 head = (
-                    f"--{_BOUNDARY}\r\nContent-Type: {FORMATS[wish.form][0]}\r\nContent-Length: {len(picture)}\r\n\r\n"
+                    f"--{_BOUNDARY}\r\nContent-Type: {MEDIA_TYPES[wish.form]}\r\nContent-Length: {len(picture)}\r\n\r\n"
                 )
                 yield head.encode() + picture + b"\r\n"
         yield f"--{_BOUNDARY}--\r\n".encode()

@@ -7,19 +7,18 @@ Scaled views of very large pictures come from an overview that is made once: the
 from __future__ import annotations
 
 import asyncio
-import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from tadan.serve.gallery import MISSING, Gallery, header_of, respond, tag_of
+from tadan.serve.gallery import MISSING, Gallery, kept_header, respond, tag_of
 from tadan.serve.negotiate import matches
 from tadan.serve.pool import Problem
 from tadan.serve.store import checked_key, etag_of
-from tadan.serve.work import FORMATS, Wish, handed_out
+from tadan.serve.work import MEDIA_TYPES, Task, Wish
 
 if TYPE_CHECKING:
     from tadan.serve.app import Service
@@ -119,38 +118,24 @@ class Views:
         self._gallery = gallery
         self._making: dict[str, asyncio.Lock] = {}
 
-    async def show(
-        self, request: Request, data: bytes, tag: str, view: View, form: str, whole: tuple[int, int]
-    ) -> bytes:
-        """A view in a format, from the cache if it was made before."""
-        wish = Wish(form, None, view.region, view.size, exact=True)
+    async def show(self, request: Request, kept: tuple[bytes, str], view: View, wish: Wish) -> bytes:
+        """A view of a kept file (with its entity tag), from the cache if it was made before."""
+        data, tag = kept
+        overview_wish = Wish("webp", 90, None, (OVERVIEW_SIDE, OVERVIEW_SIDE))
         if view.pixels <= DIRECT_PIXELS or view.size == view.region[2:]:
-            return await self._gallery.rendition(request, data, tag_of(tag, wish), wish)
-        overview = await self._overview(request, data, tag, whole)
-        return await asyncio.to_thread(_from_overview, overview, view, wish, whole)
-
-    async def _overview(self, request: Request, data: bytes, tag: str, whole: tuple[int, int]) -> bytes:
+            return await self._gallery.made(request, Task("show", data, wish), tag)
         lock = self._making.setdefault(tag, asyncio.Lock())
         try:
             async with lock:  # viewers ask for many tiles at once, and it is made once
-                wish = Wish("webp", 90, None, (OVERVIEW_SIDE, OVERVIEW_SIDE))
-                return await self._gallery.rendition(request, data, tag_of(tag, wish), wish)
+                overview = await self._gallery.made(request, Task("show", data, overview_wish), tag)
         finally:
             if not lock.locked():
                 self._making.pop(tag, None)
-
-
-def _from_overview(overview: bytes, view: View, wish: Wish, whole: tuple[int, int]) -> bytes:
-    from dataclasses import replace
-
-    from PIL import Image
-
-    with Image.open(io.BytesIO(overview)) as image:
-        across, down = image.width / whole[0], image.height / whole[1]
-        x, y, w, h = view.region
-        box = (x * across, y * down, min(image.width, (x + w) * across), min(image.height, (y + h) * down))
-        cut = image.resize(view.size, Image.Resampling.LANCZOS, box)
-    return handed_out(cut, replace(wish, region=None, size=None))[0]
+        header = kept_header(data)
+        small = min(1.0, OVERVIEW_SIDE / max(header.width, header.height))
+        left, top, width, height = (round(small * value) for value in view.region)
+        part = replace(wish, region=(left, top, max(1, width), max(1, height)))
+        return await self._gallery.made(request, Task("convert", overview, part), tag_of(tag, overview_wish))
 
 
 def router(service: Service) -> APIRouter:
@@ -164,7 +149,7 @@ def router(service: Service) -> APIRouter:
         if rest.endswith("/info.json"):
             key = checked_key(rest.removesuffix("/info.json"))
             data, tag = await gallery.stored(key)
-            header = header_of(data)
+            header = kept_header(data)
             document = info_document(f"{base}/iiif/{key.replace('/', '%2F')}", header.width, header.height)
             etag = etag_of(tag, "info")
             headers = {"ETag": etag, "Access-Control-Allow-Origin": "*", "Cache-Control": "public, max-age=60"}
@@ -178,18 +163,16 @@ def router(service: Service) -> APIRouter:
         key, region, size, rotation, last = parts
         quality, _, ending = last.partition(".")
         data, tag = await gallery.stored(checked_key(key))
-        header = header_of(data)
+        header = kept_header(data)
         if ending not in _FORMS:
             raise Problem(
                 501 if ending in ("tif", "gif", "jp2", "pdf") else 400, "Format", "formats are jpg, png, webp, avif"
             )
         view = parsed_view(region, size, rotation, quality, header.width, header.height)
-        form = _FORMS[ending]
-        etag = etag_of(tag, repr(view), form)
-        known = matches(request.headers.get("if-none-match"), etag)
-        whole = header.width, header.height
-        shown = b"" if known else await views.show(request, data, tag, view, form, whole)
-        response = respond(request, shown, etag, form, vary=False)
+        wish = Wish(_FORMS[ending], None, view.region, view.size, exact=True)
+        response = await respond(
+            request, lambda: views.show(request, (data, tag), view, wish), tag_of(tag, wish), wish.form, vary=False
+        )
         response.headers["Access-Control-Allow-Origin"] = "*"
         return response
 
@@ -198,7 +181,7 @@ def router(service: Service) -> APIRouter:
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     **MISSING,
-    200: {"description": "a view, or info.json", "content": {kind: {} for kind, _ in FORMATS.values()}},
+    200: {"description": "a view, or info.json", "content": {kind: {} for kind in MEDIA_TYPES.values()}},
     206: {"description": "a part"},
     303: {"description": "to info.json"},
     304: {"description": "the client has it"},

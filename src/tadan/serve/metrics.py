@@ -37,8 +37,8 @@ class Metrics:
         self.encoded = Counter(
             f"{PREFIX}encoded", "Pictures encoded, by what the file holds", ["content"], registry=own
         )
-        self.saved = Counter(f"{PREFIX}bytes_in", "Bytes of the pictures that were encoded", registry=own)
-        self.written = Counter(f"{PREFIX}bytes_out", "Bytes of the files that came of them", registry=own)
+        self.bytes_in = Counter(f"{PREFIX}bytes_in", "Bytes of the pictures that were encoded", registry=own)
+        self.bytes_out = Counter(f"{PREFIX}bytes_out", "Bytes of the files that came of them", registry=own)
         self.cache = Counter(f"{PREFIX}cache", "Renditions by whether they were at hand", ["result"], registry=own)
 
     def phase(self, name: str, kind: str, seconds: float) -> None:

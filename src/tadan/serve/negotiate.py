@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tadan.serve.work import FORMATS
+from tadan.serve.work import MEDIA_TYPES
 
 #: Best first, for clients that take several equally well.
 PREFERENCE = ("avif", "webp", "jpeg", "png")
@@ -38,14 +38,14 @@ def choose_format(header: str | None, alpha: bool) -> str | None:
     ranges = accepted(header)
 
     def weight(form: str) -> float:
-        kind = FORMATS[form][0]
+        kind = MEDIA_TYPES[form]
         for pattern in (kind, "image/*", "*/*"):  # the most specific one counts
             for known, value in ranges:
                 if known == pattern:
                     return value
         return 0.0
 
-    named = {form: q for form in ("tdn", *PREFERENCE) for known, q in ranges if known == FORMATS[form][0] and q > 0}
+    named = {form: q for form in ("tdn", *PREFERENCE) for known, q in ranges if known == MEDIA_TYPES[form] and q > 0}
     if named:
         return max(named, key=lambda form: named[form])  # of equals the first, which is the best
     plain = "png" if alpha else "jpeg"

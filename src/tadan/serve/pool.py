@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import TYPE_CHECKING, Any
 
 from tadan.serve.settings import Settings
@@ -75,6 +76,7 @@ class Gate:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self.load = Load()
+        self.receiving = 0  # bytes of bodies that are not whole yet
         self.closed = False
         self._pace = 0.5  # seconds of a job, a running mean
 
@@ -91,11 +93,7 @@ class Gate:
         full |= load.jobs > 0 and load.bytes + size > most.queue_bytes
         full |= load.jobs > 0 and load.pixels + pixels > most.queue_pixels
         if full:
-            self._metrics.refused.inc()
-            wait = math.ceil(self._pace * load.jobs / most.workers)
-            raise Problem(
-                429, "Busy", "the service has enough to do; come again later", {"Retry-After": str(max(1, wait))}
-            )
+            raise self._busy()
         self._enter(1, size, pixels)
         begun = time.monotonic()
         try:
@@ -103,6 +101,23 @@ class Gate:
         finally:
             self._enter(-1, -size, -pixels)
             self._pace = 0.9 * self._pace + 0.1 * (time.monotonic() - begun) / max(1, self.load.jobs + 1)
+
+    def receive(self, had: int, more: int) -> None:
+        """Count bytes of a body that is being received; Problem 429 if it and all others are too many.
+
+        Args:
+            had: bytes of the same body that were counted before; a body that is alone may have any length.
+            more: bytes to count.
+        """
+        others = self.receiving - had + self.load.bytes
+        if others and self.receiving + self.load.bytes + more > self._settings.queue_bytes:
+            raise self._busy()
+        self.receiving += more
+
+    def _busy(self) -> Problem:
+        self._metrics.refused.inc()
+        wait = max(1, math.ceil(self._pace * self.load.jobs / self._settings.workers))
+        return Problem(429, "Busy", "the service has enough to do; come again later", {"Retry-After": str(wait)})
 
     def _enter(self, jobs: int, size: int, pixels: int) -> None:
         load = self.load
@@ -122,12 +137,12 @@ class Workers:
             max_workers=settings.workers,
             initializer=start,
             initargs=(settings.model, settings.max_pixels, settings.memory),
-            context=multiprocessing.get_context("forkserver" if hasattr(multiprocessing, "connection") else "spawn"),
+            context=multiprocessing.get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn"),
         )
 
     async def ready(self) -> None:
         """Return when a process has loaded the model; raises what the model raises."""
-        await self.do(Task("info", b"TDN?"), lambda: _never(), expect_refusal=True)
+        await self.do(Task("info", b"TDN?"), _never, expect_refusal=True)
 
     async def do(self, task: Task, gone: Callable[[], Awaitable[bool]], expect_refusal: bool = False) -> Answer:
         """Have a task done.
@@ -143,19 +158,20 @@ class Workers:
         from pebble import ProcessExpired
 
         begun = time.monotonic()
-        future = self._pool.schedule(run, args=[task], timeout=self._settings.deadline)
+        future = self._pool.schedule(run, args=[task])  # the time that it waits counts too, so the pool sets none
         waiting = asyncio.wrap_future(future)
         try:
             while not waiting.done():
                 await asyncio.wait([waiting], timeout=_POLL)
-                if not waiting.done() and await gone():
+                if waiting.done():
+                    break
+                if time.monotonic() - begun > self._settings.deadline:
+                    future.cancel()
+                    raise self._late()
+                if await gone():
                     future.cancel()
                     raise Problem(499, "ClientGone", "the client left")
             answer: Any = waiting.result()
-        except TimeoutError as error:
-            self._metrics.expired.inc()
-            text = f"not done within {self._settings.deadline:g} seconds; send a smaller picture or a lower effort"
-            raise Problem(504, "DeadlineExceeded", text) from error
         except ProcessExpired as error:
             self._metrics.died.inc()
             text = "the process that worked on this ended; another one has taken its place, try again"
@@ -172,6 +188,11 @@ class Workers:
         self._metrics.phase("wait", task.kind, time.monotonic() - begun - answer.seconds)
         self._metrics.phase("work", task.kind, answer.seconds)
         return answer
+
+    def _late(self) -> Problem:
+        self._metrics.expired.inc()
+        text = f"not done within {self._settings.deadline:g} seconds; send a smaller picture or a lower effort"
+        return Problem(504, "DeadlineExceeded", text)
 
     def close(self) -> None:
         """Finish what runs, start nothing more, and end the processes."""

@@ -88,10 +88,6 @@ class Store:
         except (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError) as error:
             raise Problem(404, "NotFound", "there is no such picture") from error
 
-    def check(self) -> None:
-        """Raise whatever the file system raises if it is not there."""
-        self._files.exists(self._root)
-
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{checked_key(key)}{_SUFFIX}"
 

@@ -7,22 +7,21 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tadan.bitstream import Limits, read_header
+from tadan.bitstream.fields import MAGIC, MAX_SIDE
 from tadan.errors import InvalidInput, TadanError
+from tadan.pictures.reading import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from tadan.bitstream import Header
     from tadan.codec.codec import Codec
 
-#: Formats by their name in requests: media type, and what Pillow calls it.
-FORMATS = {
-    "tdn": ("image/x-tadan", "TADAN"),
-    "avif": ("image/avif", "AVIF"),
-    "webp": ("image/webp", "WEBP"),
-    "jpeg": ("image/jpeg", "JPEG"),
-    "png": ("image/png", "PNG"),
-}
+#: Media types of formats by their names in requests.
+MEDIA_TYPES = {"tdn": "image/x-tadan", **{form: f"image/{form}" for form in ("avif", "webp", "jpeg", "png")}}
 DEFAULT_QUALITY = {"avif": 70, "webp": 85, "jpeg": 88}  # of renditions, which should show no loss of their own
+_BODY = "the body"  # name of the picture in errors
 _ALPHA_MODES = frozenset({"RGBA", "LA"})
 
 
@@ -31,7 +30,7 @@ class Wish:
     """How a picture is to be handed out.
 
     Attributes:
-        form: a key of :data:`FORMATS`.
+        form: a key of :data:`MEDIA_TYPES`.
         quality: of AVIF, WebP or JPEG.
         region: x, y, width, height in pixels of the picture.
         size: width and height at most; None: whatever keeps the shape. Pictures are never enlarged.
@@ -89,15 +88,34 @@ class Refused:
     message: str
 
 
+def header_of(data: bytes) -> Header:
+    """Header of a ``.tdn`` file of any size; typed errors of :func:`tadan.bitstream.read_header`."""
+    return read_header(data, Limits(max_pixels=MAX_SIDE**2, max_tile_pixels=MAX_SIDE**2))
+
+
+def pixels_of(data: bytes) -> int:
+    """Pixels that a body states, for the gate; 0 if it states none. Nothing is decoded."""
+    try:
+        if data.startswith(MAGIC):
+            header = header_of(data)
+            return header.width * header.height
+        image = opened(data, _BODY)
+    except TadanError:
+        return 0
+    return image.width * image.height
+
+
 _codec: Codec | None = None
 
 
 def start(model: str | None, max_pixels: int, memory: int) -> None:
     """Make the codec of this process, and load the model before the first request does."""
-    from tadan.bitstream import Limits
+    from PIL import Image
+
     from tadan.codec.codec import Codec
 
     global _codec
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # ours is the limit that counts
     _codec = Codec(model, threads=1, limits=Limits(max_pixels=max_pixels), memory=memory)
     _ = _codec.model.twin
 
@@ -117,36 +135,37 @@ def run(task: Task) -> Answer | Refused:
 
 
 def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
+    from tadan.codec.info import inspect
     from tadan.codec.options import EncodeOptions
     from tadan.codec.target import Target, encode_to
 
     options = dict(task.options)
     size, score = options.pop("target_size", None), options.pop("target_score", None)
     chosen = EncodeOptions(**options)
-    image = opened(task.data)
+    image = opened(task.data, _BODY)
     if size is None and score is None:
-        encoded = codec.encode_picture(image, chosen)
+        data = codec.encode_picture(image, chosen).data
     else:
-        encoded = encode_to(codec, image, Target.score(score) if size is None else Target.size(size), chosen)
-    return encoded.data, {"content": encoded.content, "width": image.width, "height": image.height}
+        data = encode_to(codec, image, Target.score(score) if size is None else Target.size(size), chosen).data
+    facts = inspect(data, codec.limits)
+    return data, {"content": facts.content, "width": facts.width, "height": facts.height}
 
 
 def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
     wish = _wish(task)
     image = codec.decode(task.data, region=wish.region, stages=wish.stages)
-    return handed_out(image, wish)
+    return _handed_out(image, wish)
 
 
-def _convert(_codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
-    from PIL import ImageOps
-
+def _convert(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
     from tadan.codec.tiling import check_region
+    from tadan.pictures.reading import read_picture, to_image
 
-    wish, image = _wish(task), ImageOps.exif_transpose(opened(task.data))  # some formats' tags are ignored
+    wish, image = _wish(task), to_image(read_picture(opened(task.data, _BODY), codec.limits.max_pixels))
     if wish.region is not None:
         x, y, w, h = check_region(wish.region, image.width, image.height)
         image = image.crop((x, y, x + w, y + h))
-    return handed_out(image, wish)
+    return _handed_out(image, wish)
 
 
 def _info(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
@@ -170,50 +189,21 @@ def _wish(task: Task) -> Wish:
 _KINDS = {"encode": _encode, "show": _show, "convert": _convert, "info": _info, "verify": _verify}
 
 
-def opened(data: bytes) -> Image:
-    """A picture of any format that Pillow reads; typed errors of :func:`tadan.pictures.reading.read_picture`."""
-    from PIL import Image, UnidentifiedImageError
-
-    from tadan.errors import LimitExceeded, UnreadableInput
-    from tadan.pictures import PILLOW_ERRORS
-
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except UnidentifiedImageError as error:
-        raise UnreadableInput("the body is no picture that this service reads") from error
-    except Image.DecompressionBombError as error:
-        raise LimitExceeded("the picture has too many pixels for this service") from error
-    except PILLOW_ERRORS as error:
-        if isinstance(error, TadanError):
-            raise
-        raise UnreadableInput(f"the picture is damaged ({error})") from error
-    return image
-
-
-def handed_out(image: Image, wish: Wish) -> tuple[bytes, dict[str, Any]]:
+def _handed_out(image: Image, wish: Wish) -> tuple[bytes, dict[str, Any]]:
     """A picture, already cut, as it was wished for: scaled, in another format."""
-    image = _scaled(image, wish)
+    from tadan.pictures.writing import resized, scaled_down
+
+    width, height = wish.size or (None, None)
+    if wish.exact and width is not None and height is not None:
+        image = resized(image, (width, height))
+    else:
+        image = scaled_down(image, width, height)
     if wish.form == "jpeg" and image.mode in _ALPHA_MODES:
         image = _on_white(image)
     facts = {"width": image.width, "height": image.height}
     if wish.target_size is not None:
         return _fitted(image, wish, wish.target_size), facts
     return _saved(image, wish.form, wish.quality), facts
-
-
-def _scaled(image: Image, wish: Wish) -> Image:
-    from PIL import Image as Pillow
-
-    if wish.size is None:
-        return image
-    width, height = wish.size
-    if wish.exact and width is not None and height is not None:
-        size = min(width, image.width), min(height, image.height)
-    else:
-        ratio = min(1.0, *(most / side for most, side in ((width, image.width), (height, image.height)) if most))
-        size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
-    return image if size == image.size else image.resize(size, Pillow.Resampling.LANCZOS)
 
 
 def _on_white(image: Image) -> Image:

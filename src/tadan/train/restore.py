@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from tadan.errors import Corrupt
 from tadan.models import Model, load_model
+from tadan.models.weights import stored_tensors, weight_of
 from tadan.nn.layers import ByQuality, gains_of
 from tadan.nn.model import TadanModel
-from tadan.nn.onnx_graph import from_eight_bits
 from tadan.train.checkpoint import load_weights
 from tadan.train.twin import fill_entropy
 
@@ -50,18 +48,12 @@ def restore(model: Model) -> TadanModel:
 
 
 def _fill_by_name(part: nn.Module, graph: str, data: bytes) -> None:
-    stored = {one.name: one for one in onnx.load_from_string(data).graph.initializer}
+    stored = stored_tensors(data)
     elsewhere = {id(by.values) for by in gains_of(part)}
     for name, value in part.named_parameters():
         if id(value) in elsewhere:
             continue
-        if f"{name}_half" in stored:
-            weights = numpy_helper.to_array(stored[f"{name}_half"]).astype(np.float32)
-        elif {f"{name}_int8", f"{name}_scale_half"} <= set(stored):
-            integers, scales = (numpy_helper.to_array(stored[f"{name}_{kind}"]) for kind in ("int8", "scale_half"))
-            weights = from_eight_bits(integers, scales)
-        else:
-            raise Corrupt(f"the graph {graph} of the model file lacks {name}; fetch or export it again")
+        weights = weight_of(stored, name)
         if value.dim() == 2 and weights.ndim == 4:  # a linear layer that runs as a convolution: (out, in, rows, cols)
             weights = weights.transpose(0, 2, 3, 1)
         if weights.size != value.numel():
