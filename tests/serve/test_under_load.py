@@ -4,10 +4,12 @@ import asyncio
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 import psutil
@@ -233,3 +235,20 @@ def _answers(port):
             return answer.status == 200
     except OSError:
         return False
+
+
+def test_work_ends_when_the_client_leaves(service_at):
+    """Over a real connection: nothing is left inside, and the log has 499."""
+    body, address = large_picture(), urllib.parse.urlsplit(service_at)
+    head = f"POST /encode?effort=9 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection((address.hostname, address.port), timeout=60) as connection:
+        connection.sendall(head.encode() + body)
+        assert _soon(lambda: "tadan_queue_jobs 1.0" in metrics(service_at))
+    assert _soon(lambda: "tadan_queue_jobs 0.0" in metrics(service_at))
+    assert 'route="/encode",status="499"' in metrics(service_at)
+    assert 'route="/encode",status="200"' not in metrics(service_at)
+
+
+def metrics(base):
+    with urllib.request.urlopen(f"{base}/metrics", timeout=60) as answer:
+        return answer.read().decode()

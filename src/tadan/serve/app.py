@@ -8,13 +8,14 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
@@ -26,7 +27,9 @@ from tadan.serve.settings import Settings
 from tadan.serve.store import Cache, Store
 from tadan.serve.work import Answer, Task, pixels_of
 
-Next = Callable[[Request], Awaitable[Response]]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", "/page.js", "/page.css"})
 READ_PREFIXES = ("/pictures/", "/iiif/")
 SECURITY_HEADERS = {
@@ -128,7 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router(service))
     _health(app, service)
     _errors(app)
-    app.middleware("http")(_around(service))
+    app.add_middleware(_Around, service=service)
     if settings.origins:
         from fastapi.middleware.cors import CORSMiddleware
 
@@ -189,38 +192,58 @@ def _methods(app: FastAPI, request: Request) -> set[str]:
     }
 
 
-def _around(service: Service) -> Callable[[Request, Next], Awaitable[Response]]:
-    """Tokens, the log, metrics and headers."""
+class _Around:
+    """Tokens, the log, metrics and headers. Plain ASGI: what Starlette makes of functions hides that clients leave."""
 
-    async def handle(request: Request, forward: Next) -> Response:
-        begun, number = time.perf_counter(), uuid.uuid4().hex[:16]
-        request.state.id = number
-        if service.lets_in(request):
-            try:
-                response = await forward(request)
-            except ClientDisconnect:
-                response = JSONResponse({"error": "ClientGone", "message": "the client left"}, 499)
-            except Exception as error:  # a mistake of the service: told in the log, not to the client
-                _log({"id": number, "level": "error", "error": type(error).__name__, "message": str(error)})
-                content = {"error": "Internal", "message": f"a mistake of the service; its log has it under {number}"}
-                response = JSONResponse(content, 500)
-        else:
-            content = {"error": "Unauthorized", "message": "send a token: Authorization: Bearer TOKEN"}
-            response = JSONResponse(content, 401, {"WWW-Authenticate": "Bearer"})
-        seconds = time.perf_counter() - begun
-        route = request.scope.get("route")
-        name = getattr(route, "path", "none")
-        service.metrics.requests.labels(name, response.status_code).inc()
-        service.metrics.request_seconds.observe(seconds)
-        response.headers["X-Request-Id"] = number
-        for key, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(key, value)
-        facts = {"method": request.method, "path": request.url.path, "status": response.status_code}
-        sizes = {"in": request.headers.get("content-length", "0"), "out": response.headers.get("content-length", "")}
-        _log({"id": number, "level": "info", **facts, "seconds": round(seconds, 4), **sizes})
-        return response
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
 
-    return handle
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request, answer = Request(scope), _Answered(send, uuid.uuid4().hex[:16])
+        begun = time.perf_counter()
+        try:
+            if self._service.lets_in(request):
+                await self._app(scope, receive, answer)
+            else:
+                content = {"error": "Unauthorized", "message": "send a token: Authorization: Bearer TOKEN"}
+                await JSONResponse(content, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, answer)
+        except ClientDisconnect:
+            answer.status = answer.status or 499
+        except Exception as error:  # a mistake of the service: told in the log, not to the client
+            _log({"id": answer.number, "level": "error", "error": type(error).__name__, "message": str(error)})
+            if answer.status:  # too late to say so
+                raise
+            message = f"a mistake of the service; its log has it under {answer.number}"
+            await JSONResponse({"error": "Internal", "message": message}, 500)(scope, receive, answer)
+        finally:
+            self._note(request, answer, time.perf_counter() - begun)
+
+    def _note(self, request: Request, answer: _Answered, seconds: float) -> None:
+        name, metrics = getattr(request.scope.get("route"), "path", "none"), self._service.metrics
+        metrics.requests.labels(name, answer.status).inc()
+        metrics.request_seconds.observe(seconds)
+        facts = {"method": request.method, "path": request.url.path, "status": answer.status}
+        sizes = {"in": request.headers.get("content-length", "0"), "out": answer.length}
+        _log({"id": answer.number, "level": "info", **facts, "seconds": round(seconds, 4), **sizes})
+
+
+class _Answered:
+    """Sends an answer on, with the headers that all have, and keeps its status (0: none was sent)."""
+
+    def __init__(self, send: Send, number: str) -> None:
+        self._send, self.number, self.status, self.length = send, number, 0, ""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.number
+            for key, value in SECURITY_HEADERS.items():
+                headers.setdefault(key, value)
+            self.status, self.length = message["status"], headers.get("content-length", "")
+        await self._send(message)
 
 
 def _log(facts: dict[str, Any]) -> None:
