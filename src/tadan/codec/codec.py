@@ -12,6 +12,8 @@ from typing import Any, Unpack
 from PIL import Image
 
 from tadan.bitstream import Limits, read_stream
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
 from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
@@ -105,6 +107,32 @@ class Codec:
             if options.verify:
                 self.verify(encoded.data)
             return encoded
+
+    def keep_jpeg(self, jpeg: Source) -> Encoded:
+        """Keep a JPEG file byte for byte, about a fifth smaller; :meth:`original` gives it back.
+
+        Args:
+            jpeg: a whole JPEG file: bytes, a path or a binary file object.
+
+        Raises:
+            InvalidInput: it is no JPEG, or of a kind that cannot be kept so.
+            UnreadableInput: it cannot be read, or is damaged.
+            LimitExceeded: it has more pixels than ``limits`` allow.
+            MissingPackage: the extra ``archive`` is not installed.
+        """
+        with enough_memory("keeping the JPEG"):
+            data, words = jpeg_file.keep(bytes_of(jpeg), self.limits)
+            return Encoded(data, 8.0 * words, JPEG_FILE)
+
+    def original(self, data: Source) -> bytes:
+        """The JPEG file that :meth:`keep_jpeg` kept. Raises as :meth:`decode`.
+
+        Raises:
+            InvalidInput: the file was made another way and holds no JPEG to give back.
+            MissingPackage: the extra ``archive`` is not installed.
+        """
+        with enough_memory("unpacking the JPEG"):
+            return Reader(self._engine, bytes_of(data)).original()
 
     def decode(self, data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
         """Decode a file to a Pillow image of the mode that was encoded; metadata is in ``info``.

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import LATENTS, Container, Header, Tile, recover
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder, shown, tiles_for
 from tadan.codec.engine import DECODE_BYTES, Engine
 from tadan.codec.parallel import Workers
@@ -29,8 +31,8 @@ LatentsOf = Callable[[int], NDArray[np.int32] | None]
 class Verification:
     """Result of :meth:`tadan.Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts.
 
-    ``content``: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then
-    those of its pixels, or of the bytes of a JPEG.
+    ``content``: "latents", or "png", "webp", "jpeg" or "jpeg-file" if the picture is stored in that format; the
+    checksums are then those of its pixels, or of the bytes of a JPEG.
     """
 
     tiles: tuple[str, ...]
@@ -55,6 +57,8 @@ class Reader:
         box: Box = (0, 0, header.width, header.height)
         if region is not None:
             box = check_region(region, header.width, header.height)
+        if header.content == JPEG_FILE:
+            return self._from_jpeg(box)
         needed = tiles_for(header, None if decoder is None else decoder.model, box)
         metadata = self._container.metadata()
         tiles = self._container.tiles(None if region is None else needed)
@@ -64,6 +68,18 @@ class Reader:
         for part, rgb in self._pixels(tiles, box, needed, stages):
             canvas.put(part, rgb)
         return canvas.image(metadata)
+
+    def original(self) -> bytes:
+        """The JPEG file that was kept byte for byte."""
+        self._container.metadata()
+        return jpeg_file.original(self.header, self._container.tiles()[0])
+
+    def _from_jpeg(self, region: Box) -> Image.Image:
+        self._container.metadata()
+        planes = jpeg_file.picture(self.header, self._container.tiles()[0])
+        canvas = Canvas(self.header, region)
+        canvas.put(self._boxes[0], planes.rgb)
+        return canvas.image(planes.metadata)
 
     def _pixels(
         self, tiles: Mapping[int, Tile], region: Box, needed: set[int], stages: int | None
