@@ -16,11 +16,10 @@ from tadan.bitstream.fields import JPEG_FILE
 from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
-from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
+from tadan.codec.options import EncodeFields, EncodeOptions, check_reduce, whole_number
 from tadan.codec.parallel import MEMORY
 from tadan.codec.reader import Reader, Verification
 from tadan.codec.reader import salvage as _salvage
-from tadan.codec.reduced import check_reduce
 from tadan.codec.salvage import Salvaged
 from tadan.codec.writer import Encoded, write_picture
 from tadan.errors import enough_memory
