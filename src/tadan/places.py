@@ -1,0 +1,157 @@
+"""Folders and buckets behind one face: any file system of fsspec, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tadan.errors import InvalidInput
+from tadan.files import write_atomically
+
+PART_BYTES = 50 * 2**20  # larger objects go in parts of so many bytes, which object stores join
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a listing says of a file.
+
+    Attributes:
+        path: in its file system.
+        size: bytes.
+        fingerprint: changes when the file does: size with ETag, or with the time of its last change.
+    """
+
+    path: str
+    size: int
+    fingerprint: str
+
+
+class Place:
+    """A folder, a bucket or a prefix in one.
+
+    Args:
+        url: path, or URL of fsspec: ``s3://bucket/prefix``, ``gs://...``, ``memory://...``.
+        purpose: for the error: "keep pictures at", "read".
+        part_bytes: objects of twice as many are written in parts.
+
+    Attributes:
+        root: path of the place in its file system, without a slash at its end.
+        local: whether it is a folder of this machine.
+
+    Raises:
+        InvalidInput: fsspec does not know the kind of URL, or its package is missing.
+    """
+
+    def __init__(self, url: str, purpose: str = "use", part_bytes: int = PART_BYTES) -> None:
+        import fsspec
+
+        try:  # listings are not kept: others write at the same time, and millions of names take memory
+            self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise InvalidInput(f"cannot {purpose} {url}: {error}") from error
+        self.root = str(root).rstrip("/")
+        self.local = "file" in _protocols(self._files)
+        self._part_bytes = part_bytes
+
+    def __str__(self) -> str:
+        """As a user would write it."""
+        return self.shown(self.root)
+
+    def shown(self, path: str) -> str:
+        """A path of this place as a user would write it: with its protocol, unless it is local."""
+        return path if self.local else str(self._files.unstrip_protocol(path))
+
+    def under(self, name: str) -> str:
+        """Path of a name in the place."""
+        return f"{self.root}/{name}"
+
+    def read(self, path: str) -> bytes:
+        """A whole file; the errors are those of the file system."""
+        return bytes(self._files.cat_file(path))
+
+    def open(self, path: str) -> Any:
+        """A file to read, in binary mode."""
+        return self._files.open(path, "rb")
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file."""
+        return os.path.isfile(path) if self.local else bool(self._files.exists(path))
+
+    def is_folder(self, path: str) -> bool:
+        """Whether there is a folder, or a prefix with something below it."""
+        return bool(self._files.isdir(path))
+
+    def facts(self, path: str) -> Facts | None:
+        """Size and fingerprint of a file; None if there is none."""
+        try:
+            if self.local:
+                return local_facts(path)
+            return _facts(self._files.info(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes, replace: bool = True) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            FileExistsError: there is one and ``replace`` is False. Object stores that cannot put on condition replace.
+            UnwritableOutput: a local file cannot be written, OutputExists among them.
+            OSError: what the file system says.
+        """
+        if self.local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data, replace=replace)
+            return
+        options: dict[str, Any] = {"chunksize": self._part_bytes} if "s3" in _protocols(self._files) else {}
+        if not replace:
+            options["mode"] = "create"
+        self._files.pipe_file(path, data, **options)  # object stores show an object when it is whole
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        self._files.rm_file(path)
+
+    def walk(self) -> Iterator[Facts]:
+        """Files below the place, folder by folder in no order; hidden ones and those in hidden folders left out."""
+        if self.local:
+            yield from _walk_local(self.root)
+            return
+        for folder, _folders, files in self._files.walk(self.root, detail=True):
+            if any(part.startswith(".") for part in str(folder)[len(self.root) :].split("/")):
+                continue
+            for name, info in files.items():
+                if name and not name.startswith("."):
+                    yield _facts(info)
+
+
+def local_facts(path: str) -> Facts:
+    """Facts of a file of this machine; FileNotFoundError."""
+    found = os.stat(path)
+    return Facts(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+
+
+def _walk_local(root: str) -> Iterator[Facts]:
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as found:
+            for entry in found:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_file():
+                    yield local_facts(entry.path)
+
+
+def _facts(info: Mapping[str, Any]) -> Facts:
+    changed = next(
+        (info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created") if key in info), ""
+    )
+    return Facts(str(info["name"]), int(info.get("size") or 0), f"{info.get('size')}-{changed}".replace('"', ""))
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

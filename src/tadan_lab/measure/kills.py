@@ -1,0 +1,198 @@
+"""Batches whose process or worker is killed at a random moment: what is there afterwards, and what is done again.
+
+Each trial begins with nothing, kills once with SIGKILL, looks at the destination, and lets the batch go on. It fails
+if a file under a final name is not byte for byte what an undisturbed run wrote, if one is missing at the end, or if a
+file that was there at the kill was written again although the journal or its name said that it was done.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tadan.batch.journal import Journal
+from tadan.batch.setup import JOURNAL_NAME
+from tadan.errors import InvalidInput
+
+PROCESS, WORKER, NODE = "process", "worker", "node"
+_TICK = 0.01
+_PATIENCE = 120.0  # seconds until orphans must have ended
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kill.
+
+    Attributes:
+        what: "process", "worker" or "node".
+        naming: of the outputs.
+        moment: seconds after the start.
+        there: outputs at the kill.
+        journaled: pictures that the journal had as done then; None where the batch went on by itself.
+        encoded: pictures encoded after the kill by the run that finished; all of the run where it went on by itself.
+        again: outputs that were there at the kill and were encoded once more, because they were in flight.
+        faults: what must not be, in words.
+    """
+
+    what: str
+    naming: str
+    moment: float
+    there: int
+    journaled: int | None
+    encoded: int
+    again: int
+    faults: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Batches of one source, to be killed.
+
+    Args:
+        source: folder of pictures, all sound.
+        folder: for the outputs; emptied for each trial.
+        workers: of each batch.
+        options: more of ``tadan batch``.
+        seed: of the moments.
+    """
+
+    source: Path
+    folder: Path
+    workers: int = 2
+    options: Sequence[str] = ()
+    seed: int = 1
+
+    def run(
+        self, kinds: Sequence[str], times: int, namings: Sequence[str], told: Callable[[Trial], None] = lambda one: None
+    ) -> list[Trial]:
+        """``times`` trials of each kind, namings taking turns.
+
+        Raises:
+            InvalidInput: the undisturbed batch does not encode every picture.
+        """
+        dice, trials = random.Random(self.seed), []
+        whole = {naming: self._undisturbed(naming) for naming in namings}
+        for kind in kinds:
+            for at in range(times):
+                naming = namings[at % len(namings)]
+                seconds, files = whole[naming]
+                trial = self._trial(kind, naming, dice.uniform(0.05, 0.95) * seconds, files, dice)
+                trials.append(trial)
+                told(trial)
+        return trials
+
+    def _undisturbed(self, naming: str) -> tuple[float, Mapping[str, bytes]]:
+        """Seconds of a batch that nobody kills, and its files."""
+        begun = time.monotonic()
+        process = self._start(naming)
+        if process.wait() != 0:
+            raise InvalidInput(
+                f"the batch fails without being killed, with code {process.returncode}; give sound pictures"
+            )
+        return time.monotonic() - begun, {name: (self._out / name).read_bytes() for name in self._files()}
+
+    def _trial(self, kind: str, naming: str, moment: float, whole: Mapping[str, bytes], dice: random.Random) -> Trial:
+        process = self._start(naming)
+        begun = time.monotonic()
+        killed = None
+        while process.poll() is None and killed is None:
+            time.sleep(_TICK)
+            if time.monotonic() - begun >= moment:
+                killed = self._kill(kind, process, dice)
+        moment, faults = time.monotonic() - begun, []
+        journaled = None
+        if kind == PROCESS:
+            process.wait()
+            faults += _wait_for(killed or [])
+            journaled = self._journaled()
+        before = self._files()
+        faults += self._wrong(before, whole)
+        if kind == PROCESS:
+            process = self._start(naming, fresh=False)
+        if process.wait() != 0:
+            faults.append(f"the batch ended with code {process.returncode}")
+        after = self._files()
+        faults += self._wrong(after, whole)
+        faults += [f"{name} is missing" for name in whole if name not in after]
+        again = sum(before[name] != after.get(name) for name in before)
+        encoded = self._encoded()
+        if again > self.workers or (naming == "hash" and again):
+            faults.append(f"{again} outputs that were there were written again")
+        if kind == PROCESS and encoded > len(whole) - len(before) + again:
+            faults.append(
+                f"{encoded} pictures encoded after the kill, although {len(before)} of {len(whole)} were there"
+            )
+        return Trial(kind, naming, moment, len(before), journaled, encoded, again, tuple(faults))
+
+    @property
+    def _out(self) -> Path:
+        return self.folder / "coded"
+
+    def _start(self, naming: str, fresh: bool = True) -> subprocess.Popen[bytes]:
+        if fresh:
+            shutil.rmtree(self._out, ignore_errors=True)
+        command = [sys.executable, "-m", "tadan", "batch", str(self.source), str(self._out), "--naming", naming]
+        command += ["--workers", str(self.workers), "-Q", *self.options]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def _kill(self, kind: str, process: subprocess.Popen[bytes], dice: random.Random) -> list[Any] | None:
+        """Processes below the batch at the moment of the kill; None: there is nothing to kill yet."""
+        import psutil
+
+        with suppress(psutil.Error):
+            workers = [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+            if kind == PROCESS:
+                process.send_signal(signal.SIGKILL)
+                return workers
+            if workers:
+                os.kill(dice.choice(workers).pid, signal.SIGKILL)
+                return workers
+        return None
+
+    def _files(self) -> dict[str, tuple[int, int]]:
+        """Outputs by name, with what changes when one is written again."""
+        found = {}
+        for path in self._out.rglob("*.tdn"):
+            facts = path.stat()
+            found[path.relative_to(self._out).as_posix()] = facts.st_ino, facts.st_mtime_ns
+        return found
+
+    def _wrong(self, names: Mapping[str, Any], whole: Mapping[str, bytes]) -> list[str]:
+        wrong = [name for name in names if (self._out / name).read_bytes() != whole.get(name)]
+        return [f"{name} is not what it should be" for name in wrong]
+
+    def _journaled(self) -> int:
+        try:
+            journal = Journal(self._out / JOURNAL_NAME, read_only=True)
+        except InvalidInput:  # killed before it had its tables
+            return 0
+        with closing(journal):
+            return int(next(journal.rows("SELECT count(*) FROM pictures WHERE state = 'done'"))[0])
+
+    def _encoded(self) -> int:
+        """Pictures that the last run encoded."""
+        with closing(Journal(self._out / JOURNAL_NAME, read_only=True)) as journal:
+            query = "SELECT count(*) FROM pictures WHERE state = 'done' AND run = (SELECT max(id) FROM runs)"
+            return int(next(journal.rows(query))[0])
+
+
+def _wait_for(processes: Sequence[Any]) -> list[str]:
+    """Wait until processes have ended by themselves; a fault if some do not."""
+    import psutil
+
+    _, alive = psutil.wait_procs(processes, timeout=_PATIENCE)
+    return [f"{len(alive)} workers outlived their batch"] if alive else []
