@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tadan.errors import InvalidInput
 from tadan.files import write_atomically
+from tadan.transient import patiently
+
+Result = TypeVar("Result")
 
 PART_BYTES = 50 * 2**20  # larger objects go in parts of so many bytes, which object stores join
 
@@ -35,6 +39,7 @@ class Place:
     Args:
         url: path, or URL of fsspec: ``s3://bucket/prefix``, ``gs://...``, ``memory://...``.
         purpose: for the error: "keep pictures at", "read".
+        retries: after transient errors, of each operation, with waits that grow.
         part_bytes: objects of twice as many are written in parts.
 
     Attributes:
@@ -45,7 +50,7 @@ class Place:
         InvalidInput: fsspec does not know the kind of URL, or its package is missing.
     """
 
-    def __init__(self, url: str, purpose: str = "use", part_bytes: int = PART_BYTES) -> None:
+    def __init__(self, url: str, purpose: str = "use", retries: int = 0, part_bytes: int = PART_BYTES) -> None:
         import fsspec
 
         try:  # listings are not kept: others write at the same time, and millions of names take memory
@@ -54,7 +59,7 @@ class Place:
             raise InvalidInput(f"cannot {purpose} {url}: {error}") from error
         self.root = str(root).rstrip("/")
         self.local = "file" in _protocols(self._files)
-        self._part_bytes = part_bytes
+        self._retries, self._part_bytes = retries, part_bytes
 
     def __str__(self) -> str:
         """As a user would write it."""
@@ -70,28 +75,38 @@ class Place:
 
     def read(self, path: str) -> bytes:
         """A whole file; the errors are those of the file system."""
-        return bytes(self._files.cat_file(path))
+        return bytes(self._patiently(lambda: self._files.cat_file(path)))
 
     def open(self, path: str) -> Any:
         """A file to read, in binary mode."""
-        return self._files.open(path, "rb")
+        return self._patiently(lambda: self._files.open(path, "rb"))
 
     def exists(self, path: str) -> bool:
         """Whether there is a file."""
-        return os.path.isfile(path) if self.local else bool(self._files.exists(path))
+        if self.local:
+            return os.path.isfile(path)
+        return bool(self._patiently(lambda: self._files.exists(path)))
 
     def is_folder(self, path: str) -> bool:
         """Whether there is a folder, or a prefix with something below it."""
-        return bool(self._files.isdir(path))
+        if self.local:
+            return os.path.isdir(path)
+        info = self._info(path)
+        return info is not None and info.get("type") == "directory"
 
     def facts(self, path: str) -> Facts | None:
         """Size and fingerprint of a file; None if there is none."""
+        info = self._info(path)
+        return None if info is None else _facts(info)
+
+    def _info(self, path: str) -> Mapping[str, Any] | None:
         try:
             if self.local:
-                return local_facts(path)
-            return _facts(self._files.info(path))
+                return {"name": path, **_local_info(os.stat(path))}
+            found: Mapping[str, Any] = self._patiently(lambda: self._files.info(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return found
 
     def write(self, path: str, data: bytes, replace: bool = True) -> None:
         """Write a file, whole or not at all.
@@ -103,34 +118,48 @@ class Place:
         """
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data, replace=replace)
+            self._patiently(lambda: write_atomically(path, data, replace=replace))
             return
         options: dict[str, Any] = {"chunksize": self._part_bytes} if "s3" in _protocols(self._files) else {}
-        if not replace:
-            options["mode"] = "create"
-        self._files.pipe_file(path, data, **options)  # object stores show an object when it is whole
+        try:
+            mode = {} if replace else {"mode": "create"}
+            self._patiently(lambda: self._files.pipe_file(path, data, **mode, **options))
+        except NotImplementedError:  # it cannot put on condition
+            self._patiently(lambda: self._files.pipe_file(path, data, **options))
 
     def remove(self, path: str) -> None:
         """Remove a file."""
-        self._files.rm_file(path)
+        self._patiently(lambda: self._files.rm_file(path))
+
+    def _patiently(self, action: Callable[[], Result]) -> Result:
+        return patiently(action, self._retries)
 
     def walk(self) -> Iterator[Facts]:
         """Files below the place, folder by folder in no order; hidden ones and those in hidden folders left out."""
         if self.local:
             yield from _walk_local(self.root)
             return
-        for folder, _folders, files in self._files.walk(self.root, detail=True):
-            if any(part.startswith(".") for part in str(folder)[len(self.root) :].split("/")):
-                continue
-            for name, info in files.items():
-                if name and not name.startswith("."):
+        folders = [self.root]
+        while folders:
+            folder = folders.pop()
+            # Not the walk of fsspec, which leaves out folders whose listing fails.
+            for info in self._patiently(partial(self._files.ls, folder, detail=True)):
+                path = str(info["name"]).rstrip("/")
+                if path == folder or path.rpartition("/")[2].startswith("."):
+                    continue
+                if info.get("type") == "directory":
+                    folders.append(path)
+                else:
                     yield _facts(info)
 
 
 def local_facts(path: str) -> Facts:
     """Facts of a file of this machine; FileNotFoundError."""
-    found = os.stat(path)
-    return Facts(path, found.st_size, f"{found.st_size}-{found.st_mtime_ns}")
+    return _facts({"name": path, **_local_info(os.stat(path))})
+
+
+def _local_info(found: os.stat_result) -> dict[str, Any]:
+    return {"size": found.st_size, "mtime": found.st_mtime_ns}
 
 
 def _walk_local(root: str) -> Iterator[Facts]:

@@ -67,7 +67,7 @@ class Batch:
         job = Job(self.destination, **{**self._job, **changed})
         self.seen = deque(maxlen=100)
         with closing(Journal(journal_path(self.source, self.destination))) as journal:
-            self.run = Run(open_source(self.source), job, journal, policy or Policy())
+            self.run = Run(open_source(self.source, job.retries), job, journal, policy or Policy())
             self.run.go(engine or here(job), lambda one: one and self.seen.append(one))
         return self.run.tally
 

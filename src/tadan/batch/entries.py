@@ -64,14 +64,18 @@ class Source:
         return self.stream()
 
 
-def open_source(url: str) -> Source:
+def open_source(url: str, retries: int = 0) -> Source:
     """The pictures that a folder, bucket, glob, manifest (.csv, .parquet) or single file names.
+
+    Args:
+        url: path, or URL of fsspec.
+        retries: after transient errors of listing and reading.
 
     Raises:
         InvalidInput: an unknown kind of URL, or a manifest without a column of sources.
         UnreadableInput: there is nothing.
     """
-    place = Place(url, "read")
+    place = Place(url, "read", retries)
     path = place.root
     if _suffix(path) in MANIFESTS:
         if not place.exists(path):
@@ -82,7 +86,7 @@ def open_source(url: str) -> Source:
         return Source(url, lambda: iter([found]), lambda: 1)
     if _MAGIC.search(path) and not place.is_folder(path):
         prefix = _MAGIC.split(path, maxsplit=1)[0].rpartition("/")[0]
-        return _searched(url, Place(place.shown(prefix), "read"), _matcher(path))
+        return _searched(url, Place(place.shown(prefix), "read", retries), _matcher(path))
     if not place.is_folder(path):
         raise UnreadableInput(f"there is no folder, bucket or picture {url}; check the name and your rights")
     return _searched(url, place, lambda name: _suffix(name) in PICTURES)

@@ -30,12 +30,14 @@ class Policy:
         retry_failed: try again what failed before, too.
         recheck: look whether outputs exist and sources have changed, also where that takes a request each.
         bounds: of a picture, as the journal notes them; failures by a bound are tried again under another one.
+        restored: the journal is an older copy; outputs that it does not know may be ours.
     """
 
     max_failures: int | None = None
     retry_failed: bool = False
     recheck: bool = False
     bounds: str = ""
+    restored: bool = False
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Run:
         """
         counting = threading.Thread(target=self._count, daemon=True)
         counting.start()
-        self._destination = Place(self.job.destination, "write to")
+        self._destination = Place(self.job.destination, "write to", self.job.retries)
         self._watch = watch
         self.journal.begin(self.job.recipe.id, self.job.recipe.settings)
         state = "died"
@@ -137,6 +139,8 @@ class Run:
                     continue
             if row is not None:
                 entry = _with_what_is_known(entry, row, output)
+            elif self.policy.restored:
+                entry = replace(entry, doubtful=output is not None)
             chosen.append(entry)
             claims.append((entry.source, entry.fingerprint, self.job.recipe.id, output))
             self._open[entry.source] = entry.fingerprint, entry.claimed
@@ -158,10 +162,10 @@ class Run:
 
     def _exists(self, output: str) -> bool:
         place = self._destination
-        return place.exists(output if place.local else Place(output, "look at").root)
+        return place.exists(output if place.local else Place(output, "look at", self.job.retries).root)
 
     def _looked_at(self, entry: Entry) -> Entry:
-        place = Place(entry.source, "read")
+        place = Place(entry.source, "read", self.job.retries)
         facts = place.facts(place.root)
         if facts is None:
             return entry

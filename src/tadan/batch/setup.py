@@ -53,7 +53,9 @@ class Sizes:
 def journal_path(source: str, destination: str) -> Path:
     """Where the journal of a batch is unless another place is named: with the outputs, or below the user's data."""
     place = Place(destination, "write to")
-    if place.local:
-        return Path(place.root) / JOURNAL_NAME
-    name = hashlib.sha256(f"{source}\n{place}".encode()).hexdigest()[:16]
-    return user_folder("journals") / f"{name}.sqlite"
+    return Path(place.root) / JOURNAL_NAME if place.local else user_folder("journals") / journal_name(source, place)
+
+
+def journal_name(source: str, destination: Place) -> str:
+    """Name of a journal that is not with the outputs, and of its copy that is."""
+    return f"{hashlib.sha256(f'{source} {destination}'.encode()).hexdigest()[:16]}.sqlite"

@@ -11,9 +11,9 @@ from tadan.batch.entries import Entry, is_safe
 from tadan.batch.memory import peak_bytes, reset_peak
 from tadan.batch.outcome import DONE, SKIPPED, Outcome, failure
 from tadan.batch.recipe import Recipe, hashed_name, mirrored_name, source_hash
-from tadan.batch.transient import ends_everything, is_transient, patiently
 from tadan.errors import Corrupt, InvalidInput, NotOurFile, OutOfMemory, OutputExists, TadanError, Truncated
 from tadan.places import Place
+from tadan.transient import ends_everything, is_transient
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
@@ -77,7 +77,7 @@ class Unit:
         from tadan.codec.codec import bounded_codec
 
         self._job, self._recipe = job, job.recipe
-        self._destination = Place(job.destination, "write to")
+        self._destination = Place(job.destination, "write to", job.retries)
         self._codec: Codec = bounded_codec(job.recipe.model, 1, job.max_pixels, job.memory)
         if job.recipe.model_id is not None:
             if self._codec.model.id_hex != job.recipe.model_id:
@@ -95,8 +95,8 @@ class Unit:
             outcome = None if self._job.dry else self._foreseen(entry)
             if outcome is not None:
                 return Loaded(entry, outcome=outcome)
-            place = Place(entry.source, "read")
-            data = patiently(lambda: place.read(place.root), self._job.retries)
+            place = Place(entry.source, "read", self._job.retries)
+            data = place.read(place.root)
         except TadanError as error:
             return Loaded(entry, outcome=failure(entry.source, type(error).__name__, str(error)))
         except Exception as error:
@@ -113,7 +113,7 @@ class Unit:
         if job.naming == HASHED or entry.claimed or entry.doubtful or job.force:
             return None
         path = self._path(entry, "")
-        if job.marked or not patiently(lambda: self._destination.exists(path), job.retries):
+        if job.marked or not self._destination.exists(path):
             return None  # with marks it may be one of ours, which its hash will tell
         shown = self._destination.shown(path)
         if job.force is False:
@@ -181,7 +181,7 @@ class Unit:
             else:
                 self._put_mirrored(entry, path, coded, may_replace)
             if self._job.marked and self._job.naming == MIRRORED:
-                patiently(lambda: place.write(self._mark(path, facts["key"]), b"tadan\n"), self._job.retries)
+                place.write(self._mark(path, facts["key"]), b"tadan\n")
         except Exception as error:
             raise _NotWritten from error
         facts["write_seconds"] = time.perf_counter() - begun
@@ -189,23 +189,21 @@ class Unit:
     def _put_hashed(self, path: str, coded: bytes, may_replace: bool) -> None:
         place = self._destination
         try:
-            patiently(lambda: place.write(path, coded, may_replace), self._job.retries)
+            place.write(path, coded, may_replace)
         except (FileExistsError, OutputExists):
             return  # another worker was faster; what it wrote has the same name because it is the same
-        except NotImplementedError:  # a file system that cannot put on condition
-            patiently(lambda: place.write(path, coded), self._job.retries)
 
     def _put_mirrored(self, entry: Entry, path: str, coded: bytes, may_replace: bool) -> None:
         place = self._destination
-        if not may_replace and patiently(lambda: place.exists(path), self._job.retries):
-            if entry.doubtful and patiently(lambda: place.read(path), self._job.retries) == coded:
+        if not may_replace and place.exists(path):
+            if entry.doubtful and place.read(path) == coded:
                 return
             raise OutputExists(f"the output {place.shown(path)} exists and is not of this batch")
-        patiently(lambda: place.write(path, coded), self._job.retries)
+        place.write(path, coded)
 
     def _skipped(self, entry: Entry, hashed: str) -> Outcome:
         path = self._path(entry, hashed)
-        facts = patiently(lambda: self._destination.facts(path), self._job.retries)
+        facts = self._destination.facts(path)
         written = 0 if facts is None else facts.size
         key, shown = self._recipe.key(hashed), self._destination.shown(path)
         return Outcome(entry.source, SKIPPED, shown, hashed, key, bytes_in=entry.size or 0, bytes_out=written)
@@ -214,16 +212,16 @@ class Unit:
         """Whether the output of this source by this recipe exists."""
         path, place = self._path(entry, hashed), self._destination
         if self._job.naming == HASHED:
-            return patiently(lambda: place.exists(path), self._job.retries)
+            return place.exists(path)
         if not self._job.marked:
             return False
         mark = self._mark(path, self._recipe.key(hashed))
-        return patiently(lambda: place.exists(mark) and place.exists(path), self._job.retries)
+        return place.exists(mark) and place.exists(path)
 
     def _is_sound(self, entry: Entry, hashed: str) -> bool:
         path, place = self._path(entry, hashed), self._destination
         try:
-            self._codec.verify(patiently(lambda: place.read(path), self._job.retries))
+            self._codec.verify(place.read(path))
         except (Corrupt, Truncated, NotOurFile):
             return False
         return True

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tadan.cli import encoding, options
-from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, Report, print_error
+from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error
 from tadan.codec.options import DEFAULT_EFFORT
-from tadan.errors import InvalidInput, TadanError
+from tadan.errors import InvalidInput
 from tadan.optional import require
 
 if TYPE_CHECKING:
@@ -83,13 +83,15 @@ def batch(
 ) -> None:
     """Encode whole collections; a batch that was stopped or killed goes on where it was."""
     require("fsspec", "batch", "tadan batch")
+    from tadan.batch.checkpoint import Checkpoint
     from tadan.batch.crew import Bounds, Crew
     from tadan.batch.entries import open_source
     from tadan.batch.journal import Journal
     from tadan.batch.recipe import Recipe
     from tadan.batch.run import Policy, Run
-    from tadan.batch.setup import Sizes, journal_path
+    from tadan.batch.setup import Sizes, journal_name, journal_path
     from tadan.batch.unit import HASHED, MIRRORED, Job
+    from tadan.places import Place
 
     target = encoding.one_target(target_size, target_psnr, target_score)
     chosen = encoding.chosen_options(
@@ -111,13 +113,17 @@ def batch(
     recipe = Recipe.of(chosen, target, model)
     pixels = _size(max_pixels, "--max-pixels")
     job = Job(destination, recipe, naming, force, verify, pixels, sizes.memory, retries)
-    entries = open_source(source)
+    entries = open_source(source, retries)
     path = journal or journal_path(source, destination)
-    policy = Policy(max_failures, retry_failed, recheck, f"{bounds}, {pixels or 'usual'} pixels")
+    checkpoint = Checkpoint(destination, path, journal_name(source, Place(destination, "write to")), retries)
+    restored = checkpoint.fetch()
+    policy = Policy(max_failures, retry_failed, recheck, f"{bounds}, {pixels or 'usual'} pixels", restored)
     kept = Journal(path)
     try:
         run = Run(entries, job, kept, policy)
-        _go(run, Crew(job, sizes.workers, bounds).outcomes, quiet, no_progress)
+        _go(run, Crew(job, sizes.workers, bounds).outcomes, lambda: checkpoint.save(kept), quiet, no_progress)
+        if run.tally.worked:
+            checkpoint.save(kept, now=True)
         _tell(run, report, {"source": source, "destination": destination, "workers": sizes.workers}, quiet)
     finally:
         kept.close()
@@ -127,17 +133,17 @@ def _size(text: str | None, what: str) -> int | None:
     return None if text is None else options.parse_size(text, what)
 
 
-def _go(run: Run, engine: Engine, quiet: bool, no_progress: bool) -> None:
+def _go(run: Run, engine: Engine, save: Callable[[], None], quiet: bool, no_progress: bool) -> None:
     """Run until all is done, or a signal asks to stop; the second one ends it at once."""
-    report = Report(quiet, progress=not no_progress)
     shown = 0
 
     def failed(one: Outcome) -> None:
         nonlocal shown
         shown += 1
         if shown <= _SHOWN_FAILURES:
-            report.failure(Path(one.source), TadanError(f"{one.kind}: {one.message}"))
-        if shown == _SHOWN_FAILURES:
+            name = "" if one.source in (one.message or "") else f"{one.source}: "
+            print_error(f"{name}{one.kind}: {one.message}")
+        if shown == _SHOWN_FAILURES + 1:
             print_error("more failures are not shown; the report lists all")
 
     with _signals(run), _progress(run, quiet or no_progress) as show:
@@ -146,6 +152,7 @@ def _go(run: Run, engine: Engine, quiet: bool, no_progress: bool) -> None:
             if one is not None and one.state == "failed":
                 failed(one)
             show()
+            save()
 
         run.go(engine, watch)
 
