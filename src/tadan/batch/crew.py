@@ -67,10 +67,13 @@ class Crew:
         count: of processes, with one thread of the codec each.
         bounds: of each picture.
         unit: what does it, made anew in each process.
+        lasting: the processes stay when all entries are done, for others; :meth:`close` ends them.
     """
 
-    def __init__(self, job: Job, count: int, bounds: Bounds, unit: Callable[[Job], Unit] = Unit) -> None:
-        self._job, self._count, self._bounds, self._unit = job, count, bounds, unit
+    def __init__(
+        self, job: Job, count: int, bounds: Bounds, unit: Callable[[Job], Unit] = Unit, lasting: bool = False
+    ) -> None:
+        self._job, self._count, self._bounds, self._unit, self._lasting = job, count, bounds, unit, lasting
         self._context = multiprocessing.get_context("spawn")  # forked ones would inherit threads and locks
         self._workers: list[_Worker] = []
         self._again: deque[Entry] = deque()
@@ -92,13 +95,13 @@ class Crew:
         Raises:
             TadanError: the workers cannot start.
         """
-        stopping, exhausted = False, False
+        stopping, exhausted, finished = False, False, False
         first = next(entries, None)
         if first is None:
             return  # nothing to do is no reason to start processes
         self._again.append(first)
         try:
-            self._workers = [self._started() for _ in range(self._count)]
+            self._workers += [self._started() for _ in range(self._count - len(self._workers))]
             while True:
                 if not stopping and stop():
                     stopping = True
@@ -106,10 +109,12 @@ class Crew:
                 if not stopping:
                     exhausted = self._feed(entries)
                 if not any(one.has for one in self._workers) and (stopping or (exhausted and not self._again)):
+                    finished = True
                     return
                 yield from self._events(stopping)
         finally:
-            self.close()
+            if not (self._lasting and finished):
+                self.close()
 
     def close(self) -> None:
         """End the processes, whatever they do."""
@@ -120,6 +125,7 @@ class Crew:
             one.process.join()
             one.process.close()
         self._workers = []
+        self._again.clear()
 
     def _started(self) -> _Worker:
         ours, theirs = self._context.Pipe()

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tadan.batch.outcome import Outcome
     from tadan.batch.run import Engine, Run
 
-_ENGINES = ("local",)
+_LOCAL, _RAY = "local", "ray"
 _SHOWN_FAILURES = 20  # more are in the report
 _LOG_SECONDS = 30.0  # between two lines where there is no terminal
 
@@ -48,6 +49,10 @@ def batch(
     keep_hidden: encoding.KeepHidden = False,
     tile: encoding.Tile = None,
     force: options.Force = None,
+    engine: Annotated[str, typer.Option(help="Who does the work: local (this machine) or ray (a cluster).")] = _LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join, such as auto.", show_default="RAY_ADDRESS, or a new one")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that work; default: one for each core, as memory allows.")
     ] = None,
@@ -87,12 +92,17 @@ def batch(
     from tadan.batch.crew import Bounds, Crew
     from tadan.batch.entries import open_source
     from tadan.batch.journal import Journal
+    from tadan.batch.on_ray import Cluster, ray_outcomes
     from tadan.batch.recipe import Recipe
     from tadan.batch.run import Policy, Run
     from tadan.batch.setup import Sizes, journal_name, journal_path
     from tadan.batch.unit import HASHED, MIRRORED, Job
     from tadan.places import Place
 
+    if engine not in (_LOCAL, _RAY):
+        raise InvalidInput(f"--engine is {_LOCAL} or {_RAY}, not {engine}")
+    if engine == _RAY:
+        require("ray", "ray", "--engine ray")
     target = encoding.one_target(target_size, target_psnr, target_score)
     chosen = encoding.chosen_options(
         target,
@@ -108,7 +118,8 @@ def batch(
     )
     if naming not in (HASHED, MIRRORED):
         raise InvalidInput(f"--naming is {HASHED} or {MIRRORED}, not {naming}")
-    sizes = Sizes.of(workers, _size(worker_memory, "--worker-memory"), _size(memory, "--memory"))
+    own_bound = _size(worker_memory, "--worker-memory")
+    sizes = Sizes.of(workers, own_bound, _size(memory, "--memory"))
     bounds = Bounds(deadline, sizes.bound)
     recipe = Recipe.of(chosen, target, model)
     pixels = _size(max_pixels, "--max-pixels")
@@ -121,7 +132,12 @@ def batch(
     kept = Journal(path)
     try:
         run = Run(entries, job, kept, policy)
-        _go(run, Crew(job, sizes.workers, bounds).outcomes, lambda: checkpoint.save(kept), quiet, no_progress)
+        work: Engine
+        if engine == _LOCAL:
+            work = Crew(job, sizes.workers, bounds).outcomes
+        else:
+            work = partial(ray_outcomes, job, bounds, Cluster(address, workers, own_bound))
+        _go(run, work, lambda: checkpoint.save(kept), quiet, no_progress)
         if run.tally.worked:
             checkpoint.save(kept, now=True)
         _tell(run, report, {"source": source, "destination": destination, "workers": sizes.workers}, quiet)

@@ -1,4 +1,4 @@
-"""Batches whose process or worker is killed at a random moment: what is there afterwards, and what is done again.
+"""Batches whose process, worker or Ray node is killed at a random moment: what is left, and what is done again.
 
 Each trial begins with nothing, kills once with SIGKILL, looks at the destination, and lets the batch go on. It fails
 if a file under a final name is not byte for byte what an undisturbed run wrote, if one is missing at the end, or if a
@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from typing import Any
 from tadan.batch.journal import Journal
 from tadan.batch.setup import JOURNAL_NAME
 from tadan.errors import InvalidInput
+from tadan.files import make_folder
 
 PROCESS, WORKER, NODE = "process", "worker", "node"
 _TICK = 0.01
 _PATIENCE = 120.0  # seconds until orphans must have ended
+_NODE = {"object_store_memory": 100 * 2**20}  # bytes: entries and outcomes are small
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Trial:
     Attributes:
         what: "process", "worker" or "node".
         naming: of the outputs.
-        moment: seconds after the start.
+        moment: seconds after the start; of workers and nodes, after the first output.
         there: outputs at the kill.
         journaled: pictures that the journal had as done then; None where the batch went on by itself.
         encoded: pictures encoded after the kill by the run that finished; all of the run where it went on by itself.
@@ -85,34 +87,49 @@ class Rehearsal:
             InvalidInput: the undisturbed batch does not encode every picture.
         """
         dice, trials = random.Random(self.seed), []
-        whole = {naming: self._undisturbed(naming) for naming in namings}
         for kind in kinds:
-            for at in range(times):
-                naming = namings[at % len(namings)]
-                seconds, files = whole[naming]
-                trial = self._trial(kind, naming, dice.uniform(0.05, 0.95) * seconds, files, dice)
-                trials.append(trial)
-                told(trial)
+            with _nodes(self.workers) if kind == NODE else nullcontext() as nodes:
+                whole = {naming: self._undisturbed(naming, nodes) for naming in namings}
+                for at in range(times):
+                    naming = namings[at % len(namings)]
+                    seconds, files = whole[naming]
+                    trial = self._trial(kind, naming, dice.uniform(0.05, 0.95) * seconds, files, dice, nodes)
+                    trials.append(trial)
+                    told(trial)
         return trials
 
-    def _undisturbed(self, naming: str) -> tuple[float, Mapping[str, bytes]]:
-        """Seconds of a batch that nobody kills, and its files."""
+    def _undisturbed(self, naming: str, nodes: Nodes | None) -> tuple[float, Mapping[str, bytes]]:
+        """Seconds that a batch works if nobody kills it, and its files."""
+        process = self._start(naming, nodes)
         begun = time.monotonic()
-        process = self._start(naming)
-        if process.wait() != 0:
+        while process.poll() is None:
+            if nodes is not None and not self._files():
+                begun = time.monotonic()  # a cluster takes long to begin
+            time.sleep(_TICK)
+        if process.returncode != 0:
             raise InvalidInput(
                 f"the batch fails without being killed, with code {process.returncode}; give sound pictures"
             )
         return time.monotonic() - begun, {name: (self._out / name).read_bytes() for name in self._files()}
 
-    def _trial(self, kind: str, naming: str, moment: float, whole: Mapping[str, bytes], dice: random.Random) -> Trial:
-        process = self._start(naming)
+    def _trial(
+        self,
+        kind: str,
+        naming: str,
+        moment: float,
+        whole: Mapping[str, bytes],
+        dice: random.Random,
+        nodes: Nodes | None,
+    ) -> Trial:
+        process = self._start(naming, nodes)
         begun = time.monotonic()
-        killed = None
+        killed, working = None, kind == PROCESS
         while process.poll() is None and killed is None:
             time.sleep(_TICK)
+            if not working:
+                working, begun = bool(self._files()), time.monotonic()
             if time.monotonic() - begun >= moment:
-                killed = self._kill(kind, process, dice)
+                killed = self._kill(kind, process, dice) if nodes is None else nodes.kill(dice)
         moment, faults = time.monotonic() - begun, []
         journaled = None
         if kind == PROCESS:
@@ -121,6 +138,8 @@ class Rehearsal:
             journaled = self._journaled()
         before = self._files()
         faults += self._wrong(before, whole)
+        if nodes is not None:
+            nodes.refill()
         if kind == PROCESS:
             process = self._start(naming, fresh=False)
         if process.wait() != 0:
@@ -142,12 +161,16 @@ class Rehearsal:
     def _out(self) -> Path:
         return self.folder / "coded"
 
-    def _start(self, naming: str, fresh: bool = True) -> subprocess.Popen[bytes]:
+    def _start(self, naming: str, nodes: Nodes | None = None, fresh: bool = True) -> subprocess.Popen[bytes]:
         if fresh:
             shutil.rmtree(self._out, ignore_errors=True)
+            make_folder(self.folder)
         command = [sys.executable, "-m", "tadan", "batch", str(self.source), str(self._out), "--naming", naming]
         command += ["--workers", str(self.workers), "-Q", *self.options]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        if nodes is not None:
+            command += ["--engine", "ray", "--address", nodes.address, "--worker-memory", "700M"]
+        with (self.folder / "batch.log").open("ab") as log:  # Ray tells much of a node that died
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _kill(self, kind: str, process: subprocess.Popen[bytes], dice: random.Random) -> list[Any] | None:
         """Processes below the batch at the moment of the kill; None: there is nothing to kill yet."""
@@ -188,6 +211,56 @@ class Rehearsal:
         with closing(Journal(self._out / JOURNAL_NAME, read_only=True)) as journal:
             query = "SELECT count(*) FROM pictures WHERE state = 'done' AND run = (SELECT max(id) FROM runs)"
             return int(next(journal.rows(query))[0])
+
+
+class Nodes:
+    """A cluster of Ray on this machine: a head that does no work, and nodes of one core each.
+
+    Args:
+        count: of the nodes that work.
+    """
+
+    def __init__(self, count: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **_NODE}
+        )
+        self._nodes: list[Any] = []
+        self._count = count
+        self.refill()
+
+    @property
+    def address(self) -> str:
+        """For ``--address``."""
+        return str(self._cluster.address)
+
+    def kill(self, dice: random.Random) -> list[Any]:
+        """Kill one node with SIGKILL."""
+        self._cluster.remove_node(self._nodes.pop(dice.randrange(len(self._nodes))), allow_graceful=False)
+        return []
+
+    def refill(self) -> None:
+        """Have as many nodes as at the beginning."""
+        while len(self._nodes) < self._count:
+            self._nodes.append(self._cluster.add_node(num_cpus=1, memory=2**30, **_NODE))
+
+    def close(self) -> None:
+        """End all."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def _nodes(count: int) -> Iterator[Nodes]:
+    from tadan.optional import require
+
+    require("ray", "ray", "killing nodes")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Nodes(count)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
 
 
 def _wait_for(processes: Sequence[Any]) -> list[str]:
