@@ -127,9 +127,9 @@ def page(content: Mapping[str, Any]) -> str:
             (one["source"], f"{one['seconds']:.2f} s", f"{one['pixels'] / 1e6:.2f} MP") for one in content["slowest"]
         ]
         body.append("<h2>Slowest pictures</h2>" + _table(["picture", "seconds", "size"], slow))
-    if content.get("cost"):
-        rows = [(name.replace("_", " "), f"{value:,.2f}") for name, value in content["cost"].items()]
-        body.append("<h2>Cost in dollars</h2>" + _table(["", ""], rows))
+    if content.get("dollars_per_million"):
+        rows = [(name.replace("_", " "), f"{value:,.2f}") for name, value in content["dollars_per_million"].items()]
+        body.append("<h2>Dollars for a million pictures</h2>" + _table(["", ""], rows))
     settings = content["runs"][0]["settings"] if content["runs"] else {}
     body.append("<h2>Settings</h2>" + _table(["", ""], [(name, str(value)) for name, value in settings.items()]))
     facts = content.get("machine", {})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +21,12 @@ from tadan.errors import InvalidInput
 from tadan.optional import require
 
 if TYPE_CHECKING:
+    from tadan.batch.crew import Crew
+    from tadan.batch.entries import Entry
     from tadan.batch.outcome import Outcome
+    from tadan.batch.prices import Prices
     from tadan.batch.run import Engine, Run
+    from tadan.batch.setup import Sizes
 
 _LOCAL, _RAY = "local", "ray"
 _SHOWN_FAILURES = 20  # more are in the report
@@ -80,6 +86,13 @@ def batch(
         Path | None,
         typer.Option(help="Write NAME.json, .html and .csv about all pictures.", show_default="beside the journal"),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; encode a sample, and tell what the batch would take.")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, help="Pictures of the sample of --dry-run.")] = 40,
+    prices: Annotated[
+        Path | None, typer.Option(help="Price table (TOML or JSON), to tell dollars for a million pictures.")
+    ] = None,
     model: options.ModelName = None,
     max_pixels: options.MaxPixels = None,
     memory: options.Memory = None,
@@ -93,6 +106,7 @@ def batch(
     from tadan.batch.entries import open_source
     from tadan.batch.journal import Journal
     from tadan.batch.on_ray import Cluster, ray_outcomes
+    from tadan.batch.prices import read_prices
     from tadan.batch.recipe import Recipe
     from tadan.batch.run import Policy, Run
     from tadan.batch.setup import Sizes, journal_name, journal_path
@@ -125,6 +139,10 @@ def batch(
     pixels = _size(max_pixels, "--max-pixels")
     job = Job(destination, recipe, naming, force, verify, pixels, sizes.memory, retries)
     entries = open_source(source, retries)
+    table = None if prices is None else read_prices(prices)
+    if dry_run:
+        _estimate(iter(entries), Crew(replace(job, dry=True), sizes.workers, bounds), sizes, sample, table, report)
+        return
     path = journal or journal_path(source, destination)
     checkpoint = Checkpoint(destination, path, journal_name(source, Place(destination, "write to")), retries)
     restored = checkpoint.fetch()
@@ -140,7 +158,7 @@ def batch(
         _go(run, work, lambda: checkpoint.save(kept), quiet, no_progress)
         if run.tally.worked:
             checkpoint.save(kept, now=True)
-        _tell(run, report, {"source": source, "destination": destination, "workers": sizes.workers}, quiet)
+        _tell(run, report, {"source": source, "destination": destination, "workers": sizes.workers}, table, quiet)
     finally:
         kept.close()
 
@@ -225,8 +243,40 @@ def _progress(run: Run, silent: bool) -> Iterator[Callable[[], None]]:
         yield show
 
 
-def _tell(run: Run, base: Path | None, facts: dict[str, Any], quiet: bool) -> None:
+def _estimate(
+    entries: Iterator[Entry], crew: Crew, sizes: Sizes, size: int, prices: Prices | None, base: Path | None
+) -> None:
+    """Say what a batch would take; with ``base``, also as JSON."""
+    from tadan.batch.estimate import estimate
+    from tadan.batch.tally import shown_bytes, shown_seconds
+    from tadan.files import write_atomically
+    from tadan.machine import machine_facts
+
+    found = estimate(entries, crew.outcomes, sizes.workers, size)
+    facts = found.to_dict(prices)
+    sure = f"±{100 * facts['uncertainty']:.0f} % (95 % of samples)"
+    megapixels = facts["pixels_per_second_and_core"] / 1e6
+    lines = [
+        f"{facts['pictures']:,} pictures, {shown_bytes(facts['bytes_in'])}; sample of {facts['sample']}",
+        f"one worker: {megapixels:.3f} megapixels/s, {facts['seconds_per_picture_and_core']:.3f} s a picture {sure}",
+        f"memory: {shown_bytes(facts['worker_bytes'])} for a worker at most, in the sample",
+        f"with {sizes.workers} workers: {shown_seconds(facts['seconds'])}",
+        f"outputs: {shown_bytes(facts['bytes_out'])}, {100 * facts['saved']:.0f} % saved",
+    ]
+    if facts["failed_in_sample"]:
+        lines.append(f"failed in the sample: {facts['failed_in_sample']}")
+    for name, value in facts.get("dollars_per_million", {}).items():
+        lines.append(f"dollars for a million pictures, {name.replace('_', ' ')}: {value:,.2f}")
+    for line in lines:
+        typer.echo(line)
+    if base is not None:
+        content = {**facts, "machine": machine_facts()}
+        write_atomically(base.with_name(f"{base.name}.json"), json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _tell(run: Run, base: Path | None, facts: dict[str, Any], prices: Prices | None, quiet: bool) -> None:
     """Write the report, say the result, and end with the exit code that it deserves."""
+    from tadan.batch.prices import Rates, dollars_per_million
     from tadan.batch.report import summary, write_report
     from tadan.machine import machine_facts
 
@@ -245,6 +295,11 @@ def _tell(run: Run, base: Path | None, facts: dict[str, Any], quiet: bool) -> No
             "machine": machine_facts(),
         },
     )
+    whole = content["pictures"]
+    if prices is not None and whole["encoded"]:
+        spent = whole["seconds"] + whole["write_seconds"]
+        means = (value / whole["encoded"] for value in (spent, whole["bytes_in"], whole["bytes_out"]))
+        content["dollars_per_million"] = dollars_per_million(Rates(*means), prices)
     written = write_report(run.journal, content, base)
     if not quiet:
         typer.echo(_line(run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from tadan_lab.cli.batches import kills
+from tadan_lab.cli.batches import fleet, kills
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.load import load
@@ -33,6 +33,7 @@ app.command()(exactness)
 app.command()(monotone)
 app.command()(price)
 app.command()(kills)
+app.command()(fleet)
 app.command()(probes)
 app.command()(animate)
 app.command()(study)
