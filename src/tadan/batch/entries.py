@@ -121,7 +121,7 @@ def _suffix(path: str) -> str:
 def _manifest(url: str, place: Place) -> Source:
     rows = _parquet_rows if _suffix(place.root) == ".parquet" else _csv_rows
     if rows is _parquet_rows:
-        require("pyarrow", "batch", "a manifest in Parquet")
+        require("pyarrow", "parquet", "a manifest in Parquet")
     folder = place.shown(place.root.rpartition("/")[0])
     column = _source_column(url, next(iter(rows(place)), None))
 
