@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tadan.errors import InvalidInput
+from tadan.errors import InvalidInput, TadanError, UnreadableInput
 from tadan.files import write_atomically
 from tadan.transient import patiently
 
@@ -151,6 +152,18 @@ class Place:
                     folders.append(path)
                 else:
                     yield _facts(info)
+
+
+@contextmanager
+def reached(url: str) -> Iterator[None]:
+    """Turn what file systems raise about a place, in many classes of their own, into UnreadableInput."""
+    try:
+        yield
+    except (TadanError, MemoryError):
+        raise
+    except Exception as error:
+        told = str(error) or type(error).__name__
+        raise UnreadableInput(f"cannot reach {url}: {told}; check the name, your keys and the network") from error
 
 
 def local_facts(path: str) -> Facts:

@@ -8,7 +8,7 @@ import pytest
 
 import tadan
 from batch_examples import Batch, needs_package, picture_bytes, recipe
-from cli_examples import run
+from cli_examples import fails, run
 from s3_examples import KEYS, bucket, filesystem, server
 from tadan.batch.crew import Bounds, Crew
 from tadan.batch.run import Policy
@@ -135,3 +135,14 @@ def test_workers_of_their_own_read_and_write_buckets(s3):
     s3.share = 0.2
     crew = Crew(Job(batch.destination, recipe(), retries=4), 1, Bounds(120, 2**31))
     assert set(batch.states(engine=crew.outcomes, policy=Policy(recheck=True))) == {"done"}
+
+
+def test_what_nobody_answers_for_is_no_mistake_of_ours(s3, tmp_path, monkeypatch):
+    source = tmp_path / "one.png"
+    source.write_bytes(picture_bytes())
+    fails("batch", "s3://no-such-bucket/source", tmp_path / "out", message="no folder")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    filesystem()  # none that knows the other server
+    fails("batch", "s3://plain/source", tmp_path / "out", "--retries", "0", message="cannot reach s3://plain.*keys")
+    fails("batch", source, "s3://plain/out", "--retries", "0", message="cannot reach s3://plain/out.*keys")
+    filesystem()

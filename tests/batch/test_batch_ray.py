@@ -71,4 +71,5 @@ def test_stopping_leaves_the_rest_for_the_next_run(tmp_path, nodes):
 def test_no_cluster_answers(tmp_path):
     source = pictures(tmp_path / "source", 1)
     fails("batch", source, tmp_path / "out", "--engine", "ray", "--address", "nonsense", message="--address")
+    fails("batch", source, tmp_path / "out", "--engine", "ray", "--address", "127.0.0.1:1", message="no Ray cluster")
     fails("batch", source, tmp_path / "out", "--engine", "cart", message="local or ray")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tadan.batch.journal import Journal
 from tadan.files import make_folder, write_atomically
-from tadan.places import Place
+from tadan.places import Place, reached
 
 _EVERY = 300.0  # seconds between copies
 _SHARE = 50  # of the time is between copies, however long one takes
@@ -32,10 +32,14 @@ class Checkpoint:
 
     def fetch(self) -> bool:
         """Take the copy if there is no journal here; whether that was so."""
-        if self._place.local or self._path.exists() or not self._place.exists(self._copy):
+        if self._place.local or self._path.exists():
             return False
+        with reached(str(self._place)):
+            if not self._place.exists(self._copy):
+                return False
+            data = self._place.read(self._copy)
         make_folder(self._path.parent)
-        write_atomically(self._path, self._place.read(self._copy))
+        write_atomically(self._path, data)
         return True
 
     def save(self, journal: Journal, now: bool = False) -> None:
@@ -46,6 +50,7 @@ class Checkpoint:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / "journal"
             journal.copy_to(copy)
-            self._place.write(self._copy, copy.read_bytes())
+            with reached(str(self._place)):
+                self._place.write(self._copy, copy.read_bytes())
         took = time.monotonic() - begun
         self._next = begun + max(_EVERY, _SHARE * took)

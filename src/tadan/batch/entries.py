@@ -14,7 +14,7 @@ from typing import Any
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.optional import require
 from tadan.pictures import PICTURES
-from tadan.places import Facts, Place, local_facts
+from tadan.places import Facts, Place, local_facts, reached
 
 MANIFESTS = frozenset({".csv", ".parquet"})
 _SOURCE_COLUMNS = ("source", "path", "url", "file")
@@ -61,7 +61,13 @@ class Source:
 
     def __iter__(self) -> Iterator[Entry]:
         """Entries in the order of the manifest, or as the file system lists them."""
-        return self.stream()
+        entries = self.stream()
+        while True:
+            with reached(self.name):  # around the reading alone, not around what is done with an entry
+                entry = next(entries, None)
+            if entry is None:
+                return
+            yield entry
 
 
 def open_source(url: str, retries: int = 0) -> Source:
@@ -73,8 +79,13 @@ def open_source(url: str, retries: int = 0) -> Source:
 
     Raises:
         InvalidInput: an unknown kind of URL, or a manifest without a column of sources.
-        UnreadableInput: there is nothing.
+        UnreadableInput: there is nothing, or it cannot be reached.
     """
+    with reached(url):
+        return _opened(url, retries)
+
+
+def _opened(url: str, retries: int) -> Source:
     place = Place(url, "read", retries)
     path = place.root
     if _suffix(path) in MANIFESTS:

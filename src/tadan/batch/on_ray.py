@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from tadan.optional import require
 
 BLOCK = 8  # entries that are repeated together; Ray takes some milliseconds for each block
 _ACTOR_BYTES = 200 * 2**20  # of an actor beside its worker
+_PATIENCE = 10.0  # seconds until a cluster must answer
 _STORE_BYTES = 200 * 2**20  # of a local object store: entries and outcomes are small
 
 
@@ -96,11 +98,23 @@ def _connect(ray: Any, cluster: Cluster) -> bool:
         options |= {"num_cpus": cluster.actors, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     else:
         options |= {"address": address}
+        _knock(address)
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"no Ray cluster answers at {address}: {error}; check --address") from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Where an address names host and port, see whether somebody listens: Ray ends the process if nobody does."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InvalidInput(f"no Ray cluster answers at {address}: {error}; check --address") from error
 
 
 def _fair_share(ray: Any, most: int) -> int:
