@@ -1,6 +1,5 @@
 """Pictures and outputs in buckets of an S3 server, also of one that refuses many requests."""
 
-import sqlite3
 from contextlib import closing
 
 import numpy as np
@@ -10,9 +9,14 @@ import tadan
 from batch_examples import Batch, needs_package, picture_bytes, recipe
 from cli_examples import fails, run
 from s3_examples import KEYS, bucket, filesystem, server
+from tadan.batch.checkpoint import Checkpoint
 from tadan.batch.crew import Bounds, Crew
+from tadan.batch.journal import Journal
+from tadan.batch.recipe import Recipe
 from tadan.batch.run import Policy
+from tadan.batch.setup import journal_path
 from tadan.batch.unit import Job
+from tadan.codec.options import EncodeOptions
 from tadan.places import Place
 
 pytestmark = [needs_package("moto"), needs_package("s3fs"), pytest.mark.slow]
@@ -47,8 +51,8 @@ def test_a_bucket_is_encoded_and_not_asked_again(s3):
     assert "5 unchanged" in run("batch", "s3://plain/source", "s3://plain/out", "-e", "0", "--workers", "1").stdout
     assert s3.seen["PUT", "200"] == 0
     files.pipe_file("plain/source/1/1.png", picture_bytes(40))
-    again = run("batch", "s3://plain/source/**/*.png", "s3://plain/out", "-e", "0", "--workers", "1").stdout
-    assert "1 encoded, 4 there already" in again  # another source has another journal; names tell
+    other = Batch("s3://plain/source/**/*.png", "s3://plain/out", recipe=Recipe.of(EncodeOptions(effort=0)))
+    assert other.states() == {"done": 1, "skipped": 4}, "another source has another journal; names tell"
 
 
 @pytest.mark.parametrize("naming", ["hash", "mirror"])
@@ -111,22 +115,23 @@ def test_one_of_two_writers_wins(s3):
 
 
 def test_a_lost_journal_comes_back_from_the_bucket(s3, tmp_path):
-    bucket("spot", 4)
-    one = ["batch", "s3://spot/source", "s3://spot/out", "-e", "0", "--workers", "1", "--naming", "mirror"]
-    assert "4 encoded" in run(*one, "--journal", tmp_path / "first.sqlite").stdout
-    assert "4 unchanged" in run(*one, "--journal", tmp_path / "second.sqlite").stdout
-    with closing(sqlite3.connect(tmp_path / "second.sqlite")) as journal:
-        assert journal.execute("SELECT count(*) FROM runs").fetchone() == (2,)
-        journal.execute("DELETE FROM pictures WHERE source LIKE '%1.png'")  # as if the copy were older
-        journal.commit()
-        stale = tmp_path / "stale.sqlite"
-        with closing(sqlite3.connect(stale)) as copy:
-            journal.backup(copy)
-    files = filesystem()
-    kept = next(name for name in files.find("spot/out") if name.endswith(".sqlite"))
-    files.pipe_file(kept, stale.read_bytes())
-    assert "3 unchanged" in run(*one, "--journal", tmp_path / "third.sqlite").stdout
-    assert "4 unchanged" in run(*one, "--journal", tmp_path / "third.sqlite").stdout
+    bucket("spot", 3)
+    batch = Batch("s3://spot/source", "s3://spot/out", naming="mirror")
+    path = journal_path(batch.source, batch.destination)
+    checkpoint = Checkpoint(batch.destination, path, path.name, 2)
+    assert not checkpoint.fetch()
+    batch()
+    with closing(Journal(path)) as journal:
+        checkpoint.save(journal)  # it is not time yet
+        assert [name for name in names(filesystem(), "spot/out") if not name.endswith(".tdn")] == []
+        checkpoint.save(journal, now=True)
+    assert not checkpoint.fetch(), "there is one here"
+    path.unlink()
+    s3.share = 0.3
+    assert checkpoint.fetch()
+    s3.share = 0.0
+    assert batch.states() == {}
+    assert batch.run.tally.unchanged == 3
 
 
 def test_workers_of_their_own_read_and_write_buckets(s3):

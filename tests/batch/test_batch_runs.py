@@ -97,17 +97,18 @@ def test_without_its_journal_a_hashed_batch_encodes_nothing_again(source, tmp_pa
     assert batch.states() == {"skipped": 4}
 
 
-def test_files_of_others_are_kept(source, tmp_path):
+@pytest.mark.parametrize("marked", [False, True])
+def test_files_of_others_are_kept(source, tmp_path, marked):
     foreign = tmp_path / "out" / "1.tdn"
     foreign.parent.mkdir()
     foreign.write_bytes(b"of somebody else")
-    batch = Batch(source, tmp_path / "out", naming="mirror")
+    batch = Batch(source, tmp_path / "out", naming="mirror", marked=marked)
     assert batch.states() == {"done": 3, "failed": 1}
     assert batch.seen[[one.state for one in batch.seen].index("failed")].kind == "OutputExists"
     assert batch.states(force=False) == {"skipped": 1}
     assert foreign.read_bytes() == b"of somebody else"
     (tmp_path / "out" / ".tadan-batch.sqlite").unlink()
-    assert batch.states(force=True)["done"] == 4
+    assert batch.states(force=True)["done"] == (1 if marked else 4), "marks tell what is ours without a journal"
     assert tadan.inspect(foreign.read_bytes()).width == 64
 
 
@@ -126,6 +127,15 @@ def test_a_run_that_died_owns_no_file_of_others(source, tmp_path):
     own.write_bytes(tadan.encode(source / "3.png", quality=50, effort=0, fallback=False))
     assert batch.states() == {"done": 3, "failed": 1}
     assert foreign.read_bytes() == b"of somebody else"
+
+
+def test_with_an_older_journal_files_that_are_ours_are_known_by_their_bytes(source, tmp_path):
+    batch = Batch(source, tmp_path / "out", naming="mirror")
+    batch()
+    (tmp_path / "out" / "1.tdn").write_bytes(b"of somebody else")
+    journal_path(batch.source, batch.destination).unlink()  # as old as can be
+    assert batch.states(policy=Policy(restored=True)) == {"done": 3, "failed": 1}
+    assert (tmp_path / "out" / "1.tdn").read_bytes() == b"of somebody else"
 
 
 def test_two_sources_of_one_mirrored_name(source, tmp_path):

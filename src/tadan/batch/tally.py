@@ -68,11 +68,7 @@ class Tally:
 
     def rates(self) -> tuple[float, float]:
         """Pictures and megapixels a second, of late."""
-        if not self._recent:
-            return 0.0, 0.0
-        span = max(time.monotonic() - max(self._recent[0][0], self.begun), 1e-3)
-        if self._recent[0][0] - self.begun < _WINDOW:
-            span = max(min(self.elapsed, _WINDOW), 1e-3)
+        span = max(min(self.elapsed, _WINDOW), 1e-3)
         return len(self._recent) / span, sum(pixels for _, pixels in self._recent) / 1e6 / span
 
     def seconds_left(self) -> float | None:

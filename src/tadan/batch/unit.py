@@ -110,13 +110,18 @@ class Unit:
         known, job = entry.source_hash, self._job
         if known is not None and not job.verify and self._is_there(entry, known):
             return self._skipped(entry, known)
-        if job.naming == HASHED or entry.claimed or entry.doubtful or job.force:
+        # With marks, what stands at a mirrored name may be ours, which its hash will tell.
+        return None if job.naming == HASHED or job.marked else self._in_the_way(entry)
+
+    def _in_the_way(self, entry: Entry) -> Outcome | None:
+        """What comes of a mirrored name at which a file of others stands; None if there is none, or it may go."""
+        if entry.claimed or entry.doubtful or self._job.force:
             return None
         path = self._path(entry, "")
-        if job.marked or not self._destination.exists(path):
-            return None  # with marks it may be one of ours, which its hash will tell
+        if not self._destination.exists(path):
+            return None
         shown = self._destination.shown(path)
-        if job.force is False:
+        if self._job.force is False:
             return Outcome(entry.source, SKIPPED, shown)
         raise OutputExists(f"the output {shown} exists and is not of this batch")
 
@@ -157,6 +162,10 @@ class Unit:
         there = not job.dry and self._is_there(entry, hashed)
         if there and (not job.verify or self._is_sound(entry, hashed)):
             return replace(self._skipped(entry, hashed), bytes_in=len(data), verified=job.verify)
+        if job.marked and job.naming == MIRRORED and not there:
+            in_the_way = self._in_the_way(entry)
+            if in_the_way is not None:
+                return in_the_way
         begun = time.perf_counter()
         image = opened(data, entry.source)
         facts["pixels"] = image.width * image.height
