@@ -101,6 +101,5 @@ def peak_of(tmp_path, count):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_manifest(tmp_path, monkeypatch):
-    monkeypatch.setattr("tadan.batch.tally._WINDOW", 0.05)  # of the rate: a minute of instant pictures is no real one
+def test_memory_does_not_grow_with_the_manifest(tmp_path):
     assert peak_of(tmp_path, 6000) < 1.3 * peak_of(tmp_path, 1500) + 2**19

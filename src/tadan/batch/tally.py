@@ -34,7 +34,7 @@ class Tally:
     pixels: int = 0
     seconds: float = 0.0
     begun: float = field(default_factory=time.monotonic)
-    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    _recent: deque[list[int]] = field(default_factory=deque)  # second, pictures and pixels in it
 
     def add(self, one: Outcome) -> None:
         """Count an outcome."""
@@ -46,9 +46,12 @@ class Tally:
             self.bytes_out += one.bytes_out
             self.pixels += one.pixels
             self.seconds += one.seconds
-        now = time.monotonic()
-        self._recent.append((now, one.pixels))
-        while self._recent and now - self._recent[0][0] > _WINDOW:
+        now = int(time.monotonic())
+        if not self._recent or self._recent[-1][0] != now:
+            self._recent.append([now, 0, 0])
+        self._recent[-1][1] += 1
+        self._recent[-1][2] += one.pixels
+        while now - self._recent[0][0] > _WINDOW:
             self._recent.popleft()
 
     @property
@@ -69,7 +72,7 @@ class Tally:
     def rates(self) -> tuple[float, float]:
         """Pictures and megapixels a second, of late."""
         span = max(min(self.elapsed, _WINDOW), 1e-3)
-        return len(self._recent) / span, sum(pixels for _, pixels in self._recent) / 1e6 / span
+        return sum(one[1] for one in self._recent) / span, sum(one[2] for one in self._recent) / 1e6 / span
 
     def seconds_left(self) -> float | None:
         """At the rate of late; None if it or the total is not known."""
