@@ -1,0 +1,41 @@
+// Builds the decoder: the C core to WebAssembly (clang and lld of the system, no C library), TypeScript by esbuild.
+//   node build.mjs            everything, into dist/
+//   node build.mjs --wasm     the core alone
+import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const native = `${here}../native/`;
+const EXPORTS = [
+  "tadan_kernel",
+  "tadan_apply",
+  "tadan_scratch",
+  "tadan_hidden",
+  "tadan_predict",
+  "tadan_reveal",
+  "tadan_inlet",
+  "tadan_wide_block",
+  "tadan_render",
+  "tadan_pull",
+  "tadan_decode_step",
+  "__heap_base",
+];
+
+function core(name, ...options) {
+  const sources = ["core", "coder", "team"].map((part) => `${native}tadan_${part}.c`);
+  const link = ["--no-entry", "--gc-sections", "--strip-all", "-z,stack-size=65536"];
+  const flags = [
+    ...["--target=wasm32", "-std=c99", "-ffreestanding", "-ffunction-sections", "-Wall", "-Wextra", "-Werror"],
+    ...["-nostdlib", "-nostdlibinc", `-I${here}native/include`, `-I${native}`],
+    ...[...link, ...EXPORTS.map((one) => `--export=${one}`)].map((one) => `-Wl,${one}`),
+  ];
+  const clang = process.env.CLANG ?? "clang";
+  execFileSync(clang, [...flags, ...options, "-o", `${here}dist/${name}`, ...sources, `${here}native/freestanding.c`], {
+    stdio: "inherit",
+  });
+}
+
+mkdirSync(`${here}dist`, { recursive: true });
+core("tadan.wasm", "-O2", "-msimd128");
+core("tadan-scalar.wasm", "-O2");
