@@ -2,7 +2,7 @@
 //   node build.mjs            everything, into dist/
 //   node build.mjs --wasm     the core alone
 import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -36,6 +36,21 @@ function core(name, ...options) {
   });
 }
 
-mkdirSync(`${here}dist`, { recursive: true });
+async function scripts() {
+  const { build } = await import("esbuild");
+  const common = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning", charset: "ascii" };
+  const script = (name, format, source = name, more = {}) =>
+    build({ ...common, format, entryPoints: [`${here}src/${source}.ts`], outfile: `${here}dist/${name}.js`, ...more });
+  const classic = { logOverride: { "empty-import-meta": "silent" } };
+  await Promise.all([
+    script("tadan", "esm", "index"),
+    script("tadan-node", "esm", "node", { platform: "node" }),
+    script("tadan-worker", "iife", "worker", classic),
+  ]);
+}
+
+rmSync(`${here}dist`, { recursive: true, force: true });
+mkdirSync(`${here}dist`);
 core("tadan.wasm", "-O2", "-msimd128");
 core("tadan-scalar.wasm", "-O2");
+if (!process.argv.includes("--wasm")) await scripts();

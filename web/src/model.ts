@@ -183,8 +183,10 @@ function canonical(text: string): string {
 async function contentId(facts: string[], tensors: [string, Tensor][]): Promise<string> {
   const encoder = new TextEncoder();
   const parts = facts.map((fact) => encoder.encode(fact));
-  for (const [name, { dtype, shape, data }] of tensors.sort(([a], [b]) => (a < b ? -1 : 1)))
-    parts.push(...[name, dtype, shape.join(",")].map((text) => encoder.encode(text)), data);
+  for (const [name, { dtype, shape, data }] of tensors.sort(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const text of [name, dtype, shape.join(",")]) parts.push(encoder.encode(text));
+    parts.push(data as Uint8Array<ArrayBuffer>);
+  }
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + 8 + part.length, 0));
   const view = new DataView(whole.buffer);
   let at = 0;
