@@ -45,7 +45,8 @@ async function scripts() {
   await Promise.all([
     script("tadan", "esm", "index"),
     script("tadan-node", "esm", "node", { platform: "node" }),
-    script("tadan-worker", "iife", "worker", classic),
+    script("tadan-worker", "iife", "worker-main", classic),
+    script("tadan-polyfill", "iife", "polyfill", classic),
   ]);
 }
 

@@ -18,6 +18,8 @@ export interface DecoderOptions {
   weights?: WeightsSource;
   /** Most workers; 0: the calling thread does the work. By itself as many as the processor has cores, at most 4. */
   workers?: number;
+  /** Address of the worker's script; by itself `tadan-worker.js` beside the script. */
+  worker?: URL | string;
   /** Starts a worker, where that is not `new Worker(url)`. */
   startWorker?: (url: URL | string) => WorkerLike;
   /** Use the build without SIMD. */
@@ -226,7 +228,7 @@ export class Decoder {
     const wanted = options.workers ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
     const start = options.startWorker ?? (typeof Worker === "function" ? (url) => new Worker(url) as WorkerLike : undefined);
     if (!wanted || !start) return new OwnThread(module);
-    const workers = new Workers(wanted, module, () => start(workerUrl(this.base)));
+    const workers = new Workers(wanted, module, () => start(workerUrl(this.base, options.worker)));
     try {
       await workers.ready();
       return workers;

@@ -37,10 +37,10 @@ export async function loadCore(base: URL | string, scalar = !hasSimd()): Promise
 }
 
 /** Address of the worker's script; of a page from `file://` one that holds its text. */
-export function workerUrl(base: URL | string): URL | string {
+export function workerUrl(base: URL | string, given: URL | string = "tadan-worker.js"): URL | string {
   const own = brought("tadan-worker.js");
   if (own) return URL.createObjectURL(new Blob([own as BlobPart], { type: "text/javascript" }));
-  return new URL("tadan-worker.js", base);
+  return new URL(given, base);
 }
 
 /**

@@ -1,4 +1,4 @@
-/** The script of a worker. */
+/** What a worker does, in browsers and in Node. */
 import { type Request, serve } from "./pool.js";
 
 interface Scope {
@@ -6,11 +6,14 @@ interface Scope {
   onmessage: ((event: { data: Request }) => void) | null;
 }
 
-const scope = globalThis as unknown as Scope;
-if (typeof scope.postMessage === "function") {
-  const handle = serve((answer, transfer) => scope.postMessage(answer, transfer));
-  scope.onmessage = ({ data }) => void handle(data);
-} else {
+/** Work as a worker. */
+export function serveJobs(): void {
+  const scope = globalThis as unknown as Scope;
+  if (typeof scope.postMessage === "function") {
+    const handle = serve((answer, transfer) => scope.postMessage(answer, transfer));
+    scope.onmessage = ({ data }) => void handle(data);
+    return;
+  }
   const name = "node:worker_threads"; // a variable, so that bundlers for browsers leave it alone
   void import(name).then(({ parentPort }: typeof import("node:worker_threads")) => {
     const handle = serve((answer, transfer) => parentPort!.postMessage(answer, transfer as []));
