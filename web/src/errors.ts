@@ -1,10 +1,5 @@
 /** Every error that Tadan raises on purpose; names are those of the Python package (`tadan.errors`). */
-export class TadanError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = new.target.name;
-  }
-}
+export class TadanError extends Error {}
 
 /** The bytes do not begin with the magic number of the expected kind of file. */
 export class NotOurFile extends TadanError {}
@@ -57,6 +52,10 @@ const KINDS: Record<string, new (message: string) => TadanError> = {
   OutOfMemory,
   Unexpected,
 };
+
+// By these words, as tools that shorten scripts rename classes.
+for (const [name, kind] of Object.entries(KINDS)) kind.prototype.name = name;
+LimitExceeded.prototype.name = "LimitExceeded";
 
 /** An error as it travels between threads. */
 export interface Told {
