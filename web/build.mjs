@@ -1,8 +1,10 @@
 // Builds the decoder: the C core to WebAssembly (clang and lld of the system, no C library), TypeScript by esbuild.
 //   node build.mjs            everything, into dist/
 //   node build.mjs --wasm     the core alone
+//   node build.mjs --types    declarations for TypeScript, too
+//   node build.mjs --site     and put what the service hands out beside its page
 import { execFileSync } from "node:child_process";
-import { mkdirSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
@@ -55,3 +57,10 @@ mkdirSync(`${here}dist`);
 core("tadan.wasm", "-O2", "-msimd128");
 core("tadan-scalar.wasm", "-O2");
 if (!process.argv.includes("--wasm")) await scripts();
+if (process.argv.includes("--types")) {
+  const options = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--rootDir", "src", "--outDir", "dist/types"];
+  execFileSync("npx", ["tsc", "-p", "tsconfig.build.json", ...options], { cwd: here, stdio: "inherit" });
+}
+if (process.argv.includes("--site"))
+  for (const name of ["tadan-polyfill.js", "tadan.wasm", "tadan-scalar.wasm"])
+    copyFileSync(`${here}dist/${name}`, `${here}../src/tadan/serve/site/${name}`);

@@ -283,8 +283,8 @@ function finished(header: Header, metadata: Metadata, canvas: Canvas, options: D
 
 /** Address of the script that this is part of. */
 function defaultBase(): string {
-  const script = globalThis.document?.currentScript;
-  if (script instanceof HTMLScriptElement && script.src) return script.src;
+  const script = globalThis.document?.currentScript as HTMLScriptElement | null | undefined;
+  if (script?.src) return script.src;
   return import.meta.url ?? globalThis.location?.href;
 }
 

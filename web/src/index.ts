@@ -11,7 +11,19 @@ export type { Source } from "./source.js";
 export type { ImageDecoder, Samples } from "./stored.js";
 export type { WeightsSource } from "./files.js";
 export type { WorkerLike } from "./pool.js";
-export * from "./errors.js";
+export {
+  Corrupt,
+  InvalidInput,
+  LimitExceeded,
+  ModelMissing,
+  NotOurFile,
+  OutOfMemory,
+  TadanError,
+  Truncated,
+  Unexpected,
+  UnreadableInput,
+  UnsupportedVersion,
+} from "./errors.js";
 export { readHeader } from "./header.js";
 export { isTadan } from "./sniff.js";
 export { readModel } from "./model.js";
