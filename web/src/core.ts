@@ -125,6 +125,13 @@ export class Core {
   put64(values: ArrayLike<number>): number {
     const at = this.alloc(8 * values.length);
     const view = this.i32(at, 2 * values.length);
+    if (values instanceof Int32Array) {
+      for (let i = 0; i < values.length; i++) {
+        view[2 * i] = values[i]!;
+        view[2 * i + 1] = values[i]! >> 31;
+      }
+      return at;
+    }
     for (let i = 0; i < values.length; i++) {
       view[2 * i] = values[i]! | 0;
       if (Math.abs(values[i]!) >= 2 ** 31) view[2 * i] = Number(BigInt.asIntN(32, BigInt(values[i]!)));

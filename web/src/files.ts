@@ -1,26 +1,12 @@
 /** The decoder's own files: WebAssembly, worker and weights, beside its script or brought by the page. */
-import { ascii } from "./bytes.js";
 import { compile, hasSimd } from "./core.js";
 import { ModelMissing, UnreadableInput } from "./errors.js";
-import { type Source, read } from "./source.js";
-
-/**
- * Files that a page carries with itself, by name, in base64: "tadan.wasm", "tadan-worker.js", "<id>.safetensors".
- * So a page works from `file://`, where nothing can be fetched.
- */
-declare global {
-  var TADAN_FILES: Record<string, string> | undefined;
-}
+import { type Source, brought, read } from "./source.js";
 
 const CACHE = "tadan-weights-1";
 
 /** Reads files of the machine; set in Node (node.ts). */
 export const local: { read?: (url: URL) => Promise<Uint8Array> } = {};
-
-function brought(name: string): Uint8Array | undefined {
-  const text = globalThis.TADAN_FILES?.[name];
-  return text === undefined ? undefined : ascii(atob(text));
-}
 
 /** A file beside the script. */
 async function beside(base: URL | string, name: string): Promise<Uint8Array> {

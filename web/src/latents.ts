@@ -110,7 +110,7 @@ class TileDecoder {
     const wanted = this.options.stages ?? Infinity;
     this.hyper = this.hyperOf(zHat);
     const mark = core.mark();
-    let hidden = 0;
+    let [hidden, rows, starts] = [0, 0, 0];
     const left = new Uint8Array(this.n).fill(networks.config.group_sizes.length);
     steps.forEach((step, number) => {
       const fresh = number === 0 || steps[number - 1]!.positions !== step.positions;
@@ -118,11 +118,13 @@ class TileDecoder {
         core.release(mark);
         this.windows.clear();
         hidden = this.hiddenOf(step.cells, step.positions.length);
+        rows = core.put64(step.positions);
+        starts = core.put64(this.starts(step.positions));
       }
       const inner = core.mark();
       let read = false;
       for (const position of step.positions) read = --left[position]! > 0 || read;
-      const decoded = this.decodeStep(step, hidden, read, step.stage >= wanted);
+      const decoded = this.decodeStep(step, hidden, rows, starts, read, step.stage >= wanted);
       if (decoded && steps[number + 1]?.stage !== step.stage) complete = step.stage + 1;
       core.release(inner);
     });
@@ -185,15 +187,13 @@ class TileDecoder {
   }
 
   /** Predict a step, decode its symbols and take them in; without words, or if they do not matter, the means. */
-  private decodeStep(step: Step, hidden: number, read: boolean, skip: boolean): boolean {
+  private decodeStep(step: Step, hidden: number, rows: number, starts: number, read: boolean, skip: boolean): boolean {
     const { core, networks } = this;
     const { group, positions } = step;
     const size = networks.config.group_sizes[group]!;
     const n = positions.length;
     const count = n * size;
     const [bias, bias32] = this.outlets[group]!;
-    const rows = core.put64(positions);
-    const starts = core.put64(positions.map((position) => this.start(position)));
     const mean = core.alloc(4 * count);
     const symbols = core.alloc(4 * count);
     const index = core.alloc(count);
@@ -239,6 +239,12 @@ class TileDecoder {
     return (row * this.pitch + (position % this.width) + radius) * this.networks.features;
   }
 
+  private starts(positions: Int32Array): Int32Array {
+    const starts = new Int32Array(positions.length);
+    for (let i = 0; i < starts.length; i++) starts[i] = this.start(positions[i]!);
+    return starts;
+  }
+
   private hiddenOf(cells: Cell[], total: number): number {
     const { core, networks } = this;
     const width = networks.config.hidden;
@@ -252,7 +258,7 @@ class TileDecoder {
         const window = this.window(kernel);
         const mark = core.mark();
         const rows = core.put64(cell.positions);
-        const starts = core.put64(cell.positions.map((position) => this.start(position)));
+        const starts = core.put64(this.starts(cell.positions));
         core.run.tadan_hidden(
           networks.force, networks.twin, window, this.hyper, rows, this.embedded, starts, BigInt(n), at,
         );
@@ -320,7 +326,8 @@ class TileDecoder {
     const [rows, cols] = [Math.ceil(this.height / 4), Math.ceil(this.width / 4)];
     const out = core.alloc(4 * this.n * hidden);
     const mark = core.mark();
-    let x: Float32Array = Float32Array.from(zHat, (value) => Math.min(Math.max(value, -Z_LIMIT), Z_LIMIT));
+    let x: Float32Array = new Float32Array(zHat);
+    for (let i = 0; i < x.length; i++) x[i] = Math.min(Math.max(x[i]!, -Z_LIMIT), Z_LIMIT);
     x = this.conv3("conv1", x, rows, cols, channels);
     x = depthToSpace(this.rows("up1", x, rows * cols), rows, cols, second);
     x = this.conv3("conv2", x, 2 * rows, 2 * cols, second);
@@ -331,7 +338,7 @@ class TileDecoder {
       const line = x.subarray(row * wide * third, (row * wide + this.width) * third);
       const values = this.rows("hyper", line, this.width);
       const to = core.i32(out + 4 * row * this.width * hidden, this.width * hidden);
-      for (let i = 0; i < values.length; i++) to[i] = values[i]! + bias[i % hidden]!;
+      for (let i = 0; i < values.length; ) for (let d = 0; d < hidden; d++, i++) to[i] = values[i]! + bias[d]!;
     }
     core.release(mark);
     return out;
@@ -344,7 +351,7 @@ class TileDecoder {
     const mark = core.mark();
     const out = core.alloc(8 * n * outputs);
     networks.apply(name, core.putFloats(x), n, out);
-    const result = Float32Array.from(core.f64(out, n * outputs)); // below 2^24
+    const result = new Float32Array(core.f64(out, n * outputs)); // below 2^24
     core.release(mark);
     return result;
   }

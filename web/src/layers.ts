@@ -62,8 +62,11 @@ export function layerFields(
   const chunk = chunkOf(bounds, inputs, limit);
   if (!chunk) throw beyond();
   const padded = Math.ceil(outputs / OUTPUTS) * OUTPUTS;
-  const vector = (values: ArrayLike<number>) =>
-    Float64Array.from({ length: padded }, (_, i) => (i < outputs ? values[values.length === 1 ? 0 : i]! : 0));
+  const vector = (values: ArrayLike<number>) => {
+    const all = new Float64Array(padded);
+    for (let i = 0; i < outputs; i++) all[i] = values[values.length === 1 ? 0 : i]!;
+    return all;
+  };
   let addresses = [0, 0, 0, 0, 0];
   let added = 2 ** MAX_NARROW_SHIFT; // of a product: room for the half of whatever shift follows
   if (rounding) {

@@ -225,7 +225,9 @@ export function integers(tensor: Tensor): Float64Array {
   const kind = read[tensor.dtype];
   if (!kind) throw new Corrupt(`a tensor of the model file holds ${tensor.dtype} where integers belong; ${AGAIN}`);
   const [size, get] = kind;
-  return Float64Array.from({ length: tensor.data.length / size }, (_, index) => get(size * index));
+  const values = new Float64Array(tensor.data.length / size);
+  for (let i = 0; i < values.length; i++) values[i] = get(size * i);
+  return values;
 }
 
 /** Values of a tensor of float16 or float32. */

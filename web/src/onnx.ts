@@ -37,7 +37,9 @@ export class Weights {
       const each = whole.count / scales.count;
       const factors = halves(scales.data);
       const data = new Int8Array(whole.data.buffer, whole.data.byteOffset, whole.count);
-      values = Float32Array.from(data, (value, i) => value * factors[Math.floor(i / each)]!);
+      values = new Float32Array(data.length);
+      for (let group = 0, i = 0; group < factors.length; group++)
+        for (const end = i + each, factor = factors[group]!; i < end; i++) values[i] = data[i]! * factor;
     } else throw new Corrupt(`the graph of the model file lacks ${name}; ${AGAIN}`);
     if (values.length !== product(shape)) throw new Corrupt(`the model file has a ${name} of another size; ${AGAIN}`);
     return values;

@@ -95,19 +95,26 @@ export function unpackIntegers(data: Uint8Array, count: number): Int16Array {
 
 /** The row of a quality from integers at knots: linear between them, rounded to the nearest integer. */
 export function rowOf(tensor: Tensor, quality: number, knots: number): Int32Array {
-  const values = integers(tensor);
-  const length = tensor.shape[1]!;
+  return rowAt(integers(tensor), tensor.shape[1]!, quality, knots);
+}
+
+function rowAt(values: Float64Array, length: number, quality: number, knots: number): Int32Array {
   const { low, high, part } = between(quality, knots);
-  return Int32Array.from({ length }, (_, i) =>
-    Math.floor((values[low * length + i]! * (99 - part) + values[high * length + i]! * part + 49) / 99),
-  );
+  const [first, second] = [low * length, high * length];
+  const row = new Int32Array(length);
+  for (let i = 0; i < length; i++)
+    row[i] = Math.floor((values[first + i]! * (99 - part) + values[second + i]! * part + 49) / 99);
+  return row;
 }
 
 /** Largest magnitude of each entry of the rows of all qualities. */
 export function largestRow(tensor: Tensor, knots: number): Float64Array {
+  const values = integers(tensor);
   const largest = new Float64Array(tensor.shape[1]!);
-  for (let quality = 1; quality <= QUALITIES; quality++)
-    rowOf(tensor, quality, knots).forEach((value, i) => (largest[i] = Math.max(largest[i]!, Math.abs(value))));
+  for (let quality = 1; quality <= QUALITIES; quality++) {
+    const row = rowAt(values, largest.length, quality, knots);
+    for (let i = 0; i < row.length; i++) largest[i] = Math.max(largest[i]!, Math.abs(row[i]!));
+  }
   return largest;
 }
 

@@ -40,8 +40,12 @@ export class Polyfill {
   private readonly later = new WeakMap<HTMLImageElement, () => void>();
   private timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly options: PolyfillOptions = {}) {
-    this.decoder = new Decoder(options);
+  /** @param decoder one that the page uses for other things, too */
+  constructor(
+    private readonly options: PolyfillOptions = {},
+    decoder = new Decoder(options),
+  ) {
+    this.decoder = decoder;
     this.changes = new MutationObserver((records) => this.changed(records));
     this.near = new IntersectionObserver((entries) => this.seen(entries), { rootMargin: NEAR });
   }
@@ -244,8 +248,8 @@ function automatic(): void {
     ...(progressive !== undefined ? { progressive: true } : {}),
     ...(workers !== undefined ? { workers: Number(workers) } : {}),
   };
-  api.configure(options);
-  const page = Object.assign({}, api, { Polyfill, options });
+  const decoder = api.configure(options);
+  const page = Object.assign({}, api, { Polyfill, options, decoder });
   (globalThis as { Tadan?: unknown }).Tadan = page;
   if (manual !== undefined) return;
   if (serviceWorker !== undefined && navigator.serviceWorker) {
@@ -254,7 +258,7 @@ function automatic(): void {
     navigator.serviceWorker.register(address).catch((error: Error) => console.warn(`tadan: ${error.message}`));
   }
   if (typeof WebAssembly !== "object") return; // what the browser shows by itself stays
-  new Polyfill(options).start();
+  new Polyfill(options, decoder).start();
 }
 
 if (globalThis.document) automatic();

@@ -1,4 +1,5 @@
 /** Where bytes come from. */
+import { ascii } from "./bytes.js";
 import { InvalidInput, UnreadableInput } from "./errors.js";
 
 /** A file: its bytes, its address, or whatever it arrives from. */
@@ -40,6 +41,9 @@ export async function read(
 ): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  const own = globalThis.TADAN_FILES && /^file:.*\/([^/?#]+)/.exec(String(source))?.[1];
+  const carried = own && brought(decodeURIComponent(own));
+  if (carried) return carried;
   const stream = await streamOf(source, signal, init);
   const all = new Arriving();
   const reader = stream.getReader();
@@ -64,6 +68,19 @@ export async function read(
   } finally {
     signal?.removeEventListener("abort", stop);
   }
+}
+
+/**
+ * Files that a page carries with itself, by name, in base64: "tadan.wasm", "tadan-worker.js", "<id>.safetensors", and
+ * pictures. So a page works from `file://`, where nothing can be fetched.
+ */
+declare global {
+  var TADAN_FILES: Record<string, string> | undefined;
+}
+
+export function brought(name: string): Uint8Array | undefined {
+  const text = globalThis.TADAN_FILES?.[name];
+  return text === undefined ? undefined : ascii(atob(text));
 }
 
 async function streamOf(source: Source, signal?: AbortSignal, init?: RequestInit): Promise<ReadableStream<Uint8Array>> {

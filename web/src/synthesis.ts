@@ -144,7 +144,9 @@ function numbered(name: string, count: number): string[] {
 /** [rows][columns] -> [columns][rows]. */
 function transposed(values: Float32Array, rows: number): Float32Array {
   const cols = values.length / rows;
-  return Float32Array.from(values, (_, at) => values[(at % rows) * cols + Math.floor(at / rows)]!);
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) for (let col = 0; col < cols; col++) out[col * rows + row] = values[row * cols + col]!;
+  return out;
 }
 
 /** A box with a margin, as far as the plane goes. */

@@ -4,7 +4,7 @@ const NAMES = { avif: "AVIF", webp: "WebP", jpeg: "JPEG" };
 const MOST_STAGES = 16; // the schedules that the page asks for have no more
 const PAN = 0.1; // of the picture, for one press of an arrow key
 const state = { file: null, run: new AbortController(), coded: null, shown: null, pictures: {} };
-const decoder = new Tadan.Decoder(Tadan.options); // of tadan-polyfill.js
+const { decoder } = Tadan; // of tadan-polyfill.js
 const view = { scale: 1, x: 0, y: 0 }; // x and y: how far the pictures are moved, in sizes of the stage
 
 function say(text, failed = false) {
