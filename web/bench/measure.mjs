@@ -1,0 +1,37 @@
+// What bench.mjs measures, in Node and in a page alike.
+
+const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+async function timed(runs, work) {
+  const times = [];
+  for (let run = 0; run <= runs; run++) {
+    const begun = performance.now();
+    await work();
+    times.push(performance.now() - begun);
+  }
+  const [first, ...later] = times;
+  return { first: Math.round(first), median: Math.round(median(later)), least: Math.round(Math.min(...later)) };
+}
+
+/** Milliseconds by what is measured: first run (with start and weights), median and least of the others. */
+export async function measure({ facts, runs, read, decoderOf, ort, threads }) {
+  const found = {};
+  const files = {};
+  for (const size of Object.keys(facts.sizes)) files[size] = await read(`${size}.tdn`);
+  for (const workers of threads) {
+    const decoder = decoderOf({ workers });
+    for (const [size, file] of Object.entries(files))
+      found[`decode ${size} MP, ${workers} workers`] = await timed(runs, () => decoder.decode(file));
+    decoder.close();
+  }
+  const gains = new ort.Tensor("float32", new Float32Array((await read("gains.f32")).slice().buffer), facts.gains);
+  const session = await ort.InferenceSession.create(await read("g_s.onnx"), { executionProviders: ["wasm"] });
+  for (const [size, [width, height]] of Object.entries(facts.sizes)) {
+    const [rows, cols] = [Math.ceil(height / 16), Math.ceil(width / 16)];
+    const y = new ort.Tensor("float32", new Float32Array(facts.latent * rows * cols), [1, facts.latent, rows, cols]);
+    const [first, second] = session.inputNames;
+    const work = () => session.run({ [first]: y, [second]: gains });
+    found[`g_s alone ${size} MP, onnxruntime-web, ${ort.env.wasm.numThreads} threads`] = await timed(runs, work);
+  }
+  return found;
+}
