@@ -1,7 +1,7 @@
 """Puts what docs/demo needs beside it: the built decoder, weights, and one script of all files for ``file://``.
 
-``python tools/web_demo.py docs/demo`` completes the page in a checkout, ``... FOLDER`` writes it anywhere; the site has it
-by tools/mkdocs_hooks.py. Any static host can serve the folder.
+``python tools/web_demo.py docs/demo`` completes the page in a checkout, ``... FOLDER`` writes it anywhere; the site has
+it by tools/mkdocs_hooks.py. Any static host can serve the folder.
 """
 
 from __future__ import annotations
