@@ -12,6 +12,7 @@ from tadan.errors import InvalidInput
 from tadan.interop.compressai.coder import GaussianCoder, Reader, StageCoder, Writer
 from tadan.interop.compressai.context import MultistageContext
 from tadan.interop.compressai.loading import load
+from tadan.interop.compressai.pointwise import apply, check_pointwise, layers
 from tadan.interop.compressai.state import Dense, Gathered
 from tadan.interop.compressai.walk import Step, Walk, merged, stage_total, walk
 from tadan.schedule import ScanSchedule, Schedule
@@ -108,12 +109,7 @@ class MultistageLatentCodec(LatentCodec):
             raise InvalidInput(f'{type(self.y).__name__} makes its own streams; take streams="stage" with it')
         if self.compute == "dense" and self.schedule.groups > 1:
             raise InvalidInput('compute="dense" knows no channel groups; take "gather"')
-        for module in self.entropy_parameters.modules():
-            if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
-                raise InvalidInput(
-                    f"entropy_parameters has a {module.kernel_size} convolution, which reads positions that are not "
-                    "decoded yet; 1x1 convolutions only"
-                )
+        check_pointwise(self.entropy_parameters)
 
     @property
     def schedule(self) -> Schedule:
@@ -159,7 +155,7 @@ class MultistageLatentCodec(LatentCodec):
         for group in range(groups):
             positions, kernels = merged(walk_.steps, group)
             context = state.context_of(kernels, positions)
-            params = self._params(_planar(context), _planar(side.flatten(2).transpose(1, 2)))
+            params = self._row_params(context, side.flatten(2).transpose(1, 2))
             found.append(params.flatten(2))
         if groups > 1:  # of each group's parameters only its own channels count
             m = y_hat.shape[1]
@@ -290,16 +286,26 @@ class MultistageLatentCodec(LatentCodec):
 
     def _steps(self, walk_: Walk, side: Tensor, exchange: Exchange) -> Tensor:
         """Go through the steps; returns y_hat (B, M, h, w)."""
-        state = (Dense if self.compute == "dense" else Gathered)(self.context_prediction, walk_, side)
+        dense = self.compute == "dense"
+        state = (Dense if dense else Gathered)(self.context_prediction, walk_, side)
+        predict = self._params if dense else self._row_params
         for step in walk_.steps:
-            params = self._params(*state.inputs(step))
-            state.put(step, exchange(step, params))
+            state.put(step, exchange(step, predict(*state.inputs(step))))
         return state.plane()
 
     def _params(self, context: Tensor, side: Tensor) -> Tensor:
+        """Parameters from planes (B, channels, rows, columns)."""
         parts = (context, side) if self.context_first else (side, context)
         params: Tensor = self.entropy_parameters(self.merge(*parts))
         return params
+
+    def _row_params(self, context: Tensor, side: Tensor) -> Tensor:
+        """Parameters (B, P, n, 1) from rows (B, n, channels)."""
+        plain = layers(self.entropy_parameters) if type(self).merge is MultistageLatentCodec.merge else None
+        if plain is None:
+            return self._params(_planar(context), _planar(side))
+        parts = (context, side) if self.context_first else (side, context)
+        return _planar(apply(plain, torch.cat(parts, -1)))
 
     def _pictures(self, batch: int) -> list[slice]:
         """Pictures that are computed together: what the others hold must not change the sums of one."""

@@ -15,6 +15,9 @@ from torch import Tensor
 from tadan.errors import InvalidInput, Truncated
 
 WORD = 4  # bytes; a stream begins with the coder's state of two words
+FEWEST = (
+    4  # symbols of a stream; CompressAI's encoder takes one word for each, and writes before them if that is too few
+)
 
 
 class Writer:
@@ -24,13 +27,20 @@ class Writer:
         from compressai.ans import BufferedRansEncoder
 
         self._encoder: Any = BufferedRansEncoder()
+        self._symbols = 0
 
     def put(self, symbols: list[int], indexes: list[int], tables: Tables) -> None:
         """Append symbols, each with the table of its index."""
         self._encoder.encode_with_indexes(symbols, indexes, tables.cdfs, tables.sizes, tables.offsets)
+        self._symbols += len(symbols)
 
     def bytes(self) -> bytes:
-        """The stream."""
+        """The stream; empty if there are no symbols."""
+        if not self._symbols:
+            return b""
+        missing = FEWEST - self._symbols
+        if missing > 0:  # read after all others, that is never
+            self.put([0] * missing, [0] * missing, Tables([[0, 2**15, 2**16]], [0]))
         return bytes(self._encoder.flush())
 
 
@@ -142,7 +152,7 @@ class GaussianCoder:
     def indexes(self, scales: Tensor) -> Tensor:
         """What ``GaussianConditional.build_indexes`` gives, by bisection: the number of table entries below a scale."""
         bounded = self._model.lower_bound_scale(scales)
-        return torch.bucketize(bounded.float(), self._edges.to(bounded.device), out_int32=True)
+        return torch.bucketize(bounded.float().contiguous(), self._edges.to(bounded.device), out_int32=True)
 
     def encode(self, writer: Writer, y: Tensor, params: Tensor, channels: slice) -> Tensor:
         """Append latents in the order of their tensor; returns y_hat."""

@@ -50,7 +50,7 @@ def from_checkerboard(
     board = PatternSchedule([[0, 1], [1, 0]] if codec.anchor_parity == "even" else [[1, 0], [0, 1]])
     wanted = board if schedule is None else parsed(schedule)
     same = wanted == board
-    return MultistageLatentCodec(
+    made = MultistageLatentCodec(
         latent_codec={"y": codec.latent_codec["y"]},
         entropy_parameters=codec.entropy_parameters,
         context_prediction=_context(codec.context_prediction, wanted),
@@ -58,6 +58,7 @@ def from_checkerboard(
         streams=streams or ("stage" if same else "joint"),
         compute=compute or ("dense" if same else "gather"),
     )
+    return made.train(codec.training)
 
 
 def from_raster(
@@ -72,7 +73,7 @@ def from_raster(
         compute: default ``"dense"`` for raster, else ``"gather"``.
     """
     wanted = ScanSchedule() if schedule is None else parsed(schedule)
-    return MultistageLatentCodec(
+    made = MultistageLatentCodec(
         latent_codec={"y": GaussianConditionalLatentCodec(gaussian_conditional=codec.gaussian_conditional)},
         entropy_parameters=codec.entropy_parameters,
         context_prediction=_context(codec.context_prediction, wanted),
@@ -80,6 +81,7 @@ def from_raster(
         compute=compute or ("dense" if wanted == ScanSchedule() else "gather"),
         context_first=False,
     )
+    return made.train(codec.training)
 
 
 def convert(
@@ -115,7 +117,7 @@ def convert(
     places = list(_contexts(result))
     for (parent, name, codec), wanted in zip(places, _one_each(schedule, len(places)), strict=True):
         make = from_checkerboard if isinstance(codec, CheckerboardLatentCodec) else from_raster
-        _replace(parent, name, codec, make(codec, wanted, streams, compute).train(codec.training))
+        _replace(parent, name, codec, make(codec, wanted, streams, compute))
     return result
 
 

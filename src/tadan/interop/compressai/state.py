@@ -47,10 +47,9 @@ class Gathered:
         return out
 
     def inputs(self, step: Step) -> tuple[Tensor, Tensor]:
-        """Context and side parameters of a step's positions, each (B, channels, n, 1)."""
+        """Context and side parameters of a step's positions, each (B, n, channels)."""
         context = self._context(self._rows, step.parts, len(step.positions))
-        side = self._side.index_select(1, step.positions)
-        return context.transpose(1, 2).unsqueeze(-1), side.transpose(1, 2).unsqueeze(-1)
+        return context, self._side.index_select(1, step.positions)
 
     def put(self, step: Step, y_hat: Tensor) -> None:
         """Add the latents of a step, (B, channels / groups, n, 1)."""
