@@ -14,6 +14,7 @@ def needs_compressai():
     """Skip a file where CompressAI is missing, unless TADAN_TESTS_NO_SKIP is set (as .ci/run does): then it fails."""
     if find_spec("compressai") is None and "TADAN_TESTS_NO_SKIP" not in os.environ:
         pytest.skip("CompressAI is not installed", allow_module_level=True)
+    import tadan.interop.compressai  # noqa: F401  it also finds its way around torchvision
 
 
 def picture(height=128, width=192, batch=1):

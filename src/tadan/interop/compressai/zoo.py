@@ -17,6 +17,7 @@ from tadan.interop.compressai.models import (
 
 load()
 from compressai import zoo as _zoo  # noqa: E402
+from compressai.zoo.image import model_architectures as _architectures  # noqa: E402
 
 _cheng: dict[int, tuple[int, ...]] = {quality: (128,) if quality < 4 else (192,) for quality in range(1, 7)}
 _mbt: dict[int, tuple[int, ...]] = {quality: (192, 192) if quality < 5 else (192, 320) for quality in range(1, 9)}
@@ -31,7 +32,11 @@ _ENTRIES: dict[str, tuple[Any, dict[int, tuple[int, ...]]]] = {
 }
 
 
-def _entry(name: str) -> Callable[..., Any]:
+#: Endings of names, and the schedules that they stand for: the paper's two, published order.
+_SCHEDULES = {"": "4x4", "-2x2": "2x2"}
+
+
+def _entry(name: str, ending: str) -> Callable[..., Any]:
     model, sizes = _ENTRIES[name]
 
     def build(quality: int, metric: str = "mse", pretrained: bool = False, progress: bool = True, **kwargs: Any) -> Any:
@@ -43,9 +48,9 @@ def _entry(name: str) -> Callable[..., Any]:
             raise InvalidInput(
                 f"nobody has published weights of {name}; convert() a trained model of CompressAI and train its context"
             )
-        return model(*sizes[quality], **kwargs)
+        return model(*sizes[quality], **{"schedule": _SCHEDULES[ending], **kwargs})
 
-    build.__name__ = name.replace("-", "_")
+    build.__name__ = (name + ending).replace("-", "_")
     build.__doc__ = f"""{model.__doc__}
 
     Args:
@@ -53,14 +58,17 @@ def _entry(name: str) -> Callable[..., Any]:
         metric: that it is to be trained for.
         pretrained: must be False.
         progress: not read.
-        kwargs: ``schedule`` and what the class takes.
+        kwargs: ``schedule`` ({_SCHEDULES[ending]}) and what the class takes.
     """
     return build
 
 
 #: By the names they have in ``compressai.zoo.image_models``.
-MODELS: dict[str, Callable[..., Any]] = {name: _entry(name) for name in _ENTRIES}
+MODELS: dict[str, Callable[..., Any]] = {
+    name + ending: _entry(name, ending) for name in _ENTRIES for ending in _SCHEDULES
+}
 _zoo.image_models.update(MODELS)
 _zoo.models.update(MODELS)
 for _name, _build in MODELS.items():
     setattr(_zoo, _build.__name__, _build)
+    _architectures[_name] = _ENTRIES[_name.removesuffix("-2x2")][0]
