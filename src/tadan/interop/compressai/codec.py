@@ -136,18 +136,24 @@ class MultistageLatentCodec(LatentCodec):
 
     def _onepass(self, y: Tensor, side: Tensor) -> dict[str, Any]:
         y_hat = EntropyModel.quantize(None, y, "noise" if self.training else "dequantize")
-        walk_ = self._walk(y)
-        if self.compute == "dense":
-            state = Dense(self.context_prediction, walk_, side)
-            state.fill(y_hat)
-            params = self._params(state.everywhere(), side)
-        else:
-            params = self._everywhere(walk_, y_hat, side)
-        y_out = self.y(y, params)
+        y_out = self.y(y, self.parameters_of(y_hat, side))
         return {"likelihoods": {"y": y_out["likelihoods"]["y"]}, "y_hat": y_hat}
 
-    def _everywhere(self, walk_: Walk, y_hat: Tensor, side: Tensor) -> Tensor:
-        """Parameters of all latents: (B, P, h, w), each from what the schedule shows of ``y_hat``."""
+    def parameters_of(self, y_hat: Tensor, side_params: Tensor) -> Tensor:
+        """Parameters of all latents at once, each from what the schedule shows of ``y_hat``.
+
+        Args:
+            y_hat: (B, M, h, w), all of it known.
+            side_params: (B, ., >= h, >= w).
+
+        Returns:
+            (B, P, h, w), what ``latent_codec["y"]`` takes.
+        """
+        side, walk_ = _cropped(side_params, y_hat), self._walk(y_hat)
+        if self.compute == "dense":
+            dense = Dense(self.context_prediction, walk_, side)
+            dense.fill(y_hat)
+            return self._params(dense.everywhere(), side)
         state = Gathered(self.context_prediction, walk_, side)
         state.fill(y_hat)
         groups = self.schedule.groups
@@ -155,8 +161,7 @@ class MultistageLatentCodec(LatentCodec):
         for group in range(groups):
             positions, kernels = merged(walk_.steps, group)
             context = state.context_of(kernels, positions)
-            params = self._row_params(context, side.flatten(2).transpose(1, 2))
-            found.append(params.flatten(2))
+            found.append(self._row_params(context, side.flatten(2).transpose(1, 2)).flatten(2))
         if groups > 1:  # of each group's parameters only its own channels count
             m = y_hat.shape[1]
             own = [one.unflatten(1, (-1, groups, m // groups))[:, :, group] for group, one in enumerate(found)]
