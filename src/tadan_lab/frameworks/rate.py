@@ -160,6 +160,17 @@ def compare_rates(
     return rows
 
 
+def _kmac(context: Any) -> float:
+    """Thousand multiplications of a context for one position, mean over the positions of a large plane."""
+    schedule, k = context.schedule, context.kernel_size
+    rows, cols = schedule.period
+    windows = schedule.visibility(rows, cols, k // 2).reshape(schedule.groups, rows * cols, -1)
+    visible = windows.sum(-1).mean(0)  # of each position of the period
+    if isinstance(context, WindowedAttentionContext):
+        return float(np.mean([context.macs(v) if v else 0.0 for v in visible])) / 1000
+    return float(visible.mean()) * context.channels * context.out_channels / 1000
+
+
 def _make(setting: FrozenSetting, name: str) -> Any:
     make = CONTEXTS.get(name)
     m, window = setting.recipe.channels, setting.recipe.window

@@ -1,0 +1,104 @@
+"""``tadan lab compressai``: contexts inside CompressAI's models, timed, trained and checked for exactness."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tadan.errors import MissingPackage
+from tadan_lab.cli import options
+
+app = typer.Typer(help="Measure contexts inside CompressAI's models. Needs the extra compressai.", no_args_is_help=True)
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise MissingPackage(
+            'this needs torch and CompressAI; run: pip install "tadan[compressai]", then docs/compressai.md'
+        )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(";") if name.strip()]
+
+
+@app.command()
+def speed(
+    picture: Annotated[Path, typer.Argument(help="Picture to code.")],
+    kind: Annotated[str, typer.Option(help="cheng2020-attn, mbt2018 or elic2022.")] = "cheng2020-attn",
+    contexts: Annotated[str, typer.Option(help="Names of contexts, separated by ';'; empty: all.")] = "",
+    channels: Annotated[int, typer.Option(help="N of the model.", min=8)] = 192,
+    repeat: Annotated[int, typer.Option(help="Times that each step is timed; slow ones once.", min=1)] = 3,
+    threads: options.Threads = None,
+    out: options.Out = None,
+) -> None:
+    """Seconds, bytes and memory of a model under its own context and under ours, each in a process of its own.
+
+    Weights are random and the same for all, so the bytes say nothing but which codecs are equal.
+    """
+    _need_torch()
+    import os
+
+    from rich.console import Console
+
+    from tadan.machine import machine_facts
+    from tadan_lab.frameworks.speed import measure_speed
+
+    used = threads or os.cpu_count() or 1
+    table = options.table(
+        "context", "stages", "encode\ns", "decode\ns", "context\nenc. s", "context\ndec. s", "bytes", "MB"
+    )
+    rows = []
+    for row in measure_speed(picture, kind, _names(contexts), channels, repeat, used):
+        rows.append(asdict(row))
+        times = (row.encode, row.decode, row.context_encode, row.context_decode)
+        table.add_row(
+            row.codec,
+            str(row.stages),
+            *(f"{one:.3f}" for one in times),
+            f"{row.bytes} {row.digest[:4]}",
+            f"{row.peak_mb:.0f}",
+        )
+    Console(width=120).print(table)
+    about = {"kind": kind, "channels": channels, "threads": used, "repeat": repeat, "machine": machine_facts()}
+    options.write(out, {**about, "picture": picture.name, "rows": rows})
+
+
+@app.command()
+def rate(
+    data: Annotated[Path, typer.Argument(help="Folder of training pictures of 512 pixels a side or more.")],
+    pictures: Annotated[Path, typer.Argument(help="Folder of evaluation pictures.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of the frozen latents.")] = Path("runs/compressai"),
+    contexts: Annotated[
+        str, typer.Option(help="Contexts or schedules, separated by ';'.")
+    ] = "hyper;checkerboard;2x2;4x4;raster;2x2, attention;4x4, attention;4x4, attention 4 x",
+    quality: options.Quality = 34,
+    channels: Annotated[int, typer.Option(help="Leading channels of y.", min=8)] = 96,
+    steps: Annotated[int, typer.Option(help="Steps of each training.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Of weights and batches.", min=0)] = 0,
+    threads: options.Threads = None,
+    model: options.Model = None,
+    out: options.Out = None,
+) -> None:
+    """Train contexts of CompressAI's shape on frozen latents of one model and compare their rates."""
+    _need_torch()
+    import torch
+    from rich.console import Console
+
+    from tadan_lab.frameworks.rate import FrozenSetting, RateRecipe, compare_rates
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    recipe = RateRecipe(quality=quality, channels=channels, steps=steps, seed=seed)
+    rows = compare_rates(FrozenSetting(data, pictures, run, recipe, model), _names(contexts), typer.echo)
+    table = options.table("context", "bpp", "against\nthe first", "kMAC a\nlatent", "weights")
+    for row in rows:
+        change = f"{100 * (row['bpp'] / rows[0]['bpp'] - 1):+.2f} %"
+        table.add_row(row["context"], f"{row['bpp']:.5f}", change, f"{row['kmac']:.0f}", f"{row['weights']:,}")
+    Console().print(table)
+    options.write(out, {"recipe": asdict(recipe), "rows": rows})
