@@ -102,3 +102,33 @@ def rate(
         table.add_row(row["context"], f"{row['bpp']:.5f}", change, f"{row['kmac']:.0f}", f"{row['weights']:,}")
     Console().print(table)
     options.write(out, {"recipe": asdict(recipe), "rows": rows})
+
+
+@app.command()
+def exact(
+    pictures: options.Pictures,
+    kind: Annotated[str, typer.Option(help="cheng2020-attn, mbt2018 or elic2022.")] = "mbt2018",
+    context: Annotated[str, typer.Option(help="Context of ours, as of speed.")] = "2x2",
+    channels: Annotated[int, typer.Option(help="N of the model.", min=8)] = 128,
+    crops: Annotated[int, typer.Option(help="Crops of 256 pixels a side.", min=1)] = 50,
+    limit: options.Limit = None,
+    out: options.Out = None,
+) -> None:
+    """Decode streams of a converted model under other kernels, in floats and in its exact form, which must hold."""
+    _need_torch()
+    from rich.console import Console
+
+    from tadan.machine import machine_facts
+    from tadan.pictures.folder import list_pictures
+    from tadan_lab.frameworks.exactness import check_exact
+
+    table = options.table("decoded", "crops", "wrong,\nfloats", "wrong,\nexact", "bytes,\nfloats", "bytes,\nexact")
+    rows = []
+    for row in check_exact(list_pictures(pictures, limit), kind, context, channels, crops):
+        rows.append(asdict(row))
+        table.add_row(*(str(value) for value in asdict(row).values()))
+    Console().print(table)
+    about = {"kind": kind, "context": context, "channels": channels, "machine": machine_facts()}
+    options.write(out, {**about, "rows": rows})
+    if any(row["exact"] for row in rows):
+        options.found_wanting("exact streams decoded to other latents on this machine; please report the table above")

@@ -115,7 +115,8 @@ class ExactEntropy:
 
     def save(self, path: Path | str) -> None:
         """Write the integers to a safetensors file."""
-        save_file(self.arrays, path, {"facts": json.dumps(self.facts)})
+        whole = {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}
+        save_file(whole, path, {"facts": json.dumps(self.facts)})
 
     @classmethod
     def load(cls, path: Path | str) -> ExactEntropy:
