@@ -92,26 +92,46 @@ def decode(
         named = suffix if picture_format is not None else pictures.suffix_of(planned[0].target)  # all have the same
         saving = Saving.of(named, quality)
         choice = options.CodecChoice(model, threads, jobs, max_pixels, memory)
-        work = _Decoding(choice, saving, destination, part, preview, salvage, as_json)
+        whole = quality is None and part is None and preview is None and not salvage
+        work = _Decoding(choice, named, saving, destination, part, preview, salvage, as_json, whole)
         report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
 
 
 @dataclass(frozen=True)
 class _Decoding:
-    """Decodes one file after the other, in whatever process it finds itself."""
+    """Decodes one file after the other, in whatever process it finds itself.
+
+    Attributes:
+        choice: the codec.
+        named: ending of the pictures to write.
+        saving: how to write them.
+        destination: where they go.
+        region: to decode; None: all.
+        stages: to decode; None: all.
+        salvage: whether to show what is left of damaged files.
+        as_json: whether to tell of that as JSON.
+        whole: whether nothing was asked for that a JPEG kept byte for byte would not be.
+    """
 
     choice: options.CodecChoice
+    named: str
     saving: Saving
     destination: files.Destination
     region: list[int] | None
     stages: int | None
     salvage: bool
     as_json: bool
+    whole: bool
 
     def __call__(self, job: files.Job) -> Done:
         data = files.read_source(job.source)
         start = time.perf_counter()
+        if self.whole:
+            kept = pictures.kept_jpeg(self.choice.codec, data, self.named)
+            if kept is not None:
+                files.write_target(job.target, kept, self.destination)
+                return Done((pictures.kept_line(job, kept, time.perf_counter() - start),))
         left: Salvaged | None = None
         if self.salvage:
             left = self.choice.codec.salvage(data)

@@ -16,6 +16,7 @@ from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.codec.target import Target
+    from tadan.codec.writer import Encoded
 
 _OUTPUTS = frozenset({files.STREAM_SUFFIX})
 
@@ -54,6 +55,10 @@ def encode(
     ] = None,
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Keep every sample: store the picture as PNG or lossless WebP.")
+    ] = False,
+    lossless_jpeg: Annotated[
+        bool,
+        typer.Option("--lossless-jpeg", help="Keep JPEG files byte for byte, smaller; decode IN OUT.jpg returns them."),
     ] = False,
     schedule: Annotated[
         str,
@@ -110,7 +115,8 @@ def encode(
 ) -> None:
     """Compress a picture into a .tdn file, or many of them below a folder."""
     target = _target(target_size, target_psnr, target_score)
-    given = [name for name, used in (("-q", quality is not None), ("--lossless", lossless)) if used]
+    kinds = (("-q", quality is not None), ("--lossless", lossless), ("--lossless-jpeg", lossless_jpeg))
+    given = [name for name, used in kinds if used]
     if (target is not None) + len(given) > 1:
         wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
         raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
@@ -132,8 +138,9 @@ def encode(
     report = Report(quiet, piped, not no_progress)
     planned = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
     if planned:
-        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=True)
-        report.each(planned, lambda job: job.source, _Encoding(choice, chosen, target, destination), jobs)
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=not lossless_jpeg)
+        work = _Encoding(choice, chosen, target, destination, lossless_jpeg)
+        report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
 
 
@@ -159,19 +166,24 @@ class _Encoding:
     chosen: EncodeOptions
     target: Target | None
     destination: files.Destination
+    lossless_jpeg: bool
 
     def __call__(self, job: files.Job) -> Done:
         start = time.perf_counter()
-        from tadan.pictures.reading import opened
-
-        piped = job.source == files.STANDARD_STREAM
-        image = opened(files.read_source(job.source), "standard input") if piped else job.source
-        if self.target is None:
-            coded = self.choice.codec.encode_picture(image, self.chosen)
-        else:
-            from tadan.codec.target import encode_to
-
-            coded = encode_to(self.choice.codec, image, self.target, self.chosen)
+        coded = self._coded(job.source)
         seconds = time.perf_counter() - start
         files.write_target(job.target, coded.data, self.destination)
         return Done((pictures.encoded_line(job, coded.data, seconds, say_quality=self.target is not None),))
+
+    def _coded(self, source: Path) -> Encoded:
+        if self.lossless_jpeg:
+            return self.choice.codec.keep_jpeg(files.read_source(source))  # which is checked as it is made
+        from tadan.pictures.reading import opened
+
+        piped = source == files.STANDARD_STREAM
+        image = opened(files.read_source(source), "standard input") if piped else source
+        if self.target is None:
+            return self.choice.codec.encode_picture(image, self.chosen)
+        from tadan.codec.target import encode_to
+
+        return encode_to(self.choice.codec, image, self.target, self.chosen)

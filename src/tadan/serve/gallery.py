@@ -16,6 +16,7 @@ from tadan.errors import TadanError
 from tadan.serve.coding import (
     ERRORS,
     PICTURE_BODY,
+    LosslessJpeg,
     Quality,
     Region,
     Side,
@@ -108,6 +109,7 @@ def router(service: Service) -> APIRouter:
         quality: Quality = DEFAULT_QUALITY,
         effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
         lossless: bool = False,
+        lossless_jpeg: LosslessJpeg = False,
         strip: bool = False,
     ) -> JSONResponse:
         store, checked = gallery.store, checked_key(key)
@@ -117,6 +119,7 @@ def router(service: Service) -> APIRouter:
             data, content = body, "given"
         else:
             options = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
+            options["lossless_jpeg"] = lossless_jpeg
             answer = await encoded(service, request, body, options)
             data, content = answer.data, answer.facts["content"]
         new = await asyncio.to_thread(store.put, checked, data)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tadan.bitstream import Limits, read_header
-from tadan.bitstream.fields import MAGIC, MAX_SIDE
+from tadan.bitstream.fields import JPEG_FILE, MAGIC, MAX_SIDE
 from tadan.errors import InvalidInput, TadanError
 from tadan.pictures.reading import opened
 
@@ -56,7 +56,7 @@ class Task:
         kind: encode, show (a .tdn file), convert (any picture), info or verify.
         data: body.
         wish: of show and convert.
-        options: of encode: fields of EncodeOptions, and target_size or target_score.
+        options: of encode: fields of EncodeOptions, and target_size, target_score or lossless_jpeg.
     """
 
     kind: str
@@ -141,6 +141,10 @@ def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
     options = dict(task.options)
     size, score = options.pop("target_size", None), options.pop("target_score", None)
+    if options.pop("lossless_jpeg", False):
+        data = codec.keep_jpeg(task.data).data
+        facts = inspect(data, codec.limits)
+        return data, {"content": facts.content, "width": facts.width, "height": facts.height}
     chosen = EncodeOptions(**options)
     image = opened(task.data, _BODY)
     if size is None and score is None:
@@ -153,6 +157,8 @@ def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
 def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
     wish = _wish(task)
+    if wish == Wish("jpeg") and (header := header_of(task.data)).content == JPEG_FILE:
+        return codec.original(task.data), {"width": header.width, "height": header.height}
     image = codec.decode(task.data, region=wish.region, stages=wish.stages)
     return _handed_out(image, wish)
 
