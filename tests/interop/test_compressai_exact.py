@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressai_examples import autoregressive, checkerboard, elic, lively, needs_compressai, picture
+from compressai_examples import autoregressive, calm, checkerboard, elic, lively, needs_compressai, picture
 
 needs_compressai()
 
@@ -16,23 +16,6 @@ from tadan.exact import linear  # noqa: E402
 from tadan.interop.compressai import Cheng2020AttentionGMMMultistage, convert  # noqa: E402
 from tadan.interop.compressai.exact import ExactEntropy, ExactModel, make_exact  # noqa: E402
 from tadan.interop.compressai.integer import IntegerNetwork, Output, export  # noqa: E402
-
-
-def calm(model, spread=3.0):
-    """Small weights, as at the start of a training, with latents and scales of some steps."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.reset_parameters()
-    with torch.no_grad():
-        gain = spread / model.g_a(picture()).std()
-        last = [module for module in model.g_a.modules() if isinstance(module, nn.Conv2d)][-1]
-        last.weight.mul_(gain)
-        for name, module in model.named_modules():
-            if name.endswith("entropy_parameters") and isinstance(module, nn.Sequential):
-                module[-1].bias[: module[-1].out_channels // 2] = spread
-    model.update(force=True)
-    return model.eval()
 
 
 def mbt2018():

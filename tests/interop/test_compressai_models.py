@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from compressai_examples import autoregressive, elic, lively, needs_compressai, picture
+from compressai_examples import autoregressive, calm, elic, lively, needs_compressai, picture
 from photo_examples import photo
 
 needs_compressai()
@@ -149,6 +149,16 @@ def test_checkpoints_go_from_each_layout_to_the_other(monkeypatch):
         target.load_state_dict(source.state_dict())
         own, given = target.state_dict(), renamed(source.state_dict(), target)
         assert all(torch.equal(own[key], given[key]) for key in own if not key.endswith("_extra_state"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_whole_models_code_in_half_precision(dtype):
+    model, x = calm(convert(autoregressive(), "4x4")).to(dtype), picture(64, 64, batch=2).to(dtype)
+    coded = model.compress(x)
+    pixels = model.decompress(coded["strings"], coded["shape"])["x_hat"]
+    assert pixels.dtype == dtype
+    assert torch.equal(pixels, model.g_s(coded["y_hat"]).clamp(0, 1))
 
 
 def test_registered_under_its_name():

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from torch import nn
 
 from photo_examples import photo
 
@@ -36,6 +37,23 @@ def lively(model, seed=0):
     for module in model.modules():  # what masked convolutions do on their first call
         if hasattr(module, "mask"):
             module.weight.data *= module.mask
+    model.update(force=True)
+    return model.eval()
+
+
+def calm(model, spread=3.0):
+    """Small weights, as at the start of a training, with latents and scales of some steps."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.reset_parameters()
+    with torch.no_grad():
+        gain = spread / model.g_a(picture()).std()
+        last = [module for module in model.g_a.modules() if isinstance(module, nn.Conv2d)][-1]
+        last.weight.mul_(gain)
+        for name, module in model.named_modules():
+            if name.endswith("entropy_parameters") and isinstance(module, nn.Sequential):
+                module[-1].bias[: module[-1].out_channels // 2] = spread
     model.update(force=True)
     return model.eval()
 
@@ -74,7 +92,6 @@ def latents(codec, height, width, batch=1, seed=0):
 def codec(schedule, channels=8, **options):
     """A latent codec of few channels with random weights and tables."""
     from compressai.models.base import get_scale_table
-    from torch import nn
 
     from tadan.interop.compressai import MultistageContext, MultistageLatentCodec
 
