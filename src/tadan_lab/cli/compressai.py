@@ -34,6 +34,7 @@ def speed(
     contexts: Annotated[str, typer.Option(help="Names of contexts, separated by ';'; empty: all.")] = "",
     channels: Annotated[int, typer.Option(help="N of the model.", min=8)] = 192,
     repeat: Annotated[int, typer.Option(help="Times that each step is timed; slow ones once.", min=1)] = 3,
+    clock: Annotated[str, typer.Option(help="wall, or cpu where the machine has other work.")] = "wall",
     threads: options.Threads = None,
     out: options.Out = None,
 ) -> None:
@@ -50,9 +51,10 @@ def speed(
     from tadan_lab.frameworks.speed import measure_speed
 
     used = threads or os.cpu_count() or 1
-    about = {"kind": kind, "channels": channels, "threads": used, "repeat": repeat, "machine": machine_facts()}
+    about: dict[str, object] = {"kind": kind, "channels": channels, "threads": used, "repeat": repeat, "clock": clock}
+    about["machine"] = machine_facts()
     rows = []
-    for row in measure_speed(picture, kind, _names(contexts), channels, repeat, used):
+    for row in measure_speed(picture, kind, _names(contexts), channels, repeat, used, clock):
         rows.append(asdict(row))
         options.write(out, {**about, "picture": picture.name, "rows": rows})
         typer.echo(f"{row.codec}: decodes in {row.decode:.2f} s, y alone in {row.context_decode:.2f} s")
