@@ -11,7 +11,8 @@ from photo_examples import photo, psnr
 from tadan import Codec, Corrupt, InvalidInput
 from tadan.bitstream import Stream, Tile, read_stream, write_stream
 from tadan.codec import reduced
-from tadan.codec.reduced import FACTORS, factor_for
+from tadan.codec.options import FACTORS
+from tadan.codec.reduced import factor_for
 
 
 @pytest.fixture
@@ -127,3 +128,49 @@ def test_only_some_factors(tmp_path):
 )
 def test_the_factor_never_makes_less_than_is_needed(picture, size, factor):
     assert factor_for(*picture, size) == factor
+
+
+def test_pillows_thumbnails_are_decoded_small(tmp_path, small_is_large, monkeypatch):
+    tadan.write(tmp_path / "a.tdn", enlarged(610, 700), quality=60, effort=0, tile=320, fallback=False)
+    asked = []
+    decode = Codec.decode
+    monkeypatch.setattr(
+        Codec, "decode", lambda *given, **options: (asked.append(options), decode(*given, **options))[1]
+    )
+    with Image.open(tmp_path / "a.tdn") as image:
+        image.thumbnail((60, 60))
+        assert image.size == (60, 52)
+    assert asked == [{"reduce": 4}]  # twice what is needed at least, as Pillow asks
+    with Image.open(tmp_path / "a.tdn") as image:
+        full = image.copy()
+        assert image.draft(None, (10, 10)) is None  # too late
+    full.thumbnail((60, 60))
+    with Image.open(tmp_path / "a.tdn") as image:
+        image.thumbnail((60, 60))
+        assert psnr(np.asarray(image), np.asarray(full)) > 36
+    with Image.open(tmp_path / "a.tdn") as image:
+        assert image.draft("L", (650, 10)) is None
+        assert image.size == (700, 610)
+        assert image.draft(None, None) is None
+
+
+def test_command_line_makes_pictures_smaller(tmp_path):
+    from typer.testing import CliRunner
+
+    from tadan.cli.main import app
+
+    source = tmp_path / "a.tdn"
+    tadan.write(source, photo("astronaut", 90, 130), effort=0)
+    for words, size in (
+        (["decode", "--reduce", "8"], (17, 12)),
+        (["transcode", "--max-side", "20"], (20, 14)),
+    ):
+        target = tmp_path / f"{words[0]}.png"
+        result = CliRunner().invoke(app, [words[0], str(source), str(target), *words[1:]])
+        assert result.exit_code == 0, result.output
+        with Image.open(target) as image:
+            assert image.size == size
+    result = CliRunner().invoke(app, ["decode", str(source), str(tmp_path / "b.png"), "--reduce", "3"])
+    assert result.exit_code == 2
+    assert "reduce is one of" in result.output
+    assert not (tmp_path / "b.png").exists()

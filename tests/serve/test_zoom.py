@@ -136,7 +136,7 @@ def openseadragon(request):
 OPEN = """(source) => {
     window.failed = [];
     window.viewer = OpenSeadragon({ id: "viewer", tileSources: source, showNavigationControl: false,
-                                    drawer: "canvas", animationTime: 0, blendTime: 0 });
+                                    drawer: "canvas", animationTime: 0, blendTime: 0, timeout: 300000 });
     for (const name of ["open-failed", "tile-load-failed"])
         viewer.addHandler(name, (event) => failed.push(event.message));
     return new Promise((go) => viewer.addOnceHandler("open", () => {

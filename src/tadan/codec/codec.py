@@ -16,11 +16,10 @@ from tadan.bitstream.fields import JPEG_FILE
 from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
-from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
+from tadan.codec.options import EncodeFields, EncodeOptions, check_reduce, whole_number
 from tadan.codec.parallel import MEMORY
 from tadan.codec.reader import Reader, Verification
 from tadan.codec.reader import salvage as _salvage
-from tadan.codec.reduced import check_reduce
 from tadan.codec.salvage import Salvaged
 from tadan.codec.writer import Encoded, write_picture
 from tadan.errors import enough_memory
@@ -191,6 +190,19 @@ class Codec:
 
 def _opened(model: str | Path | Model | None, threads: int | None, limits: Limits, memory: int) -> Codec:
     return Codec(model, threads=threads, limits=limits, memory=memory)
+
+
+def bounded_codec(
+    model: str | Path | Model | None, threads: int | None, max_pixels: int | None, memory: int | None
+) -> Codec:
+    """A codec with bounds of its own, None for the usual one; Pillow's bound for pictures is raised to ``max_pixels``.
+
+    What the arguments mean and what is raised stands at :class:`Codec`.
+    """
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # ours is the bound that counts
+    limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+    return Codec(model, threads=threads, limits=limits, memory=MEMORY if memory is None else memory)
 
 
 def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)

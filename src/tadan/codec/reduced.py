@@ -19,30 +19,18 @@ from PIL import Image
 from tadan.bitstream import Header, Tile
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import DECODE_BYTES, Engine
+from tadan.codec.options import FACTORS
 from tadan.codec.tiling import Box, Canvas, lines, overlap
 from tadan.codec.transforms import Transforms, scaled_rows
-from tadan.errors import InvalidInput
 from tadan.latents.coder import Y_STRIDE
 from tadan.pictures.reading import unpack_alpha
 
-FACTORS = (1, 4, 8, 16)
 EXACT_PIXELS = 2**22  # up to here everything is shown in full and averaged
 _SAMPLES = 4  # tiles that the map is fitted to, at least
 _SIDE = 40  # positions a side of what is shown of each, at most
 _SMALLEST = 8  # at least
 _POSITIONS = 3200  # to fit to: ten for each latent of a position
 _RIDGE = 1e-6  # of the mean square of the latents
-
-
-def check_reduce(value: object) -> int:
-    """``value`` if pictures can be made that many times smaller.
-
-    Raises:
-        InvalidInput: they cannot.
-    """
-    if isinstance(value, bool) or value not in FACTORS:
-        raise InvalidInput(f"reduce is one of {', '.join(map(str, FACTORS))}, not {value!r}")
-    return int(value)  # type: ignore[call-overload,no-any-return]
 
 
 def factor_for(width: int, height: int, size: tuple[int | None, int | None]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from tadan_lab.cli.batches import fleet, kills
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
 from tadan_lab.cli.compressai import app as compressai
 from tadan_lab.cli.eval import evaluate
@@ -32,6 +33,8 @@ app.command()(damage)
 app.command()(exactness)
 app.command()(monotone)
 app.command()(price)
+app.command()(kills)
+app.command()(fleet)
 app.command()(probes)
 app.command()(animate)
 app.command()(study)
