@@ -49,7 +49,7 @@ def speed() -> str:
                 [row["codec"], row["stages"], *seconds, *ratios, f"{row['bytes']:,}{equal}", f"{row['peak_mb']:.0f}"]
             )
         head = ["context", "stages", "encode, s", "decode, s", "y alone, encode", "y alone, decode"]
-        head += ["decode faster", "y alone faster", "bytes", "peak MB"]
+        head += ["decode, times as fast", "y alone, times as fast", "bytes", "peak MB"]
         parts.append(
             f"**{title.format(**content)}**, {content['picture']}, {content['threads']} threads\n\n{table(head, lines)}"
         )
