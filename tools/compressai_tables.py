@@ -50,9 +50,9 @@ def speed() -> str:
             )
         head = ["context", "stages", "encode, s", "decode, s", "y alone, encode", "y alone, decode"]
         head += ["decode, times as fast", "y alone, times as fast", "bytes", "peak MB"]
-        parts.append(
-            f"**{title.format(**content)}**, {content['picture']}, {content['threads']} threads\n\n{table(head, lines)}"
-        )
+        clock = {"cpu": "seconds of the processor", "wall": "seconds"}[content["clock"]]
+        about = f"**{title.format(**content)}**, {content['picture']}, {clock}, threads: {content['threads']}"
+        parts.append(f"{about}\n\n{table(head, lines)}")
     return "\n\n".join(parts)
 
 
