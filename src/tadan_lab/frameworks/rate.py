@@ -155,6 +155,7 @@ def compare_rates(
             "weights": sum(p.numel() for p in context.parameters()),
             **_evaluate(setting, codec, h_s),
         }
+        row["kmac"] = _kmac(context)
         rows.append({**row, "seconds": round(time.monotonic() - started)})
         log(f"{name}: {row['bpp']:.5f} bpp")
     return rows
