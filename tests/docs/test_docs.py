@@ -10,6 +10,7 @@ from PIL import Image
 
 import benchmark_page
 import command_page
+import compressai_tables
 import tadan
 from photo_examples import photo
 
@@ -94,6 +95,11 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
 
 def test_the_benchmark_page_is_what_the_script_writes():
     assert benchmark_page.PAGE.read_text(encoding="utf-8") == benchmark_page.page()
+
+
+@pytest.mark.parametrize("page", compressai_tables.PAGES, ids=_name)
+def test_the_tables_of_contexts_for_compressai_are_what_the_script_writes(page):
+    assert page.read_text(encoding="utf-8") == compressai_tables.filled(page)
 
 
 def test_the_table_of_the_readme_is_what_the_script_writes():

@@ -6,6 +6,7 @@ import typer
 
 from tadan_lab.cli.batches import fleet, kills
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
+from tadan_lab.cli.compressai import app as compressai
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.load import load
 from tadan_lab.cli.pictures import animate, crops, demo
@@ -37,3 +38,4 @@ app.command()(fleet)
 app.command()(probes)
 app.command()(animate)
 app.command()(study)
+app.add_typer(compressai, name="compressai")
