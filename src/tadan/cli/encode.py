@@ -22,6 +22,7 @@ _OUTPUTS = frozenset({files.STREAM_SUFFIX})
 
 
 def encode(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -104,6 +105,7 @@ def encode(
         int | None,
         typer.Option(help="Pixels a side of the tiles, a multiple of 64; 0: one tile.", show_default="by size"),
     ] = None,
+    profile: options.ProfileFile = None,
     force: options.Force = None,
     jobs: options.Jobs = 1,
     threads: options.Threads = None,
@@ -120,13 +122,15 @@ def encode(
     if (target is not None) + len(given) > 1:
         wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
         raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
+    own = options.ProfileChoice(profile, context)
+    quality = own("quality", quality)
     chosen = EncodeOptions(
         quality=DEFAULT_QUALITY if quality is None else quality,
-        schedule=schedule,
-        effort=effort,
-        tile=tile,
+        schedule=own("schedule", schedule),
+        effort=own("effort", effort),
+        tile=own("tile", tile),
         strip=strip,
-        tune=tune,
+        tune=own("tune", tune),
         fallback=fallback,
         lossless=lossless,
         keep_hidden=keep_hidden,
@@ -138,6 +142,12 @@ def encode(
     report = Report(quiet, piped, not no_progress)
     planned = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
     if planned:
+        if not lossless_jpeg:
+            model = own.model(model)
+        threads = own.of_machine("threads", threads, "jobs")
+        jobs = own.of_machine("jobs", jobs, "threads")
+        bound = own.of_machine("memory", memory)
+        memory = None if bound is None else str(bound)
         choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=not lossless_jpeg)
         work = _Encoding(choice, chosen, target, destination, lossless_jpeg)
         report.each(planned, lambda job: job.source, work, jobs)

@@ -71,7 +71,8 @@ class Memo:
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
                 entry = json.loads(line)
-                self._known[entry.pop("key")] = Coded(**entry)
+                key = entry.pop("key")
+                self._known[key] = Coded(**entry)
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue  # the last line of a command that was killed, or of another version
 
