@@ -6,7 +6,7 @@ from tadan.tune.work import PARTS
 _SECONDS = {"each": 1e-3, "step": 1e-4, "gmac": 0.03, "mlatents": 0.01, "mbits": 0.004, "mpixels": 0.02}
 
 
-def machine(cores=2, factor=1.0, model_id="00" * 16, **memory):
+def machine(cores=2, factor=1.0, model_id="00" * 16, facts=None, **memory):
     """A profile with 1 to ``cores`` threads, all seconds times ``factor``."""
     counts = sorted({1, cores})
     parts = {
@@ -17,7 +17,7 @@ def machine(cores=2, factor=1.0, model_id="00" * 16, **memory):
         for threads in counts
     }
     return MachineProfile(
-        facts={"processor": "of paper", "date": "2026-01-01"},
+        facts={"processor": "of paper", "date": "2026-01-01", **(facts or {})},
         model={"name": "photo", "id": model_id},
         cores=cores,
         parts=parts,
