@@ -11,8 +11,8 @@ from machine_examples import machine
 from photo_examples import photo
 from tadan.bitstream import read_header
 from tadan.codec.profile import Profile, load_profile
-from tadan.machine import machine_facts
 from tadan.models import load_model
+from tadan.tune.benchmark import facts_here
 
 QUICK = ["--minutes", 0.1, "--sample", 2, "--schedules", "hyper 4x4-opt-4", "--efforts", "0,1"]
 
@@ -26,7 +26,7 @@ def world(tmp_path_factory):
         Image.fromarray(photo(name, 96, 112)).save(place / "album" / f"{name}.png")
     (place / "machines").mkdir()
     model = load_model().id_hex
-    machine(2, model_id=model, facts=machine_facts()).save(place / "machines" / f"this-{model[:8]}.toml")
+    machine(2, model_id=model, facts=facts_here()).save(place / "machines" / f"this-{model[:8]}.toml")
     return place
 
 

@@ -19,7 +19,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), DOCS / "results" / "READ
 #: Pages whose words are held to short sentences; specification, study and logs are read otherwise.
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PROSE += [DOCS / f"{name}.md" for name in ("index", "tutorial", "batch", "effort", "tiles", "damage", "pictures")]
-PROSE += [DOCS / f"{name}.md" for name in ("fallback", "schedules", "exactness", "benchmarks", "experiments")]
+PROSE += [DOCS / f"{name}.md" for name in ("choose", "fallback", "schedules", "exactness", "benchmarks", "experiments")]
 MOST_WORDS = 25
 
 

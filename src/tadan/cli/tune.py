@@ -6,12 +6,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.cli import options
+from tadan.cli import files, options
 from tadan.codec.options import DEFAULT_QUALITY
 from tadan.errors import InvalidInput, TadanError, UnwritableOutput
 
@@ -101,7 +102,8 @@ def tune(
     if measure is not None:
         if folder is not None or target is not None:
             raise InvalidInput("--measure takes no pictures and no --for: it only measures this machine")
-        _measured(_models(models)[0], say).save(_writable(measure))
+        _free(_writable(measure), force, "--measure FILE")
+        _measured(_models(models)[0], say).save(measure)
         say(f"{measure}: plan for this machine with: tadan tune FOLDER --for TARGET --machine {measure.name}")
         return
     if folder is None or target is None:
@@ -129,6 +131,7 @@ def _search(
 ) -> None:
     from tadan.cli.report import progress_bar
     from tadan.files import user_folder, write_atomically
+    from tadan.toml import dumps
     from tadan.tune.album import open_album
     from tadan.tune.machine import load_machine
     from tadan.tune.outcome import plot as draw
@@ -138,9 +141,9 @@ def _search(
     from tadan.tune.target import parse_target
 
     tuning = parse_target(target)
-    _writable(output)
-    if output.exists() and not force:
-        raise InvalidInput(f"{output} exists and is left as it is; replace it with -f, or name another with -o")
+    piped = output == files.STANDARD_STREAM
+    if not piped:
+        _free(_writable(output), force, "-o")
     form = None if plot is None else _plot_form(_writable(plot))
     planned = None if machine is None else load_machine(machine)
     album = open_album(folder, sample, seed)
@@ -163,6 +166,9 @@ def _search(
         say("interrupted; what was measured is kept, and the same command goes on from there")
         raise
     profile = profile_of(tuned, album, tuner.machine, tuner.metric, seed)
+    if piped:
+        typer.echo(dumps(profile.to_dict()), nl=False)
+        return
     profile.save(output, replace=bool(force))
     if plot is not None and form is not None:
         write_atomically(plot, draw(tuned, form))
@@ -243,8 +249,8 @@ def _own_orders(model: str | None, album: Album, say: _Teller) -> list[str]:
 def _this_machine(model: str | None, say: _Teller) -> MachineProfile:
     """Profile of this machine: the kept one if versions, processor and model are the same, else measured now."""
     from tadan.files import make_folder, user_folder
-    from tadan.machine import machine_facts
     from tadan.models import load_model
+    from tadan.tune.benchmark import facts_here
     from tadan.tune.machine import load_machine
 
     used: Model = load_model(model)
@@ -254,7 +260,7 @@ def _this_machine(model: str | None, say: _Teller) -> MachineProfile:
             kept = load_machine(path)
         except TadanError:
             kept = None
-        facts = {name: value for name, value in machine_facts().items() if name != "date"}
+        facts = {name: value for name, value in facts_here().items() if name != "date"}
         if kept is not None and facts.items() <= kept.facts.items() and kept.model.get("id") == used.id_hex:
             return kept
     profile = _measured(model, say)
@@ -280,6 +286,11 @@ def _writable(path: Path) -> Path:
     if not path.absolute().parent.is_dir():
         raise UnwritableOutput(f"cannot write {path}: its folder does not exist; create it or name another file")
     return path
+
+
+def _free(path: Path, force: bool | None, option: str) -> None:
+    if path.exists() and not force:
+        raise InvalidInput(f"{path} exists and is left as it is; replace it with -f, or name another with {option}")
 
 
 def _plot_form(path: Path) -> str:
@@ -345,7 +356,7 @@ def _table(tuned: Tuned) -> Table:
         setting, figures = one.setting, one.figures
         tile = "by size" if setting.tile is None else str(setting.tile or "whole")
         table.add_row(
-            "*" if setting == tuned.chosen.setting else "",
+            "*" if replace(setting, quality=tuned.chosen.setting.quality) == tuned.chosen.setting else "",
             setting.schedule,
             str(setting.effort),
             tile,

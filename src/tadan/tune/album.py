@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 
@@ -43,7 +43,9 @@ class SamplePicture:
 
         The place is drawn once for each picture and seed. Sides are multiples of 16 where something is cut off.
         """
-        rgb = self._rgb
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of depths and frames, which the encoder tells of
+            rgb = read_picture(self.path, self.max_pixels, strip=True).rgb
         height, width = rgb.shape[:2]
         scale = (pixels / (height * width)) ** 0.5
         if scale >= 1:
@@ -52,11 +54,7 @@ class SamplePicture:
         h, w = min(h, height), min(w, width)
         rng = np.random.default_rng([seed, height, width])
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-        return np.ascontiguousarray(rgb[top : top + h, left : left + w])
-
-    @cached_property
-    def _rgb(self) -> NDArray[np.uint8]:
-        return read_picture(self.path, self.max_pixels, strip=True).rgb
+        return rgb[top : top + h, left : left + w].copy()
 
 
 @dataclass(frozen=True)
@@ -115,8 +113,22 @@ def open_album(folder: str | PathLike[str], count: int = SAMPLE, seed: int = 0, 
     known.sort(key=lambda one: (one[1][0] * one[1][1], _shuffled(one[0].name, seed)))
     chosen = [known[at] for at in _spread(len(known), count)]
     order = rng.permutation(len(chosen))
-    sample = tuple(SamplePicture(chosen[at][0], chosen[at][1], max_pixels) for at in order)
+    drawn = (SamplePicture(chosen[at][0], chosen[at][1], max_pixels) for at in order)
+    sample = tuple(one for one in drawn if _whole(one.path, unread))
+    if not sample:
+        raise UnreadableInput(f"the pictures in {folder} are damaged: {', '.join(unread[:3])}; name another folder")
     return Album(Path(folder), len(paths), len(known), known[-1][1], sample, tuple(unread))
+
+
+def _whole(path: Path, unread: list[str]) -> bool:
+    """Whether all pixels can be read; else it is noted."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (*PILLOW_ERRORS, Image.DecompressionBombError):
+        unread.append(path.name)
+        return False
+    return True
 
 
 def _upright(image: Image.Image) -> Size:

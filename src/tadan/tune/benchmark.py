@@ -26,6 +26,7 @@ from tadan.codec.engine import PICTURE_BYTES
 from tadan.codec.options import EncodeOptions
 from tadan.codec.stored import as_png, as_webp, can_be_webp
 from tadan.codec.transforms import Transforms
+from tadan.core import kernel
 from tadan.entropy import rate_slope
 from tadan.latents.coder import SYMBOL_LIMIT, LatentCoder
 from tadan.machine import machine_facts
@@ -56,6 +57,11 @@ class Sample:
     part: str
     work: Work
     seconds: float
+
+
+def facts_here() -> dict[str, str]:
+    """What a profile of this machine is true for."""
+    return {**machine_facts(), "core": kernel()}
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -101,7 +107,7 @@ def measure_machine(
         factors[kind] = side_by_side(kind, thread_counts(cores), photo_like(24, 32))
     say("start-up and memory")
     draft = MachineProfile(
-        facts=machine_facts(),
+        facts=facts_here(),
         model={"name": model.name, "id": model.id_hex},
         cores=cores,
         parts=complete,

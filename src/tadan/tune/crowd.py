@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import Empty
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tadan.errors import InvalidInput
 
 _CALLS = 6  # of each, the first and the last of which may be alone
 
@@ -47,15 +50,28 @@ def _threads(count: int, pixels: NDArray[np.uint8]) -> float:
 
 def _processes(count: int, pixels: NDArray[np.uint8]) -> float:
     context = multiprocessing.get_context("spawn")
-    gate, answers = context.Barrier(count), context.SimpleQueue()
+    gate, answers = context.Barrier(count), context.Queue()
     started = [context.Process(target=_child, args=(pixels, gate, answers), daemon=True) for _ in range(count)]
     for process in started:
         process.start()
     try:
-        return median(value for _ in started for value in answers.get())
+        return median(value for _ in started for value in _answer(answers, started))
     finally:
         for process in started:
+            process.terminate()
             process.join()
+
+
+def _answer(answers: Any, started: Sequence[Any]) -> list[float]:
+    """Of one process; InvalidInput if one of them ended otherwise."""
+    while True:
+        try:
+            found: list[float] = answers.get(timeout=1)
+            return found
+        except Empty:
+            if any(process.exitcode for process in started):
+                text = "a process that measured ended early, for lack of memory maybe; measure with more of it"
+                raise InvalidInput(text) from None
 
 
 def _child(pixels: NDArray[np.uint8], gate: Any, answers: Any) -> None:

@@ -31,7 +31,7 @@ class MachineProfile:
     """Seconds and bytes of one machine.
 
     Attributes:
-        facts: versions, processor and so on (:func:`tadan.machine.machine_facts`).
+        facts: versions, processor and so on (:func:`tadan.machine.machine_facts`), and the kernel of the core.
         model: name and id (hex) of the model that was measured with.
         cores: logical processors.
         parts: threads -> part -> amount of work -> seconds (:mod:`tadan.tune.work`).
@@ -49,6 +49,11 @@ class MachineProfile:
     start: Mapping[str, float]
     memory: Mapping[str, float]
     storing: float
+
+    @property
+    def in_core(self) -> bool:
+        """Whether the networks ran in the core (:func:`tadan.core.kernel`)."""
+        return self.facts.get("core") not in ("numpy", "scalar")
 
     def seconds(self, part: str, work: Work, threads: int) -> float:
         """Of a part; between measured numbers of threads by the logarithm of their number, beyond them as the last."""

@@ -13,7 +13,7 @@ from tadan.models import load_model
 from tadan.optional import require
 from tadan.tune.album import Album
 from tadan.tune.machine import MachineProfile
-from tadan.tune.plan import pareto
+from tadan.tune.plan import memory_of_each, pareto
 from tadan.tune.search import Entry, Tuned
 
 METRIC_NAMES = {"error": "weighted PSNR, dB", "psnr": "PSNR, dB", "score": "SSIMULACRA2"}
@@ -38,10 +38,8 @@ def percent(log_ratio: float) -> float:
 def profile_of(tuned: Tuned, album: Album, machine: MachineProfile, metric: str, seed: int) -> Profile:
     """The profile that uses the chosen setting, with its origin."""
     chosen, setting = tuned.chosen, tuned.chosen.setting
-    model, memory = load_model(setting.model), None
-    if tuned.tuning.memory < math.inf:
-        memory = max(1, int(tuned.tuning.memory / chosen.way.jobs))
-    figures = chosen.figures
+    model, figures = load_model(setting.model), chosen.figures
+    memory = memory_of_each(tuned.tuning.memory, chosen.way.jobs)
     origin = {
         "tuned": {
             "target": str(tuned.tuning),

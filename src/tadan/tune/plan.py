@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tadan.codec.parallel import MEMORY
 from tadan.models import load_model
 from tadan.tune.machine import MachineProfile
 from tadan.tune.predict import CostModel, Size
@@ -73,10 +75,11 @@ class Planner:
         machine: that it is planned for.
         loads: the pictures.
         largest: size of the largest picture of all.
+        memory: bytes that all processes together may take.
     """
 
-    def __init__(self, machine: MachineProfile, loads: Sequence[Load], largest: Size) -> None:
-        self.machine, self._loads, self._largest = machine, loads, largest
+    def __init__(self, machine: MachineProfile, loads: Sequence[Load], largest: Size, memory: float = math.inf) -> None:
+        self.machine, self._loads, self._largest, self._memory = machine, loads, largest, memory
         self._models: dict[str | None, CostModel] = {}
         self._known: dict[tuple[Setting, Deployment], Figures] = {}
 
@@ -95,19 +98,21 @@ class Planner:
 
     def _figures(self, setting: Setting, way: Deployment) -> Figures:
         costs, beside = self.costs(setting.model), self._beside(way)
+        memory = memory_of_each(self._memory, way.jobs) or MEMORY
         encodes, decodes = [], []
         for one in self._loads:
-            encodes.append(beside * (costs.encode(setting, one.size, one.bits, way.threads) + one.stored_encode))
+            coding = costs.encode(setting, one.size, one.bits, way.threads, memory)
+            encodes.append(beside * (coding + one.stored_encode))
             seconds = one.stored_decode
             if seconds is None:
-                seconds = costs.decode(setting, one.size, one.bits, way.threads)
+                seconds = costs.decode(setting, one.size, one.bits, way.threads, memory)
             decodes.append(beside * seconds)
         return Figures(
             encode=float(np.percentile(encodes, _SHARE)),
             decode=float(np.percentile(decodes, _SHARE)),
             speed=way.jobs / float(np.mean(encodes)),
             decode_speed=way.jobs / float(np.mean(decodes)),
-            memory=way.jobs * costs.memory(setting, self._largest, way.threads),
+            memory=way.jobs * costs.memory(setting, self._largest, way.threads, memory),
         )
 
     def _beside(self, way: Deployment) -> float:
@@ -122,6 +127,12 @@ class Planner:
         found = [(way, self.figures(setting, way)) for way in deployments(self.machine.cores)]
         met = [(way, figures) for way, figures in found if figures.meets(tuning)]
         return sorted(met, key=lambda one: (-one[1].goal(tuning), one[1].encode))
+
+
+def memory_of_each(total: float, jobs: int) -> int | None:
+    """Bytes that each process is told to stay below where all together may take ``total``; None for its default."""
+    share = total / jobs
+    return None if share >= MEMORY else max(1, int(share))
 
 
 def loads_of(rates: Rates, quality: int, here: MachineProfile, there: MachineProfile) -> list[Load]:

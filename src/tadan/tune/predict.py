@@ -19,7 +19,7 @@ from tadan.codec.tiling import Box, lines, on_latents, pieces, tile_size, window
 from tadan.codec.writer import TOGETHER_PIXELS, analysis_margin
 from tadan.models import ModelConfig
 from tadan.tune.machine import MachineProfile
-from tadan.tune.setting import Deployment, Setting
+from tadan.tune.setting import Setting
 from tadan.tune.work import Plane, encode_parts, part_work
 
 Size = tuple[int, int]  # width and height in pixels
@@ -32,12 +32,15 @@ class CostModel:
     Attributes:
         machine: that it would run on.
         config: sizes of the model's networks. Of another model than was measured, costs follow the arithmetic.
-        in_core: whether networks run in the core, whose threads share a tile.
     """
 
     machine: MachineProfile
     config: ModelConfig
-    in_core: bool = True
+
+    @property
+    def in_core(self) -> bool:
+        """Whether networks run in the core, whose threads share a tile."""
+        return self.machine.in_core
 
     def encode(self, setting: Setting, size: Size, bits: float, threads: int = 1, memory: int = MEMORY) -> float:
         """Seconds from pixels in memory to the bytes of a file, in a process that has done it before.
@@ -94,22 +97,6 @@ class CostModel:
             seconds += self._share(reads, workers.count)
             seconds += sum(shown) if self.in_core else self._share(shown, workers.count)
         return seconds
-
-    def encodes_per_second(self, setting: Setting, sizes: Sequence[tuple[Size, float]], way: Deployment) -> float:
-        """Pictures a second of all processes together, for pictures of such sizes and bits."""
-        return self._rate([self.encode(setting, size, bits, way.threads) for size, bits in sizes], way)
-
-    def decodes_per_second(self, setting: Setting, sizes: Sequence[tuple[Size, float]], way: Deployment) -> float:
-        """As :meth:`encodes_per_second`."""
-        return self._rate([self.decode(setting, size, bits, way.threads) for size, bits in sizes], way)
-
-    def _rate(self, seconds: Sequence[float], way: Deployment) -> float:
-        mean = sum(seconds) / len(seconds)
-        return way.jobs / (mean * self.machine.slowdown("processes", way.jobs * way.threads) / self._own(way.threads))
-
-    def _own(self, threads: int) -> float:
-        """What the threads of one process already slow each other, and is in its seconds."""
-        return self.machine.slowdown("processes", min(threads, self.machine.cores))
 
     def memory(self, setting: Setting, size: Size, threads: int = 1, memory: int = MEMORY) -> float:
         """Peak bytes of a process that encodes and decodes such a picture."""

@@ -161,7 +161,8 @@ class Tuner:
                 raise TargetMissed(f"no quality reaches {floor[0]} {floor[1]:g}; the best has {best:.2f}: ask for less")
             quality = found
         self.say("pictures as work")
-        planner = Planner(self.machine, loads_of(rates, quality, self.here, self.machine), self.album.largest)
+        loads = loads_of(rates, quality, self.here, self.machine)
+        planner = Planner(self.machine, loads, self.album.largest, self.tuning.memory)
         self.say("tile sizes")
         self._measure_tiles(rates, quality)
         bases = self._bases(quality)
@@ -224,9 +225,9 @@ class Tuner:
             base = replace(entry.setting, tile=None)
             mean = float(np.mean([rates.log_ratio(base, picture) for picture in range(everything)]))
             whole = mean + self._tile_ratio[entry.setting.tile]
-            if whole <= limit:
+            if whole <= limit + 1e-9:
                 return replace(entry, log_ratio=whole, pictures=everything)
-        return known[-1]
+        return replace(min(known, key=lambda one: one.log_ratio), pictures=everything)
 
     def _at_floor(self, rates: Rates, planner: Planner, chosen: Entry, floor: float) -> Entry:
         """The chosen setting at its own least quality for the floor."""
