@@ -177,6 +177,13 @@ class Tuner:
             chosen = self._at_floor(rates, planner, chosen, floor[1])
         return self._result(rates, planner, chosen, race, options)
 
+    def everything(self, planner: Planner, quality: int) -> list[Entry]:
+        """Every setting that the machine can afford: what an exhaustive search would try, after :meth:`run`.
+
+        ``log_ratio`` is that of the tiles alone.
+        """
+        return [entry for base in self._bases(quality) for entry in self._options(planner, base)]
+
     def _bases(self, quality: int) -> list[Setting]:
         return grid(quality, self.space.schedules, self.space.efforts, (None,), self.space.models)
 
