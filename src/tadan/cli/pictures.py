@@ -20,10 +20,12 @@ DEFAULT_SUFFIX = ".png"
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
-def decoded(codec: Codec, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image:
+def decoded(
+    codec: Codec, data: bytes, region: Sequence[int] | None = None, stages: int | None = None, reduce: int = 1
+) -> Image:
     """As :meth:`Codec.decode`; the error of a damaged file says how to see what is left of it."""
     try:
-        return codec.decode(data, region=region, stages=stages)
+        return codec.decode(data, region=region, stages=stages, reduce=reduce)
     except (Corrupt, Truncated) as error:
         raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.bitstream import is_tdn
+from tadan.bitstream import is_tdn, read_header
 from tadan.bitstream.fields import JPEG_FILE, MAGIC
 from tadan.cli import files, options, pictures
 from tadan.cli.report import Done, Report
@@ -167,7 +167,13 @@ class _Transcoding:
     def _image(self, source: Path | Image | bytes) -> Image:
         """The pixels, upright, of 8 bits, with the metadata in ``info``, as a decoded ``.tdn`` file has them."""
         if isinstance(source, bytes):
-            image = pictures.decoded(self.choice.codec, source)
+            reduce = 1
+            if self.max_side is not None:
+                from tadan.codec.reduced import factor_for
+
+                header = read_header(source, self.choice.codec.limits)
+                reduce = factor_for(header.width, header.height, (self.max_side, self.max_side))
+            image = pictures.decoded(self.choice.codec, source, reduce=reduce)
         else:
             from tadan.pictures.reading import read_picture, to_image
 

@@ -25,7 +25,7 @@ from tadan.serve.metrics import Metrics
 from tadan.serve.pool import Gate, Problem, Workers
 from tadan.serve.settings import Settings
 from tadan.serve.store import Cache, Store
-from tadan.serve.work import Answer, Task, pixels_of
+from tadan.serve.work import Answer, Task, pixels_in_work
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +92,7 @@ class Service:
         """Have a task done for a request, as far as there is room."""
         if self.workers is None:
             raise Problem(503, "NotReady", "the service is starting; come again", {"Retry-After": "2"})
-        async with self.gate.room(len(task.data), 0 if task.kind == "info" else pixels_of(task.data)):
+        async with self.gate.room(len(task.data), pixels_in_work(task)):
             return await self.workers.do(task, request.is_disconnected)
 
     def close(self) -> None:
