@@ -131,6 +131,7 @@ def _search(
 ) -> None:
     from tadan.cli.report import progress_bar
     from tadan.files import user_folder, write_atomically
+    from tadan.optional import require
     from tadan.toml import dumps
     from tadan.tune.album import open_album
     from tadan.tune.machine import load_machine
@@ -141,6 +142,8 @@ def _search(
     from tadan.tune.target import parse_target
 
     tuning = parse_target(target)
+    if tuning.score is not None:
+        require("ssimulacra2.ssimulacra2", "lab", "SSIMULACRA2")
     piped = output == files.STANDARD_STREAM
     if not piped:
         _free(_writable(output), force, "-o")
@@ -160,7 +163,7 @@ def _search(
     try:
         with progress_bar("coding", 1) as step:
             memo = Memo(user_folder("cache") / "tune-rates.jsonl")
-            rates = Rates(album, pixels, tuner.metric, memo, seed=seed, progress=_counting(step))
+            rates = Rates(album, pixels, tuner.metric, memo, seed=seed, progress=_counting(step), model=wanted[0])
             tuned = tuner.run(rates)
     except KeyboardInterrupt:
         say("interrupted; what was measured is kept, and the same command goes on from there")
@@ -234,14 +237,18 @@ def _space(
 def _own_orders(model: str | None, album: Album, say: _Teller) -> list[str]:
     """The best orders for these pictures by the exact search, as patterns."""
     from tadan.cli.report import progress_bar
+    from tadan.latents.coder import Y_STRIDE
     from tadan.models import load_model
     from tadan.schedule.optimize import search
     from tadan.tune import TwinCosts, found_orders
+    from tadan.tune.search import PART_PIXELS
 
     say("the best orders for these pictures")
-    paths = [str(one.path) for one in album.sample]
-    with progress_bar("coding", 3 * len(paths)) as step:
-        costs = TwinCosts(load_model(model), (4, 4), paths, progress=step)
+    used = load_model(model)
+    least = Y_STRIDE * (2 * used.config.radius + 1)  # pixels of a context window
+    parts = [one.part(PART_PIXELS[0]) for one in album.sample if min(one.size) >= least]
+    with progress_bar("coding", 3 * len(parts)) as step:
+        costs = TwinCosts(used, (4, 4), parts, progress=step)
     found = found_orders(costs, search((4, 4), costs, _ORDER_BUDGET))
     return [one.schedule.name or one.text for one in found if one.stages in _ORDER_STAGES]
 

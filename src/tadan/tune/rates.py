@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tadan.codec.options import DEFAULT_SCHEDULE
 from tadan.codec.target import psnr
 from tadan.files import make_folder
 from tadan.latents.schedule_field import schedule_field
-from tadan.models import Model, load_model
+from tadan.models import load_model
 from tadan.models.search_rule import AXES, CELL, error_weights
 from tadan.tune.album import Album
 from tadan.tune.setting import Setting
@@ -100,6 +101,7 @@ class Rates:
         threads: of the codec; None for all cores.
         seed: of the places of the parts.
         progress: called after every file that was made.
+        model: of the reference, whose error is counted for every model; None for the bundled one.
     """
 
     def __init__(
@@ -111,7 +113,9 @@ class Rates:
         threads: int | None = None,
         seed: int = 0,
         progress: Callable[[], None] = lambda: None,
+        model: str | None = None,
     ) -> None:
+        self._model = model
         self.album, self.metric, self.pixels = album, metric, pixels
         self._memo, self._threads, self._seed, self._progress = memo or Memo(None), threads, seed, progress
         self._codecs: dict[str | None, Codec] = {}
@@ -130,7 +134,8 @@ class Rates:
         part = self.part(picture, pixels)
         model = load_model(setting.model)
         order = schedule_field(setting.order)
-        text = f"{model.id_hex} {order} {setting.quality} {setting.effort} {setting.tile} {self.metric}"
+        metric = f"{self.metric} {self._tune}" if self.metric == "error" else self.metric
+        text = f"{model.id_hex} {order} {setting.quality} {setting.effort} {setting.tile} {metric}"
         key = hashlib.sha256(text.encode() + repr(part.shape).encode() + part.tobytes()).hexdigest()[:32]
         return self._memo.get(key, lambda: self._measured(setting, part))
 
@@ -143,21 +148,25 @@ class Rates:
         middle = time.perf_counter()
         shown = np.asarray(codec.decode(encoded.data).convert("RGB"))
         end = time.perf_counter()
-        value = self._value(part, shown, codec.model)
+        value = self._value(part, shown)
         self._progress()
         area = part.shape[0] * part.shape[1]
         return Coded(len(encoded.data), value, encoded.content != "latents", area, middle - begun, end - middle)
 
-    def _value(self, part: Pixels, shown: Pixels, model: Model) -> float:
+    def _value(self, part: Pixels, shown: Pixels) -> float:
         if self.metric == "score":
             from tadan.pictures.ssimulacra2 import ssimulacra2
 
             return ssimulacra2(part, shown)
-        return min(_MOST_DB, psnr(part, shown) if self.metric == "psnr" else weighted_psnr(part, shown, model.tune))
+        return min(_MOST_DB, psnr(part, shown) if self.metric == "psnr" else weighted_psnr(part, shown, self._tune))
+
+    @cached_property
+    def _tune(self) -> str:
+        return load_model(self._model).tune
 
     def reference(self, quality: int) -> Setting:
         """What bytes are compared with."""
-        return Setting(quality, DEFAULT_SCHEDULE, 0)
+        return Setting(quality, DEFAULT_SCHEDULE, 0, model=self._model)
 
     def log_ratio(self, setting: Setting, picture: int, pixels: int | None = None) -> float:
         """Logarithm of bytes over those of the reference, at the reference's quality."""
