@@ -29,6 +29,7 @@ NAMES = {
     "tadan-first": "Tadan's first generation",
 }
 RACERS = {"tadan-effort-1": "**Tadan**, effort 1 (default)", "tadan-effort-0": "**Tadan**, effort 0", **NAMES}
+TUNED = {"Kodak": "kodak", "photos_2k": "photos_2k", "screenshots": "screens"}
 METRICS = {
     "ssimulacra2": ("SSIMULACRA2", 1),
     "butteraugli-3-norm": ("Butteraugli, 3-norm", 2),
@@ -274,6 +275,45 @@ def damage() -> str:
     )
 
 
+def tuned() -> str:
+    """What tune chooses, and what trying everything would have found."""
+    rows: list[Row] = []
+    for name, file in TUNED.items():
+        for row in load(f"tune/regret-{file}.json")["rows"]:
+            figures = row["figures"]
+            tile = {None: "", 0: ", one tile"}.get(figures["tile"], f", tile {figures['tile']}")
+            chosen = f"`{figures['schedule']}`, effort {figures['effort']}, quality {figures['quality']}{tile}"
+            rows.append(
+                [
+                    name,
+                    f"`{row['target']}`",
+                    f"{chosen}, {figures['jobs']} x {figures['threads']}",
+                    f"{figures['bytes_percent']:+.2f} %",
+                    f"{figures['encode']:.3g}",
+                    f"{figures['decode']:.3g}",
+                    f"{100 * row['regret']:.2f} %",
+                    f"{row['files']} of {row['files_of_all']}",
+                    f"{row['cpu_seconds']:.0f}",
+                ]
+            )
+    head = ["pictures", "target", "chosen, processes x threads", "bytes", "encode, s", "decode, s", "regret", "files"]
+    return table([*head, "search, s"], rows)
+
+
+def predicted() -> str:
+    """Errors of the cost model against processor seconds of one thread."""
+    rows: list[Row] = []
+    for name, file in TUNED.items():
+        if not (RESULTS / "tune" / f"predict-{file}.json").exists():
+            continue
+        document = load(f"tune/predict-{file}.json")
+        for verb, errors in document["summary"]["processor"]["1"].items():
+            runs = sum(not row["stored"] and row["threads"] == 1 for row in document["rows"])
+            words = (f"{100 * errors[key]:.1f} %" for key in ("median_absolute", "largest_absolute"))
+            rows.append([name, verb, runs, *words, percent(100 * errors["median"])])
+    return table(["pictures", "", "settings x pictures", "median error", "largest", "median with sign"], rows)
+
+
 def first_generation() -> str:
     """BD-rates of the first generation's model by PSNR and MS-SSIM on both sets of pictures."""
     metrics = ("psnr-rgb", "ms-ssim-rgb")
@@ -368,6 +408,19 @@ Six pictures of Kodak, schedule `balanced`.
 ### Does a higher quality always give more?
 
 {monotone()}
+
+### Tuning
+
+`tadan tune` for three targets with a sample of six pictures, and trying every setting on all of them.
+"Bytes" is against effort 0 and `balanced` at equal quality; seconds are predicted, and hold for nine pictures in ten.
+"Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
+"Search" is in processor seconds of one thread, as others used the machine.
+
+{tuned()}
+
+The seconds of the cost model against real runs, in processor seconds of one thread:
+
+{predicted()}
 
 ## The first generation
 

@@ -136,7 +136,7 @@ def memory_of_each(total: float, jobs: int) -> int | None:
 
 
 def loads_of(rates: Rates, quality: int, here: MachineProfile, there: MachineProfile) -> list[Load]:
-    """The sample as work on another machine, from what its parts took here.
+    """The sample as work on another machine, from what its parts took here. Storing takes one thread.
 
     Args:
         rates: of the sample; its reference is coded where that is not done yet.
@@ -153,7 +153,7 @@ def loads_of(rates: Rates, quality: int, here: MachineProfile, there: MachinePro
             loads.append(Load(picture.size, bits))
             continue
         height, width = rates.part(number).shape[:2]
-        explained = costs.encode(reference, (width, height), 8.0 * coded.size, here.cores)
+        explained = costs.encode(reference, (width, height), 8.0 * coded.size)
         scale = faster * picture.size[0] * picture.size[1] / coded.pixels
         extra = max(0.0, coded.encode - explained) * scale
         loads.append(Load(picture.size, bits, extra, coded.decode * scale))

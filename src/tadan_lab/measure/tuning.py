@@ -152,6 +152,7 @@ class Regret:
         best: setting that is best on the whole sample.
         regret: what the choice loses: bytes above the least, or speed below the most, as a share.
         seconds: that the search took.
+        cpu_seconds: of all its threads.
         estimated: seconds that it said it would take at most.
         files: that the search coded.
         files_of_all: that trying everything codes.
@@ -162,6 +163,7 @@ class Regret:
     best: str
     regret: float
     seconds: float
+    cpu_seconds: float
     estimated: float
     files: int
     files_of_all: int
@@ -181,9 +183,9 @@ def measure_regret(tuner: Tuner, rates: Rates, estimated: float) -> tuple[Regret
         return real(setting, picture, pixels)
 
     rates.coded = counted  # type: ignore[method-assign]
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     tuned = tuner.run(rates)
-    seconds, files = time.perf_counter() - begun, len(made)
+    seconds, cpu, files = time.perf_counter() - begun, time.process_time() - used, len(made)
     quality = tuned.entries[0].setting.quality
     loads = loads_of(rates, quality, tuner.here, tuner.machine)
     planner = Planner(tuner.machine, loads, tuner.album.largest, tuner.tuning.memory)
@@ -204,6 +206,6 @@ def measure_regret(tuner: Tuner, rates: Rates, estimated: float) -> tuple[Regret
         best = max(within, key=lambda one: speeds[one])
         regret = 1 - speeds[own] / speeds[best]
     found = Regret(
-        str(tuner.tuning), str(tuned.chosen.setting), str(best), regret, seconds, estimated, files, len(made)
+        str(tuner.tuning), str(tuned.chosen.setting), str(best), regret, seconds, cpu, estimated, files, len(made)
     )
     return found, tuned
