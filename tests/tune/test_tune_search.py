@@ -208,6 +208,9 @@ def test_the_quality_for_a_floor_is_the_least(folder):
 class PaperRates(Rates):
     """Rates by a law: bytes fall with stages and with effort, differently on every picture."""
 
+    def part(self, picture, pixels=None):
+        return np.zeros((512, 768, 3), np.uint8)
+
     def coded(self, setting, picture, pixels=None):
         stages = {name: at for at, name in enumerate(SCHEDULES)}[ALIASES.get(setting.schedule, setting.schedule)]
         gain = 0.05 * (1 - 0.5**stages) + 0.04 * (1 - 0.6**setting.effort)
@@ -325,3 +328,12 @@ def test_the_profile_says_where_it_came_from(goal, tmp_path):
     assert parse_target(loaded.origin["tuned"]["target"]) == tuner.tuning
     assert loaded.origin["predicted"]["encode_seconds_nine_in_ten"] <= 2
     assert loaded.origin["planned_for"]["processor"] == "of paper"
+
+
+def test_of_equal_files_the_fastest_setting_is_taken():
+    """As with pictures that are stored in another format, whatever the schedule and the effort."""
+    tuner, rates = paper_tuner("bytes")
+    law = rates.coded
+    rates.coded = lambda setting, picture, pixels=None: replace(law(rates.reference(60), picture), stored=True)
+    chosen = tuner.run(rates).chosen
+    assert (chosen.setting.schedule, chosen.setting.effort) == ("hyper", 0)

@@ -78,7 +78,8 @@ def successive_halving(
         candidates: distinct ones.
         pictures: how many there are.
         cost: of a candidate on a picture; asked at most once for each pair.
-        rank: what is made small, from a candidate and its mean cost; infinite for what may not win.
+        rank: what is made small, from a candidate and its mean cost; infinite for what may not win. Of equals the one
+            that comes first in ``candidates`` wins.
         keep: share of the candidates that stays after a round.
     """
     left = list(dict.fromkeys(candidates))
@@ -87,7 +88,7 @@ def successive_halving(
     gone: list[Candidate] = []
 
     def ranked(those: Sequence[Candidate]) -> list[Candidate]:
-        return sorted(those, key=lambda one: (rank(one, totals[one] / tried[one]), totals[one] / tried[one]))
+        return sorted(those, key=lambda one: rank(one, totals[one] / tried[one]))
 
     plan = rounds(len(left), pictures, keep)
     for number, one_round in enumerate(plan):

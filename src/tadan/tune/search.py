@@ -26,6 +26,7 @@ PART_PIXELS = (393_216, 262_144, 196_608, 131_072, 98_304, 65_536)  # of a pictu
 _TILED = 3  # pictures on which tile sizes are compared
 _TILE_PIXELS = 2**22
 _TIE = 0.0005  # of the logarithm of bytes: less is no difference
+_DOUBT = 0.02  # by which the whole sample may differ from the pictures that a setting was tried on
 _METRIC_SECONDS = {"error": 0.08, "psnr": 0.02, "score": 2.5}  # a megapixel; only the estimate depends on it
 _TYPICAL_BPP = 0.6
 
@@ -224,11 +225,8 @@ class Tuner:
         limit = least + math.log1p(self.tuning.excess)
         known.sort(key=lambda one: (-one.figures.goal(self.tuning), one.log_ratio))
         for entry in known:
-            if (
-                entry.log_ratio
-                > limit + math.log1p(self.tuning.excess if self.tuning.excess < math.inf else 0) / 2 + 0.01
-            ):
-                continue  # by far too large on the pictures that it was tried on
+            if entry.log_ratio > limit + _DOUBT:
+                continue
             base = replace(entry.setting, tile=None)
             mean = float(np.mean([rates.log_ratio(base, picture) for picture in range(everything)]))
             whole = mean + self._tile_ratio[entry.setting.tile]
