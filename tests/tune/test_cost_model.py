@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from machine_examples import machine
 from tadan.errors import InvalidInput, UnreadableInput
-from tadan.models import ModelConfig
+from tadan.models import ModelConfig, macs
 from tadan.toml import dumps
 from tadan.tune.benchmark import Sample, fit, measure_machine, photo_like, thread_counts
 from tadan.tune.machine import load_machine
@@ -62,6 +62,15 @@ def test_tiles_are_shared_among_threads_as_the_codec_does_it():
     # What does not fit into the memory is not worked on side by side.
     tight = 150 * 2**20 + 5 * 1024 * 1024 + 300 * 512 * 512
     assert COSTS.encode(setting, size, 1e6, 4, memory=tight) > COSTS.encode(setting, size, 1e6, 4)
+
+
+def test_only_what_is_seen_around_a_piece_is_added_to_it():
+    config, one = ModelConfig(), macs.g_s_macs_per_pixel(ModelConfig()) * 256 / 1e9
+    assert COSTS._show_gmacs((0, 0, 40, 30), 40, 30) == pytest.approx(40 * 30 * one), "nothing is around the whole"
+    inside = COSTS._show_gmacs((40, 40, 60, 60), 200, 200)
+    assert 3600 * one < inside < (60 + 2 * config.reach) ** 2 * one
+    graphs = CostModel(machine(4, facts={"core": "numpy"}), config)
+    assert graphs._show_gmacs((40, 40, 60, 60), 200, 200) == pytest.approx((60 + 2 * config.reach) ** 2 * one)
 
 
 def test_between_measured_threads_seconds_lie_between():

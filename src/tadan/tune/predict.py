@@ -17,7 +17,7 @@ from tadan.codec.engine import DECODE_BYTES, ENCODE_BYTES, PICTURE_BYTES, SEARCH
 from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.tiling import Box, lines, on_latents, pieces, tile_size, window
 from tadan.codec.writer import TOGETHER_PIXELS, analysis_margin
-from tadan.models import ModelConfig
+from tadan.models import ModelConfig, macs
 from tadan.tune.machine import MachineProfile
 from tadan.tune.setting import Setting
 from tadan.tune.work import Plane, encode_parts, part_work
@@ -91,12 +91,27 @@ class CostModel:
                 share = box[2] * box[3] / area
                 reads.append(self._part("read", _plane(box), setting, workers.inner, bits * share))
                 for piece in pieces(box, PIECE):
-                    _, _, cols, rows = window(on_latents(piece), self.config.reach, width, height).outer
                     inner = threads if self.in_core else workers.inner
-                    shown.append(self._part("g_s", Plane(rows, cols), setting, inner))
+                    work = {"each": 1.0, "gmac": self._show_gmacs(on_latents(piece), width, height)}
+                    shown.append(self.machine.seconds("g_s", work, inner))
             seconds += self._share(reads, workers.count)
             seconds += sum(shown) if self.in_core else self._share(shown, workers.count)
         return seconds
+
+    def _show_gmacs(self, part: Box, width: int, height: int) -> float:
+        """10^9 multiply-accumulates of g_s for a part of the positions, with as much around it as each layer needs."""
+        config = self.config
+        inlet = macs.conv_macs_per_position(config.latent, config.body_width)
+        block = macs.block_macs_per_position(config.body_width, config.body_expansion, config.kernel)
+        outer = window(part, config.reach, width, height).outer
+        whole = macs.PIXELS_AT_16 * macs.g_s_macs_per_pixel(config)
+        if not self.in_core:  # a graph computes everything everywhere
+            return whole * outer[2] * outer[3] / 1e9
+        total = inlet * outer[2] * outer[3]
+        for behind in range(config.body_blocks):  # blocks that come after this one
+            seen = window(part, behind * (config.kernel // 2), width, height).outer
+            total += block * seen[2] * seen[3]
+        return (total + (whole - inlet - config.body_blocks * block) * part[2] * part[3]) / 1e9
 
     def memory(self, setting: Setting, size: Size, threads: int = 1, memory: int = MEMORY) -> float:
         """Peak bytes of a process that encodes and decodes such a picture."""

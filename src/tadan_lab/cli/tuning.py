@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -113,6 +113,8 @@ def regret(
     album = open_album(pictures, sample, seed)
     space = Space(tuple(schedules.split()), tuple(parse_qualities(efforts, range(10), "Efforts")))
     memo, rows, begun = Memo(None), [], time.perf_counter()
+    about: dict[str, Any] = {"machine": machine_facts(), "sample": len(album.sample)}
+    about |= {"part_pixels": part_pixels, "seed": seed}
     for tuning in wanted:
         tuner = Tuner(album, tuning, profile, profile, space, quality)
         rates = Rates(album, part_pixels, tuner.metric, memo, threads, seed)
@@ -123,5 +125,5 @@ def regret(
             f"{found.files} of {found.files_of_all} files, {found.seconds:.0f} s (at most {found.estimated:.0f} said)",
             soft_wrap=True,
         )
-    about = {"machine": machine_facts(), "sample": len(album.sample), "part_pixels": part_pixels, "seed": seed}
-    options.write(out, {**about, "seconds": round(time.perf_counter() - begun, 1), "rows": rows})
+        about["seconds"] = round(time.perf_counter() - begun, 1)
+        options.write(out, {**about, "rows": rows})  # what was measured until patience ran out is worth having
