@@ -7,6 +7,7 @@ compare the committed text with what this script gives. Standard library only.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ NAMES = {
     "tadan-first": "Tadan's first generation",
 }
 RACERS = {"tadan-effort-1": "**Tadan**, effort 1 (default)", "tadan-effort-0": "**Tadan**, effort 0", **NAMES}
+TUNED = {"Kodak": "kodak", "photos_2k": "photos_2k", "screenshots": "screens"}
 METRICS = {
     "ssimulacra2": ("SSIMULACRA2", 1),
     "butteraugli-3-norm": ("Butteraugli, 3-norm", 2),
@@ -274,6 +276,33 @@ def damage() -> str:
     )
 
 
+def tuned() -> str:
+    """What tune chooses, and what trying everything would have found: from what ``tadan lab regret`` printed."""
+    line = re.compile(r"(.+): (.+); best: (.+); regret ([\d.]+) %, (\d+) of (\d+) files, .*")
+    rows: list[Row] = []
+    for name, file in TUNED.items():
+        printed = RESULTS / "tune" / f"regret-{file}.txt"
+        for text in printed.read_text(encoding="utf-8").splitlines() if printed.exists() else []:
+            if match := line.fullmatch(text):
+                target, chosen, best, regret, tried, everything = match.groups()
+                rows.append([name, f"`{target}`", chosen, best, f"{regret} %", f"{tried} of {everything}"])
+    return table(["pictures", "target", "chosen", "best of all", "regret", "files made"], rows)
+
+
+def predicted() -> str:
+    """Errors of the cost model against processor seconds of one thread."""
+    rows: list[Row] = []
+    for name, file in TUNED.items():
+        if not (RESULTS / "tune" / f"predict-{file}.json").exists():
+            continue
+        document = load(f"tune/predict-{file}.json")
+        for verb, errors in document["summary"]["processor"]["1"].items():
+            runs = sum(not row["stored"] and row["threads"] == 1 for row in document["rows"])
+            words = (f"{100 * errors[key]:.1f} %" for key in ("median_absolute", "largest_absolute"))
+            rows.append([name, verb, runs, *words, percent(100 * errors["median"])])
+    return table(["pictures", "", "settings x pictures", "median error", "largest", "median with sign"], rows)
+
+
 def first_generation() -> str:
     """BD-rates of the first generation's model by PSNR and MS-SSIM on both sets of pictures."""
     metrics = ("psnr-rgb", "ms-ssim-rgb")
@@ -368,6 +397,17 @@ Six pictures of Kodak, schedule `balanced`.
 ### Does a higher quality always give more?
 
 {monotone()}
+
+### Tuning
+
+What `tadan tune` chooses with a sample of six pictures, and what trying every setting on all of them finds.
+"Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
+
+{tuned()}
+
+The seconds of the cost model against real runs, in processor seconds of one thread:
+
+{predicted()}
 
 ## The first generation
 

@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+import tadan
 from batch_examples import pictures
 from cli_examples import fails, run
+from tadan.codec.profile import Profile
 from tadan_lab.measure.kills import PROCESS, WORKER, Rehearsal
 
 QUICK = ("-e", "0", "--workers", "1")
@@ -37,6 +39,16 @@ def test_the_report_tells_all(tmp_path):
     again = run("batch", source, tmp_path / "out", *QUICK, code=2)
     assert "3 unchanged" in again.stdout
     assert "1 failed before" in again.stdout
+
+
+def test_a_profile_says_how_and_options_win_over_it(tmp_path):
+    source = pictures(tmp_path / "source", 2)
+    Profile(quality=31, schedule="2x2", effort=0).save(tmp_path / "p.toml")
+    for words, quality in ((("-q", "72"), 72), ((), 31)):
+        run("batch", source, tmp_path / "out", "--naming", "mirror", "--profile", tmp_path / "p.toml", *words)
+        found = [tadan.inspect(path) for path in (tmp_path / "out").rglob("*.tdn")]
+        assert {(one.quality, one.schedule) for one in found if one.content == "latents"} <= {(quality, "2x2")}
+        assert {one.quality for one in found} == {quality}
 
 
 def test_what_cannot_be_asked_for(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ PROSE += [
     DOCS / f"{name}.md"
     for name in ("index", "tutorial", "batch", "collections", "effort", "tiles", "damage", "pictures")
 ]
-PROSE += [DOCS / f"{name}.md" for name in ("fallback", "schedules", "exactness", "benchmarks", "experiments")]
+PROSE += [DOCS / f"{name}.md" for name in ("choose", "fallback", "schedules", "exactness", "benchmarks", "experiments")]
 MOST_WORDS = 25
 
 

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from codec_examples import CODEC
 from evaluate_examples import save_crops
 from photo_examples import photo
+from tadan import launch
 from tadan.cli.main import app
 from tadan.errors import InvalidInput
-from tadan_lab.measure import launch, scale
-from tadan_lab.measure.process import Cost, run_tadan
+from tadan.process import Cost, run_tadan
+from tadan_lab.measure import scale
 from tadan_lab.measure.scale import ScaleRow, exponents, limit_line, mosaic_size, scale_plot, scale_svg, write_mosaic
 
 

@@ -34,6 +34,7 @@ _LOG_SECONDS = 30.0  # between two lines where there is no terminal
 
 
 def batch(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(metavar="SRC", help="Folder, glob, manifest (.csv, .parquet) or URL of pictures.")
     ],
@@ -55,6 +56,7 @@ def batch(
     strip: encoding.Strip = False,
     keep_hidden: encoding.KeepHidden = False,
     tile: encoding.Tile = None,
+    profile: options.ProfileFile = None,
     force: options.Force = None,
     engine: Annotated[str, typer.Option(help="Who does the work: local (this machine) or ray (a cluster).")] = _LOCAL,
     address: Annotated[
@@ -119,16 +121,18 @@ def batch(
     if engine == _RAY:
         require("ray", "ray", "--engine ray")
     target = encoding.one_target(target_size, target_psnr, target_score)
+    own = options.ProfileChoice(profile, context)  # workers are counted here, whatever machine it was made for
     chosen = encoding.chosen_options(
         target,
         quality,
         lossless_jpeg,
+        usual=own("quality", quality),
         lossless=lossless,
-        schedule=schedule,
-        effort=effort,
-        tile=tile,
+        schedule=own("schedule", schedule),
+        effort=own("effort", effort),
+        tile=own("tile", tile),
         strip=strip,
-        tune=tune,
+        tune=own("tune", tune),
         fallback=fallback,
         keep_hidden=keep_hidden,
     )
@@ -137,7 +141,7 @@ def batch(
     own_bound = _size(worker_memory, "--worker-memory")
     sizes = Sizes.of(workers, own_bound, _size(memory, "--memory"))
     bounds = Bounds(deadline, sizes.bound)
-    recipe = Recipe.of(chosen, target, model, lossless_jpeg)
+    recipe = Recipe.of(chosen, target, model if lossless_jpeg else own.model(model), lossless_jpeg)
     pixels = _size(max_pixels, "--max-pixels")
     job = Job(destination, recipe, naming, force, verify, pixels, sizes.memory, retries)
     entries = open_source(source, retries)

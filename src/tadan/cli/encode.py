@@ -21,6 +21,7 @@ _OUTPUTS = frozenset({files.STREAM_SUFFIX})
 
 
 def encode(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -45,6 +46,7 @@ def encode(
     strip: encoding.Strip = False,
     keep_hidden: encoding.KeepHidden = False,
     tile: encoding.Tile = None,
+    profile: options.ProfileFile = None,
     force: options.Force = None,
     jobs: options.Jobs = 1,
     threads: options.Threads = None,
@@ -56,16 +58,18 @@ def encode(
 ) -> None:
     """Compress a picture into a .tdn file, or many of them below a folder."""
     target = encoding.one_target(target_size, target_psnr, target_score)
+    own = options.ProfileChoice(profile, context)
     chosen = encoding.chosen_options(
         target,
         quality,
         lossless_jpeg,
+        usual=own("quality", quality),
         lossless=lossless,
-        schedule=schedule,
-        effort=effort,
-        tile=tile,
+        schedule=own("schedule", schedule),
+        effort=own("effort", effort),
+        tile=own("tile", tile),
         strip=strip,
-        tune=tune,
+        tune=own("tune", tune),
         fallback=fallback,
         keep_hidden=keep_hidden,
         verify=verify,
@@ -76,6 +80,12 @@ def encode(
     report = Report(quiet, piped, not no_progress)
     planned = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
     if planned:
+        if not lossless_jpeg:
+            model = own.model(model)
+        threads = own.of_machine("threads", threads, "jobs")
+        jobs = own.of_machine("jobs", jobs, "threads")
+        bound = own.of_machine("memory", memory)
+        memory = None if bound is None else str(bound)
         choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=not lossless_jpeg)
         work = _Encoding(choice, chosen, target, destination, lossless_jpeg)
         report.each(planned, lambda job: job.source, work, jobs)

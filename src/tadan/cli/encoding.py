@@ -87,13 +87,16 @@ Tile = Annotated[
 ]
 
 
-def chosen_options(target: Target | None, quality: int | None, lossless_jpeg: bool, **fields: Any) -> EncodeOptions:
+def chosen_options(
+    target: Target | None, quality: int | None, lossless_jpeg: bool, usual: int | None = None, **fields: Any
+) -> EncodeOptions:
     """What was typed, as the encoder takes it.
 
     Args:
         target: that was asked for, if any.
         quality: that was asked for; None: the default.
         lossless_jpeg: whether JPEG files are to be kept byte for byte.
+        usual: quality where none was asked for; None: the default.
         **fields: other fields of the options.
 
     Raises:
@@ -104,7 +107,8 @@ def chosen_options(target: Target | None, quality: int | None, lossless_jpeg: bo
     if (target is not None) + len(given) > 1:
         wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
         raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
-    return EncodeOptions(quality=DEFAULT_QUALITY if quality is None else quality, **fields)
+    found = next(one for one in (quality, usual, DEFAULT_QUALITY) if one is not None)
+    return EncodeOptions(quality=found, **fields)
 
 
 def one_target(size: str | None, psnr: float | None, score: float | None) -> Target | None:

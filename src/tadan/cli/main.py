@@ -23,6 +23,7 @@ from tadan.cli.report import EXIT_FAILURE, EXIT_SIGNAL, print_error, unexpected
 from tadan.cli.selftest import selftest
 from tadan.cli.serve import serve
 from tadan.cli.transcode import transcode
+from tadan.cli.tune import tune
 from tadan.cli.verify import info, verify
 from tadan.errors import OutOfMemory, TadanError
 
@@ -95,6 +96,7 @@ app.command()(info)
 app.command()(verify)
 app.add_typer(model.app, name="model")
 app.add_typer(schedule.app, name="schedule")
+app.command()(tune)
 app.command()(selftest)
 app.command()(serve)
 for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody

@@ -13,6 +13,7 @@ from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tadan.codec.codec import Codec
+    from tadan.codec.profile import Profile
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(i?b)?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}
@@ -47,6 +48,10 @@ Memory = Annotated[
     str | None,
     typer.Option("--memory", help="Bytes to stay below, such as 2G; bounds the tiles in work.", show_default="1G"),
 ]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option("--profile", help="Take settings from this file of `tadan tune`; other options win over it."),
+]
 
 
 def parse_size(text: str, what: str) -> int:
@@ -64,6 +69,52 @@ def parse_size(text: str, what: str) -> int:
     if value < 1:
         raise InvalidInput(f"{what} is at least 1, not {text}")
     return value
+
+
+class ProfileChoice:
+    """Values of options: what was typed, else what a profile says, else the default of the option.
+
+    Args:
+        path: of the profile; None: there is none.
+        context: of the command, which knows what was typed.
+
+    Raises:
+        UnreadableInput, InvalidInput: as :func:`tadan.codec.profile.load_profile`; or the profile was made for another
+            model than would be used.
+    """
+
+    def __init__(self, path: Path | None, context: typer.Context) -> None:
+        """Read the profile."""
+        self._context = context
+        self.profile: Profile | None = None
+        if path is not None:
+            from tadan.codec.profile import load_profile
+
+            self.profile = load_profile(path)
+
+    def typed(self, *names: str) -> bool:
+        """Whether any of the options was typed."""
+        sources = (self._context.get_parameter_source(name) for name in names)
+        return any(source is not None and source.name != "DEFAULT" for source in sources)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """Value of an option of the encoder, whose value is ``value`` by what was typed or by default."""
+        own = None if self.profile is None else getattr(self.profile, name)
+        return value if own is None or self.typed(name) else own
+
+    def of_machine(self, name: str, value: Any, *together: str) -> Any:
+        """The same of the machine; where one of ``together`` was typed, the profile says nothing of any of them."""
+        own = None if self.profile is None else getattr(self.profile.machine, name)
+        return value if own is None or self.typed(name, *together) else own
+
+    def model(self, value: str | None) -> str | None:
+        """Name of the model; one that was not typed has to be that of the profile."""
+        name: str | None = self("model", value)
+        if self.profile is not None and self.profile.model_id is not None and not self.typed("model"):
+            from tadan.models import load_model
+
+            self.profile.check_model(load_model(name).id_hex)
+        return name
 
 
 class CodecChoice:

@@ -15,6 +15,7 @@ from tadan.optional import require
 
 
 def serve(
+    context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all networks.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for a free one.")] = 8000,
     store: Annotated[
@@ -33,6 +34,7 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option(help="Origin that browsers may call from; may be repeated.")
     ] = None,
+    profile: options.ProfileFile = None,
     model: options.ModelName = None,
     max_pixels: options.MaxPixels = None,
     memory: options.Memory = None,
@@ -45,11 +47,13 @@ def serve(
     from tadan.serve.app import create_app
     from tadan.serve.settings import Settings, read_tokens
 
+    own = options.ProfileChoice(profile, context)
     chosen = {
         "cache": cache,
-        "workers": workers,
+        "workers": own.of_machine("workers", workers),
         "max_pixels": None if max_pixels is None else options.parse_size(max_pixels, "--max-pixels"),
-        "memory": None if memory is None else options.parse_size(memory, "--memory"),
+        "memory": own.of_machine("memory", None if memory is None else options.parse_size(memory, "--memory")),
+        **{name: own(name, None) for name in ("quality", "effort", "schedule", "tile")},
     }
     settings = Settings(
         store=None if store == "none" else store,
@@ -60,7 +64,7 @@ def serve(
         tokens=read_tokens(tokens),
         public_reads=public_reads,
         origins=tuple(origin or ()),
-        model=model,
+        model=own.model(model),
         **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
     )
     if host not in ("127.0.0.1", "localhost", "::1") and not settings.tokens:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from tadan.serve.pool import Problem
 from tadan.serve.work import MEDIA_TYPES, Answer, Task, Wish
 
@@ -88,9 +87,9 @@ def router(service: Service) -> APIRouter:
     @routes.post("/encode", summary="A picture to .tdn", responses=answers("image/x-tadan"), openapi_extra=PICTURE_BODY)
     async def encode(
         request: Request,
-        quality: Quality = DEFAULT_QUALITY,
-        effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
-        schedule: Annotated[str, Query(max_length=200)] = "balanced",
+        quality: Quality = service.settings.quality,
+        effort: Annotated[int, Query(ge=0, le=9)] = service.settings.effort,
+        schedule: Annotated[str, Query(max_length=200)] = service.settings.schedule,
         lossless: bool = False,
         lossless_jpeg: LosslessJpeg = False,
         strip: bool = False,
@@ -102,6 +101,7 @@ def router(service: Service) -> APIRouter:
         body = await service.body(request)
         options: dict[str, Any] = {"quality": quality, "effort": effort, "schedule": schedule}
         options |= {"lossless": lossless, "lossless_jpeg": lossless_jpeg, "strip": strip}
+        options |= {"tile": service.settings.tile}
         options |= {"target_size": target_size, "target_score": target_score}
         answer = await encoded(service, request, body, options)
         response = picture_response(answer, "tdn")

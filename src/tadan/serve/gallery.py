@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from tadan.bitstream.fields import MAGIC
-from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from tadan.errors import TadanError
 from tadan.serve.coding import (
     ERRORS,
@@ -109,8 +108,8 @@ def router(service: Service) -> APIRouter:
     async def put(
         request: Request,
         key: str,
-        quality: Quality = DEFAULT_QUALITY,
-        effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
+        quality: Quality = service.settings.quality,
+        effort: Annotated[int, Query(ge=0, le=9)] = service.settings.effort,
         lossless: bool = False,
         lossless_jpeg: LosslessJpeg = False,
         strip: bool = False,
@@ -125,8 +124,9 @@ def router(service: Service) -> APIRouter:
                 await service.do(request, Task("verify", body))
             data, content = body, "given"
         else:
-            options = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
-            options["lossless_jpeg"] = lossless_jpeg
+            options: dict[str, Any] = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
+            options |= {"lossless_jpeg": lossless_jpeg, "schedule": service.settings.schedule}
+            options |= {"tile": service.settings.tile}
             answer = await encoded(service, request, body, options)
             data, content = answer.data, answer.facts["content"]
             if pixels_of(data) > _LARGE:

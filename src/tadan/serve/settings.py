@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_SCHEDULE, EncodeOptions
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.files import user_folder
 
@@ -34,6 +35,10 @@ class Settings:
         origins: that browsers may call from (CORS); none: only pages of the service itself.
         model: name or path; None: the bundled one.
         memory: bytes that each worker stays below.
+        quality: of pictures that are encoded, where a request says nothing; so are the two below.
+        effort: of the encoder.
+        schedule: order of decoding.
+        tile: pixels a side of tiles; None: by size. Requests cannot choose it.
     """
 
     store: str | None = "tadan-pictures"
@@ -51,12 +56,17 @@ class Settings:
     origins: tuple[str, ...] = ()
     model: str | None = None
     memory: int = 1024 * MEGABYTE
+    quality: int = DEFAULT_QUALITY
+    effort: int = DEFAULT_EFFORT
+    schedule: str = DEFAULT_SCHEDULE
+    tile: int | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what cannot work."""
         for name in ("workers", "queue_jobs", "queue_bytes", "queue_pixels", "deadline", "max_body", "max_pixels"):
             if getattr(self, name) <= 0:
                 raise InvalidInput(f"{name} is positive, not {getattr(self, name)}")
+        EncodeOptions(quality=self.quality, effort=self.effort, schedule=self.schedule, tile=self.tile)
         if any(len(token) < 16 or not token.isascii() for token in self.tokens):
             raise InvalidInput("a token has 16 or more ASCII characters; make one with: openssl rand -hex 24")
 

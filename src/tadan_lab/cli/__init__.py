@@ -13,6 +13,7 @@ from tadan_lab.cli.pictures import animate, crops, demo
 from tadan_lab.cli.racing import race, throughput
 from tadan_lab.cli.study import probes, study
 from tadan_lab.cli.timing import effort, scale, speed
+from tadan_lab.cli.tuning import predict, regret
 
 app = typer.Typer(
     help="Measure codecs, speed, memory, exactness and damage; look at crops and schedules; repeat the study.",
@@ -27,6 +28,8 @@ app.command()(throughput)
 app.command()(load)
 app.command()(scale)
 app.command()(effort)
+app.command()(predict)
+app.command()(regret)
 app.command()(tiles)
 app.command()(crops)
 app.command()(damage)

@@ -180,7 +180,7 @@ def _show(
 
 
 def _table(rows: Sequence[ScaleRow]) -> Table:
-    from tadan_lab.measure.process import Cost
+    from tadan.process import Cost
     from tadan_lab.measure.scale import size_text
 
     costs = [heading for part in ("encode", "decode") for heading in (f"{part}\ns", "\ns/MP", "\nMB")]

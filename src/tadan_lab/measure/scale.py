@@ -23,8 +23,8 @@ from tadan.files import write_atomically
 from tadan.machine import machine_facts
 from tadan.optional import require
 from tadan.pictures.folder import open_rgb
+from tadan.process import Cost, run_tadan
 from tadan_lab.measure.plots import PNG_OPTIONS, SVG_OPTIONS, render
-from tadan_lab.measure.process import Cost, run_tadan
 
 REGION_SIDE = 512  # pixels of the region in the middle that is decoded alone
 FIT_FROM = 1.0  # megapixels from which exponents are fitted; below, the start of the process weighs too much

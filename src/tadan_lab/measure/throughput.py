@@ -17,7 +17,7 @@ from PIL import Image
 
 from tadan.codec.codec import Codec
 from tadan.codec.options import EncodeFields
-from tadan_lab.measure.process import run_tadan
+from tadan.process import run_tadan
 
 
 @dataclass(frozen=True)
