@@ -28,7 +28,7 @@ from tadan.files import make_folder
 PROCESS, WORKER, NODE = "process", "worker", "node"
 _TICK = 0.01
 _PATIENCE = 120.0  # seconds until orphans must have ended
-_NODE = {"object_store_memory": 100 * 2**20}  # bytes: entries and outcomes are small
+_NODE: dict[str, Any] = {"object_store_memory": 100 * 2**20}  # bytes: entries and outcomes are small
 
 
 @dataclass(frozen=True)
