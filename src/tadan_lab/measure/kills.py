@@ -89,7 +89,7 @@ class Rehearsal:
         dice, trials = random.Random(self.seed), []
         for kind in kinds:
             with _nodes(self.workers) if kind == NODE else nullcontext() as nodes:
-                whole = {naming: self._undisturbed(naming, nodes) for naming in namings}
+                whole = {naming: self._undisturbed(naming, kind, nodes) for naming in namings}
                 for at in range(times):
                     naming = namings[at % len(namings)]
                     seconds, files = whole[naming]
@@ -98,19 +98,25 @@ class Rehearsal:
                     told(trial)
         return trials
 
-    def _undisturbed(self, naming: str, nodes: Nodes | None) -> tuple[float, Mapping[str, bytes]]:
-        """Seconds that a batch works if nobody kills it, and its files."""
+    def _undisturbed(self, naming: str, kind: str, nodes: Nodes | None) -> tuple[float, Mapping[str, bytes]]:
+        """Seconds in which a kill makes sense if nobody kills, and the files of the batch.
+
+        For a process these are all; workers and nodes are killed between the first output and the last.
+        """
         process = self._start(naming, nodes)
-        begun = time.monotonic()
+        begun = last = time.monotonic()
+        count = 0
         while process.poll() is None:
-            if nodes is not None and not self._files():
-                begun = time.monotonic()  # a cluster takes long to begin
+            found = 0 if kind == PROCESS else len(self._files())
+            if kind != PROCESS and not found:
+                begun = time.monotonic()
+            if found != count:
+                last, count = time.monotonic(), found
             time.sleep(_TICK)
+        seconds = (time.monotonic() if kind == PROCESS else last) - begun
         if process.returncode != 0:
-            raise InvalidInput(
-                f"the batch fails without being killed, with code {process.returncode}; give sound pictures"
-            )
-        return time.monotonic() - begun, {name: (self._out / name).read_bytes() for name in self._files()}
+            raise InvalidInput(f"nobody killed the batch, but it ended with {process.returncode}; give sound pictures")
+        return seconds, {name: (self._out / name).read_bytes() for name in self._files()}
 
     def _trial(
         self,
@@ -130,6 +136,9 @@ class Rehearsal:
                 working, begun = bool(self._files()), time.monotonic()
             if time.monotonic() - begun >= moment:
                 killed = self._kill(kind, process, dice) if nodes is None else nodes.kill(dice)
+        if killed is None:  # it was done before
+            process.wait()
+            return self._trial(kind, naming, moment / 2, whole, dice, nodes)
         moment, faults = time.monotonic() - begun, []
         journaled = None
         if kind == PROCESS:
