@@ -242,6 +242,17 @@ def test_a_target_is_met(source, tmp_path):
     assert all(len(data) <= 1500 for data in outputs(tmp_path / "out").values())
 
 
+def test_jpeg_files_are_kept_byte_for_byte(source, tmp_path):
+    pytest.importorskip("lepton_jpeg_python")
+    (source / "a.jpg").write_bytes(given := picture_bytes(7, "JPEG"))
+    batch = Batch(source, tmp_path / "out", naming="mirror")
+    kept = Recipe.of(EncodeOptions(), lossless_jpeg=True)
+    assert batch.states(recipe=kept) == {"done": 1, "failed": 4}  # the others are PNG files
+    assert {one.kind for one in batch.seen if one.state == "failed"} == {"InvalidInput"}
+    assert tadan.Codec().original(tmp_path / "out/a.tdn") == given
+    assert kept.id != Recipe.of(EncodeOptions(lossless=True)).id
+
+
 def test_a_journal_is_for_one_batch_at_a_time(source, tmp_path):
     batch = Batch(source, tmp_path / "out")
     path = journal_path(batch.source, batch.destination)

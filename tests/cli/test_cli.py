@@ -54,6 +54,7 @@ class FakeCodec:
     """Keeps the picture as PNG inside a real container: enough to test which files are read and written."""
 
     calls: list
+    limits = tadan.Limits()
 
     def __init__(self, model=None, *, threads=None, **options):
         self.calls.append({"model": model, "threads": threads, **options})
@@ -69,7 +70,7 @@ class FakeCodec:
         header = Header(picture.width, picture.height, "RGB", options.quality, b"anything" * 2, ScheduleField("2x2"))
         return Encoded(write_stream(Stream(header, {}, (Tile(0, buffer.getvalue()),))), 0.0)
 
-    def decode(self, data, *, region=None, stages=None):
+    def decode(self, data, *, region=None, stages=None, reduce=1):
         return Image.open(io.BytesIO(read_stream(data).tiles[0].payload))
 
 

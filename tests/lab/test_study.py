@@ -25,8 +25,8 @@ from tadan_lab.study import plan
 from tadan_lab.study.costs import NetworkCosts
 from tadan_lab.study.groups import SCHEDULES, fresh, merged
 from tadan_lab.study.latents import TrainingLatents, cache_training, load_pictures
-from tadan_lab.study.report import tables
-from tadan_lab.study.results import Results, collect
+from tadan_lab.study.report import tables, write_groups
+from tadan_lab.study.results import Results, collect, groups_bd
 from tadan_lab.study.run import Study, StudyRecipe, measured_rate
 from tadan_lab.study.training import Fit, as_steps, evaluate, train
 
@@ -230,6 +230,19 @@ def test_channel_groups_are_compared_under_the_same_schedules(study):
     table = tables(results)[title]
     assert "BD-rate against one group" in table
     assert len(table.splitlines()) == 2 + 2 * len(SCHEDULES)
+
+
+def test_channel_groups_are_compared_in_real_streams(study, tmp_path):
+    """Both entropy models code the same pictures; what they decode to differs by rounding alone."""
+    written = write_groups(study.folder, tmp_path / "out")
+    groups = json.loads(written[0].read_text())
+    assert {*groups} == {"4", "1"}
+    for quality in ("20", "70"):
+        four, one = (groups[count]["coded"] for count in ("4", "1"))
+        assert four["bpp"][quality] > 0
+        assert four["psnr"][quality] == pytest.approx(one["psnr"][quality], abs=1)
+    assert groups_bd(groups, 1) == pytest.approx(0, abs=1e-9)
+    assert len(written[1].read_text().splitlines()) == 4
 
 
 def test_joined_groups_keep_channels_and_embedded_values(folders, study):

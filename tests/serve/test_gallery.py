@@ -204,3 +204,20 @@ def test_the_cache_stays_within_its_bytes(tmp_path):
     assert cache.get("00name") is None
     (tmp_path / "file").write_text("")
     Cache(tmp_path / "file", 1000).put("aa", b"x")  # no place for it: no error
+
+
+def test_a_jpeg_kept_byte_for_byte_is_handed_out_as_it_was(service):
+    pytest.importorskip("lepton_jpeg_python")
+    given = picture_bytes(form="JPEG", quality=92)
+    made = service.put("/pictures/kept", params={"lossless_jpeg": True}, content=given)
+    assert made.json()["content"] == "jpeg-file"
+    assert made.json()["bytes"] < len(given)
+    assert service.get("/pictures/kept", headers={"Accept": "image/jpeg"}).content == given
+    assert opened(service.get("/pictures/kept", headers={"Accept": "image/webp"})).size == photograph().size
+    smaller = service.get("/pictures/kept", headers={"Accept": "image/jpeg"}, params={"w": 32})
+    assert opened(smaller).width == 32
+    assert service.post("/decode", params={"format": "jpeg"}, content=made_file(service)).content == given
+
+
+def made_file(service):
+    return service.get("/pictures/kept", headers={"Accept": "image/x-tadan"}).content

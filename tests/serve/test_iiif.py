@@ -14,6 +14,7 @@ from serve_examples import client, photograph
 from tadan.serve import iiif
 from tadan.serve.iiif import info_document, parsed_view
 from tadan.serve.pool import Problem
+from tadan.serve.work import Wish
 
 CODED = tadan.encode(photograph(), quality=50, effort=0, fallback=False)
 
@@ -90,7 +91,7 @@ def test_pictures_that_are_not_there(service):
 def test_large_pictures_are_shown_from_an_overview(service, monkeypatch):
     """With a tiny bound: scaled views of more come from a rendition that is made once, unscaled ones never do."""
     monkeypatch.setattr(iiif, "DIRECT_PIXELS", 50 * 50)
-    monkeypatch.setattr(iiif, "OVERVIEW_SIDE", 60)
+    monkeypatch.setattr(iiif, "OVERVIEW", Wish("webp", 90, reduce=4))
     small = np.asarray(shown(service, "full/30,22/0/default.png")).astype(float)
     truth = np.asarray(tadan.decode(CODED).resize((30, 22), Image.Resampling.LANCZOS)).astype(float)
     assert np.abs(small - truth).mean() < 6

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from serve_examples import client, photograph, picture_bytes
 from tadan.serve.metrics import Metrics
 from tadan.serve.pool import Gate, Problem
 from tadan.serve.settings import Settings
+from tadan.serve.work import Task, Wish, pixels_in_work
 
 CODED = tadan.encode(photograph(), quality=50, effort=0, fallback=False)
 
@@ -252,3 +254,14 @@ def test_work_ends_when_the_client_leaves(service_at):
 def metrics(base):
     with urllib.request.urlopen(f"{base}/metrics", timeout=60) as answer:
         return answer.read().decode()
+
+
+def test_a_region_counts_no_more_than_itself():
+    """A viewer asks for many small parts of a large picture at once."""
+    coded = tadan.encode(photograph(), effort=0)
+    width, height = photograph().size
+    whole = Task("show", coded, Wish("png"))
+    assert pixels_in_work(whole) == pixels_in_work(Task("verify", coded)) == width * height
+    assert pixels_in_work(replace(whole, wish=Wish("png", region=(3, 5, 20, 10)))) == 200
+    assert pixels_in_work(replace(whole, wish=Wish("png", region=(0, 0, 9999, 9999)))) == width * height
+    assert pixels_in_work(Task("info", coded)) == pixels_in_work(Task("convert", b"no picture", Wish("png"))) == 0

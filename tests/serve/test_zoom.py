@@ -8,12 +8,15 @@ import os
 import re
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
+import tadan
+from tadan.bitstream import Stream, read_stream, write_stream
 from tadan.serve.iiif import DIRECT_PIXELS
 
 if "TADAN_TESTS_NO_SKIP" in os.environ:
@@ -23,7 +26,7 @@ else:
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-WAIT = 120_000  # milliseconds: a guard against waiting for ever, no measure of the service
+WAIT = 300_000  # milliseconds: a guard against waiting for ever, no measure of the service
 NEAR = 12  # mean difference of a view from the same part of the original; parts of other places differ by far more
 SIZES = {"small": (200, 160), "folder/odd": (1201, 777), "large": (2500, 2000)}
 VIEWER = """<!doctype html><meta charset="utf-8"><title>Viewer</title><link rel="icon" href="data:,">
@@ -133,7 +136,7 @@ def openseadragon(request):
 OPEN = """(source) => {
     window.failed = [];
     window.viewer = OpenSeadragon({ id: "viewer", tileSources: source, showNavigationControl: false,
-                                    drawer: "canvas", animationTime: 0, blendTime: 0 });
+                                    drawer: "canvas", animationTime: 0, blendTime: 0, timeout: 300000 });
     for (const name of ["open-failed", "tile-load-failed"])
         viewer.addHandler(name, (event) => failed.push(event.message));
     return new Promise((go) => viewer.addOnceHandler("open", () => {
@@ -150,21 +153,43 @@ ZOOM = """() => new Promise((go) => {
 })"""
 
 
-def test_a_viewer_zooms(browser, service_at, kept, openseadragon):
+HUGE = 10_240  # pixels a side: above 100 megapixels
+
+
+@pytest.fixture(scope="module")
+def huge(service_at):
+    """A kept picture of 105 megapixels: one tile of a photograph, ten times in each direction, as tiles stand alone."""
+    one = read_stream(tadan.encode(photograph(1024, 1024), quality=60, effort=0, fallback=False))
+    header = replace(one.header, width=HUGE, height=HUGE, tile_size=1024)
+    body = write_stream(Stream(header, {}, one.tiles * header.tile_count))
+    with urllib.request.urlopen(urllib.request.Request(f"{service_at}/pictures/huge", body, method="PUT")) as answer:
+        assert answer.status == 201
+    return "huge"
+
+
+def zoomed(browser, base, key, width, text):
+    """Open a viewer, look at the whole and then closely; returns all answers as address and status."""
     page = browser.new_page()
     page.set_default_timeout(WAIT)
     answers = []
     page.on("response", lambda response: answers.append((response.url, response.status)))
     page.route("**/viewer.html", lambda route: route.fulfill(content_type="text/html", body=VIEWER))
-    page.route("**/openseadragon.js", lambda route: route.fulfill(content_type="text/javascript", body=openseadragon))
-    page.goto(f"{service_at}/viewer.html")
-    assert page.evaluate(OPEN, f"{service_at}/iiif/large/info.json") == SIZES["large"][0]
+    page.route("**/openseadragon.js", lambda route: route.fulfill(content_type="text/javascript", body=text))
+    page.goto(f"{base}/viewer.html")
+    assert page.evaluate(OPEN, f"{base}/iiif/{key}/info.json") == width
     page.evaluate(ZOOM)
     assert page.evaluate("failed") == []
     page.close()
+    return answers
+
+
+@pytest.mark.parametrize("key", ["large", "huge"])
+def test_a_viewer_zooms(browser, service_at, request, openseadragon, key):
+    request.getfixturevalue("kept" if key == "large" else "huge")
+    answers = zoomed(browser, service_at, key, HUGE if key == "huge" else SIZES[key][0], openseadragon)
     assert {status for _, status in answers} == {200}
-    tiles = [found for url, _ in answers if (found := re.search(r"/iiif/large/(full|[\d,]+)/", url))]
+    tiles = [found for url, _ in answers if (found := re.search(rf"/iiif/{key}/(full|[\d,]+)/", url))]
     regions = [None if tile[1] == "full" else tuple(map(int, tile[1].split(","))) for tile in tiles]
-    offered = {region for region, size in views(info_of(service_at, "large")) if region[2:] == size}
+    offered = {region for region, size in views(info_of(service_at, key)) if region[2:] == size}
     assert offered & set(regions)  # tiles of full sharpness, after coarser ones
     assert set(regions) - offered

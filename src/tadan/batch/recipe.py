@@ -28,6 +28,7 @@ class Recipe:
         model: name or file, None for the bundled one.
         model_id: of that model, in hexadecimal; None if no model takes part.
         tune: of that model, which counts where the options name none.
+        lossless_jpeg: keep JPEG files byte for byte; the options then say nothing.
     """
 
     options: EncodeOptions
@@ -35,16 +36,23 @@ class Recipe:
     model: str | None = None
     model_id: str | None = None
     tune: str | None = None
+    lossless_jpeg: bool = False
 
     @classmethod
-    def of(cls, options: EncodeOptions, target: Target | None = None, model: str | None = None) -> Recipe:
+    def of(
+        cls,
+        options: EncodeOptions,
+        target: Target | None = None,
+        model: str | None = None,
+        lossless_jpeg: bool = False,
+    ) -> Recipe:
         """A recipe with the model at hand.
 
         Raises:
             ModelMissing: there is no such model, or it cannot encode.
         """
-        if options.lossless:
-            return cls(options, target, model)
+        if options.lossless or lossless_jpeg:
+            return cls(options, target, model, lossless_jpeg=lossless_jpeg)
         from tadan.models import load_model
 
         loaded = load_model(model)
@@ -57,6 +65,8 @@ class Recipe:
         from tadan.latents.schedule_field import schedule_field
 
         options = self.options
+        if self.lossless_jpeg:
+            return {"lossless_jpeg": True}
         if options.lossless:  # no model takes part, but the header tells the quality
             return {"lossless": True, "strip": options.strip, "quality": options.quality}
         order = schedule_field(options.order)

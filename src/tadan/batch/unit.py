@@ -169,7 +169,9 @@ class Unit:
         begun = time.perf_counter()
         image = opened(data, entry.source)
         facts["pixels"] = image.width * image.height
-        if self._recipe.target is None:
+        if self._recipe.lossless_jpeg:
+            coded = self._codec.keep_jpeg(data).data
+        elif self._recipe.target is None:
             coded = self._codec.encode_picture(image, self._recipe.options).data
         else:
             coded = encode_to(self._codec, image, self._recipe.target, self._recipe.options).data

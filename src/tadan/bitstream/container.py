@@ -6,6 +6,7 @@ from zlib import crc32
 
 from tadan.bitstream.fields import (
     CRC_BYTES,
+    JPEG_FILE,
     MAGIC,
     MAX_HEADER_LENGTH,
     METADATA_TAGS,
@@ -90,7 +91,10 @@ class Container:
 
     def metadata(self) -> dict[str, bytes]:
         """Metadata sections alone; no tile need have arrived. Raises Truncated, Corrupt or LimitExceeded."""
-        return _read_metadata(self.data, self._first, self._limits.max_metadata_bytes)[0]
+        found = _read_metadata(self.data, self._first, self._limits.max_metadata_bytes)[0]
+        if found and self.header.content == JPEG_FILE:
+            raise Corrupt(f"The file has metadata beside a JPEG file, which has its own inside; {_OTHER_COPY}.")
+        return found
 
     def tiles(self, wanted: Set[int] | None = None) -> dict[int, Tile]:
         """The ``wanted`` tiles by number, row by row; None for all.
@@ -200,7 +204,7 @@ def _read_header(data: bytes, limits: Limits) -> tuple[Header, int]:
             header.tile_count,
             limits.max_tiles,
         )
-    if header.tile_pixels > limits.max_tile_pixels:
+    if header.tile_pixels > limits.max_tile_pixels and header.content != JPEG_FILE:
         raise LimitExceeded(
             f"A tile has {header.tile_pixels} pixels of about 100 bytes, the limit is {limits.max_tile_pixels}",
             "max_tile_pixels",

@@ -47,9 +47,10 @@ class PixelMode(StrEnum):
 MODES = tuple(PixelMode)  # the index is the mode byte
 
 
-# What tiles hold; the index is the content byte. All but latents are complete pictures in a common format.
-LATENTS = "latents"
-CONTENTS = (LATENTS, "png", "webp", "jpeg")
+# What tiles hold; the index is the content byte. All but latents are complete pictures in a common format, the last
+# one a JPEG file that comes back byte for byte.
+LATENTS, JPEG_FILE = "latents", "jpeg-file"
+CONTENTS = (LATENTS, "png", "webp", "jpeg", JPEG_FILE)
 MODEL_ID_BYTES = 16
 MIN_QUALITY, MAX_QUALITY = 1, 100
 MAX_SIDE = 2**31 - 1  # pixels, for width, height and tile size
@@ -75,7 +76,8 @@ class Limits:
     ``max_pixels``: width x height; the default is the size from which Pillow raises DecompressionBombError.
     ``max_metadata_bytes``: ICC, EXIF and XMP together. ``max_tiles``: tiles of the grid.
     ``max_tile_bytes``: payload of one tile section. ``max_tile_pixels``: of one tile. Decoding takes about 100
-    bytes a pixel of one with latents, 10 of a stored one; encoders choose tiles of at most 1.5 and 16 megapixels.
+    bytes a pixel of one with latents, 10 of a stored one; encoders choose tiles of at most 1.5 and 16 megapixels. A
+    JPEG file, which cannot be cut, is bound by ``max_pixels`` alone.
     ``max_pattern_cells``: groups x rows x columns of an inline pattern. Each may need a context kernel of its own,
     about 10 ms of work and 1.6 MB that are kept for the whole file.
     """

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tadan.bitstream.fields import (
     CONTENTS,
+    JPEG_FILE,
     LATENTS,
     MAX_NAME_LENGTH,
     MAX_PATTERN_SIDE,
@@ -85,10 +86,10 @@ def _check_side(values: object, what: str) -> None:
 class Header:
     """Size in pixels, pixel mode, quality (1 to 100), content, model, schedule and tiling of a stream.
 
-    ``content``: what tiles hold, "latents", or pictures stored as "png", "webp" or "jpeg". ``model_id``: the first 16
-    bytes of the content hash of the model file. It and ``schedule`` are None unless there are latents. ``quality``: the
-    one that was asked for. ``tile_size``: side of the square tiles in pixels, a multiple of 64; 0 = the picture is one
-    tile. Raises InvalidInput if a field is out of range.
+    ``content``: what tiles hold, "latents", pictures stored as "png", "webp" or "jpeg", or a "jpeg-file".
+    ``model_id``: the first 16 bytes of the content hash of the model file. It and ``schedule`` are None unless there
+    are latents. ``quality``: the one that was asked for. ``tile_size``: side of the square tiles in pixels, a multiple
+    of 64; 0 = the picture is one tile. Raises InvalidInput if a field is out of range.
     """
 
     width: int
@@ -120,6 +121,8 @@ class Header:
             raise InvalidInput(
                 f"The tile size is {self.tile_size!r}; it must be 0 (one tile) or a multiple of {TILE_MULTIPLE} pixels."
             )
+        if self.content == JPEG_FILE and (self.tile_size or self.mode.has_alpha):
+            raise InvalidInput("A JPEG file is one tile without alpha; give tile size 0 and mode L or RGB.")
 
     def _check_decoding(self) -> None:
         if not self.has_latents:

@@ -46,6 +46,7 @@ def batch(
     target_psnr: encoding.TargetPsnr = None,
     target_score: encoding.TargetScore = None,
     lossless: encoding.Lossless = False,
+    lossless_jpeg: encoding.LosslessJpeg = False,
     schedule: encoding.Schedule = "balanced",
     effort: encoding.Effort = DEFAULT_EFFORT,
     tune: encoding.Tune = None,
@@ -121,6 +122,7 @@ def batch(
     chosen = encoding.chosen_options(
         target,
         quality,
+        lossless_jpeg,
         lossless=lossless,
         schedule=schedule,
         effort=effort,
@@ -135,7 +137,7 @@ def batch(
     own_bound = _size(worker_memory, "--worker-memory")
     sizes = Sizes.of(workers, own_bound, _size(memory, "--memory"))
     bounds = Bounds(deadline, sizes.bound)
-    recipe = Recipe.of(chosen, target, model)
+    recipe = Recipe.of(chosen, target, model, lossless_jpeg)
     pixels = _size(max_pixels, "--max-pixels")
     job = Job(destination, recipe, naming, force, verify, pixels, sizes.memory, retries)
     entries = open_source(source, retries)

@@ -15,6 +15,7 @@ from tadan.codec.options import DEFAULT_EFFORT, EncodeOptions
 
 if TYPE_CHECKING:
     from tadan.codec.target import Target
+    from tadan.codec.writer import Encoded
 
 _OUTPUTS = frozenset({files.STREAM_SUFFIX})
 
@@ -35,6 +36,7 @@ def encode(
     target_psnr: encoding.TargetPsnr = None,
     target_score: encoding.TargetScore = None,
     lossless: encoding.Lossless = False,
+    lossless_jpeg: encoding.LosslessJpeg = False,
     schedule: encoding.Schedule = "balanced",
     effort: encoding.Effort = DEFAULT_EFFORT,
     tune: encoding.Tune = None,
@@ -57,6 +59,7 @@ def encode(
     chosen = encoding.chosen_options(
         target,
         quality,
+        lossless_jpeg,
         lossless=lossless,
         schedule=schedule,
         effort=effort,
@@ -73,8 +76,9 @@ def encode(
     report = Report(quiet, piped, not no_progress)
     planned = files.plan(files.expand(inputs, files.PICTURES, report), destination, report)
     if planned:
-        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=True)
-        report.each(planned, lambda job: job.source, _Encoding(choice, chosen, target, destination), jobs)
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=not lossless_jpeg)
+        work = _Encoding(choice, chosen, target, destination, lossless_jpeg)
+        report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
 
 
@@ -86,19 +90,24 @@ class _Encoding:
     chosen: EncodeOptions
     target: Target | None
     destination: files.Destination
+    lossless_jpeg: bool
 
     def __call__(self, job: files.Job) -> Done:
         start = time.perf_counter()
-        from tadan.pictures.reading import opened
-
-        piped = job.source == files.STANDARD_STREAM
-        image = opened(files.read_source(job.source), "standard input") if piped else job.source
-        if self.target is None:
-            coded = self.choice.codec.encode_picture(image, self.chosen)
-        else:
-            from tadan.codec.target import encode_to
-
-            coded = encode_to(self.choice.codec, image, self.target, self.chosen)
+        coded = self._coded(job.source)
         seconds = time.perf_counter() - start
         files.write_target(job.target, coded.data, self.destination)
         return Done((pictures.encoded_line(job, coded.data, seconds, say_quality=self.target is not None),))
+
+    def _coded(self, source: Path) -> Encoded:
+        if self.lossless_jpeg:
+            return self.choice.codec.keep_jpeg(files.read_source(source))  # which is checked as it is made
+        from tadan.pictures.reading import opened
+
+        piped = source == files.STANDARD_STREAM
+        image = opened(files.read_source(source), "standard input") if piped else source
+        if self.target is None:
+            return self.choice.codec.encode_picture(image, self.chosen)
+        from tadan.codec.target import encode_to
+
+        return encode_to(self.choice.codec, image, self.target, self.chosen)

@@ -37,6 +37,10 @@ TargetScore = Annotated[
 Lossless = Annotated[
     bool, typer.Option("--lossless", help="Keep every sample: store the picture as PNG or lossless WebP.")
 ]
+LosslessJpeg = Annotated[
+    bool,
+    typer.Option("--lossless-jpeg", help="Keep JPEG files byte for byte, smaller; decode IN OUT.jpg returns them."),
+]
 Schedule = Annotated[
     str,
     typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
@@ -83,18 +87,20 @@ Tile = Annotated[
 ]
 
 
-def chosen_options(target: Target | None, quality: int | None, **fields: Any) -> EncodeOptions:
+def chosen_options(target: Target | None, quality: int | None, lossless_jpeg: bool, **fields: Any) -> EncodeOptions:
     """What was typed, as the encoder takes it.
 
     Args:
         target: that was asked for, if any.
         quality: that was asked for; None: the default.
+        lossless_jpeg: whether JPEG files are to be kept byte for byte.
         **fields: other fields of the options.
 
     Raises:
         InvalidInput: more than one of them says how good the picture is.
     """
-    given = [name for name, used in (("-q", quality is not None), ("--lossless", fields.get("lossless"))) if used]
+    kinds = (("-q", quality is not None), ("--lossless", fields.get("lossless")), ("--lossless-jpeg", lossless_jpeg))
+    given = [name for name, used in kinds if used]
     if (target is not None) + len(given) > 1:
         wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
         raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tadan.bitstream import read_header
+from tadan.bitstream.fields import JPEG_FILE
 from tadan.cli import files
 from tadan.errors import Corrupt, Truncated
 
@@ -15,14 +17,24 @@ if TYPE_CHECKING:
     from tadan.codec.codec import Codec
 
 DEFAULT_SUFFIX = ".png"
+JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
-def decoded(codec: Codec, data: bytes, region: Sequence[int] | None = None, stages: int | None = None) -> Image:
+def decoded(
+    codec: Codec, data: bytes, region: Sequence[int] | None = None, stages: int | None = None, reduce: int = 1
+) -> Image:
     """As :meth:`Codec.decode`; the error of a damaged file says how to see what is left of it."""
     try:
-        return codec.decode(data, region=region, stages=stages)
+        return codec.decode(data, region=region, stages=stages, reduce=reduce)
     except (Corrupt, Truncated) as error:
         raise type(error)(f"{str(error).rstrip('.')}; or see what is left with: tadan decode --salvage") from error
+
+
+def kept_jpeg(codec: Codec, data: bytes, suffix: str) -> bytes | None:
+    """The JPEG file that a ``.tdn`` file keeps byte for byte, if a JPEG is to be written; else None."""
+    if suffix not in JPEG_SUFFIXES or read_header(data, codec.limits).content != JPEG_FILE:
+        return None
+    return codec.original(data)
 
 
 def suffix_named(picture_format: str) -> str:
@@ -43,6 +55,11 @@ def encoded_line(job: files.Job, data: bytes, seconds: float, say_quality: bool)
     stored = "" if facts.content == "latents" else f"  stored as {facts.content.upper()}"
     quality = f"  quality {facts.quality}" if say_quality else ""
     return f"{job.source} -> {job.target}  {len(data):,} bytes  {facts.bpp:.3f} bpp{quality}  {seconds:.2f} s{stored}"
+
+
+def kept_line(job: files.Job, data: bytes, seconds: float) -> str:
+    """What is told of a JPEG file that was given back."""
+    return f"{job.source} -> {job.target}  {len(data):,} bytes  {seconds:.2f} s  the JPEG as it was"
 
 
 def picture_line(job: files.Job, image: Image, seconds: float) -> str:

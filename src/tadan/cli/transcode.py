@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadan.bitstream import is_tdn
-from tadan.bitstream.fields import MAGIC
+from tadan.bitstream import is_tdn, read_header
+from tadan.bitstream.fields import JPEG_FILE, MAGIC
 from tadan.cli import files, options, pictures
 from tadan.cli.report import Done, Report
 from tadan.codec.options import DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN, EncodeOptions
@@ -92,7 +92,7 @@ def transcode(
     planned = files.plan(files.expand(inputs, files.PICTURES | files.STREAMS, report), destination, report)
     if planned:
         choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, encodes=saving is None)
-        work = _Transcoding(choice, saving, fields, max_side, destination)
+        work = _Transcoding(choice, suffix, saving, fields, max_side, destination)
         report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
 
@@ -112,6 +112,7 @@ class _Transcoding:
 
     Attributes:
         choice: the codec.
+        suffix: ending of what is written.
         saving: how to write the picture; None: as a ``.tdn`` file.
         fields: of EncodeOptions, as far as they were given.
         max_side: of the picture to write, in pixels; None: as it is.
@@ -119,6 +120,7 @@ class _Transcoding:
     """
 
     choice: options.CodecChoice
+    suffix: str
     saving: Saving | None
     fields: dict[str, Any]
     max_side: int | None
@@ -129,6 +131,11 @@ class _Transcoding:
         source = _source(job.source)
         if self.saving is None:
             return self._to_stream(job, source, start)
+        if isinstance(source, bytes) and not self.fields and self.max_side is None:
+            kept = pictures.kept_jpeg(self.choice.codec, source, self.suffix)
+            if kept is not None:
+                files.write_target(job.target, kept, self.destination)
+                return Done((pictures.kept_line(job, kept, time.perf_counter() - start),))
         saving, image = self.saving, self._image(source)
         seconds = time.perf_counter() - start
         files.write_target(job.target, lambda file: save_picture(image, saving, file), self.destination)
@@ -154,12 +161,19 @@ class _Transcoding:
             )
         from tadan.codec.info import inspect
 
-        return inspect(stream, self.choice.codec.limits).quality
+        facts = inspect(stream, self.choice.codec.limits)
+        return DEFAULT_QUALITY if facts.content == JPEG_FILE else facts.quality
 
     def _image(self, source: Path | Image | bytes) -> Image:
         """The pixels, upright, of 8 bits, with the metadata in ``info``, as a decoded ``.tdn`` file has them."""
         if isinstance(source, bytes):
-            image = pictures.decoded(self.choice.codec, source)
+            reduce = 1
+            if self.max_side is not None:
+                from tadan.codec.reduced import factor_for
+
+                header = read_header(source, self.choice.codec.limits)
+                reduce = factor_for(header.width, header.height, (self.max_side, self.max_side))
+            image = pictures.decoded(self.choice.codec, source, reduce=reduce)
         else:
             from tadan.pictures.reading import read_picture, to_image
 

@@ -12,9 +12,11 @@ from typing import Any, Unpack
 from PIL import Image
 
 from tadan.bitstream import Limits, read_stream
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
-from tadan.codec.options import EncodeFields, EncodeOptions, whole_number
+from tadan.codec.options import EncodeFields, EncodeOptions, check_reduce, whole_number
 from tadan.codec.parallel import MEMORY
 from tadan.codec.reader import Reader, Verification
 from tadan.codec.reader import salvage as _salvage
@@ -106,7 +108,35 @@ class Codec:
                 self.verify(encoded.data)
             return encoded
 
-    def decode(self, data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+    def keep_jpeg(self, jpeg: Source) -> Encoded:
+        """Keep a JPEG file byte for byte, about a fifth smaller; :meth:`original` gives it back.
+
+        Args:
+            jpeg: a whole JPEG file: bytes, a path or a binary file object.
+
+        Raises:
+            InvalidInput: it is no JPEG, or of a kind that cannot be kept so.
+            UnreadableInput: it cannot be read, or is damaged.
+            LimitExceeded: it has more pixels than ``limits`` allow.
+            MissingPackage: the extra ``archive`` is not installed.
+        """
+        with enough_memory("keeping the JPEG"):
+            data, words = jpeg_file.keep(bytes_of(jpeg), self.limits)
+            return Encoded(data, 8.0 * words, JPEG_FILE)
+
+    def original(self, data: Source) -> bytes:
+        """The JPEG file that :meth:`keep_jpeg` kept. Raises as :meth:`decode`.
+
+        Raises:
+            InvalidInput: the file was made another way and holds no JPEG to give back.
+            MissingPackage: the extra ``archive`` is not installed.
+        """
+        with enough_memory("unpacking the JPEG"):
+            return Reader(self._engine, bytes_of(data)).original()
+
+    def decode(
+        self, data: Source, *, region: Sequence[int] | None = None, stages: int | None = None, reduce: int = 1
+    ) -> Image.Image:
         """Decode a file to a Pillow image of the mode that was encoded; metadata is in ``info``.
 
         Args:
@@ -115,17 +145,20 @@ class Codec:
                 others does not matter.
             stages: a preview from the first stages of y (0: from z alone); all other latents take their predicted
                 means. Stored pictures have no stages and are shown whole.
+            reduce: 4, 8 or 16: a picture that many times smaller, each pixel the mean of so many a side; sizes are
+                rounded up, a region outward. Of large pictures it is made without g_s, from the latents, and its pixels
+                are near the means.
 
         Raises:
             NotOurFile, Truncated, Corrupt, UnsupportedVersion, ModelMissing, LimitExceeded: as their names say.
             UnreadableInput: the file cannot be read.
-            InvalidInput: the region has no pixel of the picture, or ``stages`` is negative.
+            InvalidInput: the region has no pixel of the picture, ``stages`` is negative, or ``reduce`` another number.
             OutOfMemory: there is not enough for the picture; the file may well be sound.
         """
         if stages is not None:
             stages = whole_number("stages", stages, 0, _MANY)
         with enough_memory("decoding the file"):
-            return Reader(self._engine, bytes_of(data)).decode(region, stages)
+            return Reader(self._engine, bytes_of(data)).decode(region, stages, check_reduce(reduce))
 
     def salvage(self, data: Source) -> Salvaged:
         """Decode what is left of a damaged or truncated file.
@@ -200,9 +233,11 @@ def encode(image: Picture, **options: Unpack[EncodeFields]) -> bytes:
     return default_codec().encode(image, **options)
 
 
-def decode(data: Source, *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+def decode(
+    data: Source, *, region: Sequence[int] | None = None, stages: int | None = None, reduce: int = 1
+) -> Image.Image:
     """Decode a file, given as bytes, path or binary file object; see :meth:`Codec.decode`."""
-    return default_codec().decode(data, region=region, stages=stages)
+    return default_codec().decode(data, region=region, stages=stages, reduce=reduce)
 
 
 def salvage(data: Source) -> Salvaged:
@@ -210,13 +245,15 @@ def salvage(data: Source) -> Salvaged:
     return default_codec().salvage(data)
 
 
-def read(path: str | PathLike[str], *, region: Sequence[int] | None = None, stages: int | None = None) -> Image.Image:
+def read(
+    path: str | PathLike[str], *, region: Sequence[int] | None = None, stages: int | None = None, reduce: int = 1
+) -> Image.Image:
     """Read a ``.tdn`` file; as :func:`decode`, but for paths alone.
 
     Raises:
         UnreadableInput: there is no such file, or it may not be read. Others as :meth:`Codec.decode`.
     """
-    return decode(os.fspath(path), region=region, stages=stages)
+    return decode(os.fspath(path), region=region, stages=stages, reduce=reduce)
 
 
 def write(

@@ -16,8 +16,8 @@ from tadan.files import Source, bytes_of, read_bytes
 class Info:
     """Facts of a ``.tdn`` stream. ``bpp`` counts every byte of the file: 8 * file_bytes / (width * height).
 
-    ``content``: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format; it then needs no model,
-    and ``model_id`` and ``schedule`` are None.
+    ``content``: "latents", or "png", "webp", "jpeg" or "jpeg-file" if the picture is stored in that format; it then
+    needs no model, and ``model_id`` and ``schedule`` are None.
     """
 
     width: int

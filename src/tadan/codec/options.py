@@ -23,6 +23,7 @@ EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 1
 # (docs/results/seen/kodak/tadan.json): 60 is the measured point between 0.5 and 0.7, where photographs look good.
 DEFAULT_QUALITY = 60
 DEFAULT_SCHEDULE = "balanced"
+FACTORS = (1, 4, 8, 16)  # by which decoding can make a picture smaller
 TILE_WHOLE = 0  # tile size of a picture that is one tile
 
 
@@ -134,3 +135,14 @@ def _tile(value: object) -> int:
             f"tiles have a side of a multiple of {TILE_MULTIPLE} pixels, or 0 for one tile, not {value!r}"
         )
     return int(value)
+
+
+def check_reduce(value: object) -> int:
+    """``value`` if pictures can be made that many times smaller.
+
+    Raises:
+        InvalidInput: they cannot.
+    """
+    if isinstance(value, bool) or value not in FACTORS:
+        raise InvalidInput(f"reduce is one of {', '.join(map(str, FACTORS))}, not {value!r}")
+    return int(value)  # type: ignore[call-overload,no-any-return]

@@ -36,6 +36,7 @@ class TadanImageFile(ImageFile.ImageFile):
     format = "TADAN"
     format_description = "Tadan learned image codec"
     _pending: threading.Lock | None = None  # until the pixels are there
+    _reduce = 1
 
     def _open(self) -> None:
         # Pillow checks the size against its own limit of pixels as soon as this returns.
@@ -48,7 +49,29 @@ class TadanImageFile(ImageFile.ImageFile):
             raise OpenError(str(error)) from error
         self._size, self._mode = (header.width, header.height), header.mode
         self.info.update(_read_info(file, start, limits))
+        self._whole = self._size
         self._pending = threading.Lock()
+
+    def draft(self, mode: str | None, size: tuple[int, int] | None) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Have the picture decoded 4, 8 or 16 times smaller, but no smaller than ``size``; ``thumbnail()`` asks so.
+
+        Args:
+            mode: not changed.
+            size: width and height at least.
+
+        Returns:
+            the mode, and the box of the whole picture in its new pixels; None if nothing changes.
+        """
+        if size is None or self._pending is None or self._reduce > 1 or ImageFile.LOAD_TRUNCATED_IMAGES:
+            return None
+        from tadan.codec.reduced import factor_for
+
+        width, height = self._whole
+        self._reduce = min(factor_for(width, height, (size[0], None)), factor_for(width, height, (None, size[1])))
+        if self._reduce == 1:
+            return None
+        self._size = -(-width // self._reduce), -(-height // self._reduce)
+        return self.mode, (0, 0, width / self._reduce, height / self._reduce)
 
     def _file(self) -> IO[bytes]:
         if self.fp is None:
@@ -72,7 +95,7 @@ class TadanImageFile(ImageFile.ImageFile):
         file = self._file()
         file.seek(0)
         try:
-            image = _decoded(file.read(), self._size[0] * self._size[1])
+            image = _decoded(file.read(), self._whole[0] * self._whole[1], self._reduce)
         except TadanError as error:
             raise LoadError(str(error)) from error
         if (image.size, image.mode) != (self._size, self._mode):
@@ -93,7 +116,7 @@ class TadanImageFile(ImageFile.ImageFile):
         file = self._file()
         file.seek(0)
         try:
-            read_stream(file.read(), _limits(self._size[0] * self._size[1]))
+            read_stream(file.read(), _limits(self._whole[0] * self._whole[1]))
         except TadanError as error:
             raise LoadError(str(error)) from error
         super().verify()
@@ -110,12 +133,12 @@ def _codec(pixels: int) -> Any:
     return codec.default_codec() if pixels <= _DEFAULT.max_pixels else codec.Codec(limits=_limits(pixels))
 
 
-def _decoded(data: bytes, pixels: int) -> Image.Image:
+def _decoded(data: bytes, pixels: int, reduce: int) -> Image.Image:
     """Decode a whole file; with ``ImageFile.LOAD_TRUNCATED_IMAGES``, as much of a damaged one as can be had."""
     codec = _codec(pixels)
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         return codec.salvage(data).image
-    return codec.decode(data)
+    return codec.decode(data, reduce=reduce)
 
 
 def _read_info(file: IO[bytes], start: bytes, limits: Limits) -> dict[str, bytes]:

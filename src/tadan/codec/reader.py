@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import LATENTS, Container, Header, Tile, recover
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder, shown, tiles_for
 from tadan.codec.engine import DECODE_BYTES, Engine
 from tadan.codec.parallel import Workers
+from tadan.codec.reduced import Reduction, averaged, outward
 from tadan.codec.salvage import Rescue, Salvaged
 from tadan.codec.stored import stored_pixels
 from tadan.codec.tiling import Box, Canvas, check_region, lines
@@ -29,8 +32,8 @@ LatentsOf = Callable[[int], NDArray[np.int32] | None]
 class Verification:
     """Result of :meth:`tadan.Codec.verify`: checksum (hex) of the decoded latents of each tile, and counts.
 
-    ``content``: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format; the checksums are then
-    those of its pixels, or of the bytes of a JPEG.
+    ``content``: "latents", or "png", "webp", "jpeg" or "jpeg-file" if the picture is stored in that format; the
+    checksums are then those of its pixels, or of the bytes of a JPEG.
     """
 
     tiles: tuple[str, ...]
@@ -49,12 +52,16 @@ class Reader:
         self._boxes = list(self.header.tile_boxes())
         self._decoder = engine.decoder(self.header)
 
-    def decode(self, region: Sequence[int] | None, stages: int | None) -> Image.Image:
-        """The picture or a region of it, from all stages or the first ones."""
+    def decode(self, region: Sequence[int] | None, stages: int | None, reduce: int = 1) -> Image.Image:
+        """The picture or a region of it, from all stages or the first ones, as it is or smaller."""
         header, decoder = self.header, self._decoder
         box: Box = (0, 0, header.width, header.height)
         if region is not None:
             box = check_region(region, header.width, header.height)
+        if reduce > 1:
+            return self._reduced(outward(box, reduce, header), stages, reduce)
+        if header.content == JPEG_FILE:
+            return self._from_jpeg(box)
         needed = tiles_for(header, None if decoder is None else decoder.model, box)
         metadata = self._container.metadata()
         tiles = self._container.tiles(None if region is None else needed)
@@ -65,6 +72,18 @@ class Reader:
             canvas.put(part, rgb)
         return canvas.image(metadata)
 
+    def original(self) -> bytes:
+        """The JPEG file that was kept byte for byte."""
+        self._container.metadata()
+        return jpeg_file.original(self.header, self._container.tiles()[0])
+
+    def _from_jpeg(self, region: Box) -> Image.Image:
+        self._container.metadata()
+        planes = jpeg_file.picture(self.header, self._container.tiles()[0])
+        canvas = Canvas(self.header, region)
+        canvas.put(self._boxes[0], planes.rgb)
+        return canvas.image(planes.metadata)
+
     def _pixels(
         self, tiles: Mapping[int, Tile], region: Box, needed: set[int], stages: int | None
     ) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
@@ -74,13 +93,29 @@ class Reader:
                 box = self._boxes[number]
                 yield box, stored_pixels(self.header, tile, box[2], box[3])
             return
+        yield from pixels(self._engine, decoder, region, needed, self._latents_of(decoder, tiles, stages))
 
+    def _latents_of(
+        self, decoder: TileDecoder, tiles: Mapping[int, Tile], stages: int | None
+    ) -> Callable[[int], NDArray[np.int32]]:
         def latents(number: int) -> NDArray[np.int32]:
             if stages is None:
                 return decoder.latents(tiles[number], self._boxes[number]).y_hat
             return decoder.first_stages(tiles[number], self._boxes[number], stages)[0].y_hat
 
-        yield from pixels(self._engine, decoder, region, needed, latents)
+        return latents
+
+    def _reduced(self, region: Box, stages: int | None, factor: int) -> Image.Image:
+        decoder = self._decoder
+        if decoder is not None:
+            whole = region == (0, 0, self.header.width, self.header.height)
+            metadata = self._container.metadata()
+            tiles = self._container.tiles(None if whole else tiles_for(self.header, None, region))
+            latents = self._latents_of(decoder, tiles, stages)
+            reduction = Reduction(self._engine, decoder, region, tiles, latents, factor)
+            if reduction.worthwhile:
+                return reduction.image(metadata)
+        return averaged(self.decode(region, stages), factor)
 
     def latents(self) -> list[Latents]:
         """Latents of every tile, checked."""

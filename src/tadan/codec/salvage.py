@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Recovered, Tile
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.stored import stored_pixels
 from tadan.codec.tiling import Box, Canvas
@@ -89,6 +92,7 @@ class Rescue:
         self._found, self._decoder, self._canvas = found, decoder, canvas
         self._boxes = list(found.header.tile_boxes())
         self._states: dict[int, TileState] = {}
+        self._metadata: Mapping[str, bytes] = found.metadata
 
         if decoder is None:
             for number in range(len(self._boxes)):
@@ -96,7 +100,7 @@ class Rescue:
 
     def result(self) -> Salvaged:
         """The picture as it stands on the canvas; latents must have been shown on it before."""
-        image = self._canvas.image(self._found.metadata)
+        image = self._canvas.image(self._metadata)
         return Salvaged(image, tuple(self._states[number] for number in sorted(self._states)), self._found.notes)
 
     def _show_stored(self, number: int) -> None:
@@ -105,7 +109,11 @@ class Rescue:
             self._note(number, "lost", 0, 0, _DAMAGED)
             return
         try:
-            rgb = stored_pixels(header, tile, box[2], box[3])
+            if header.content == JPEG_FILE:
+                planes = jpeg_file.picture(header, tile)
+                rgb, self._metadata = planes.rgb, planes.metadata
+            else:
+                rgb = stored_pixels(header, tile, box[2], box[3])
             self._canvas.put_alpha(box, tile.alpha)
         except (Corrupt, LimitExceeded) as error:
             self._note(number, "lost", 0, 0, str(error))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from tadan.bitstream import Header, Tile
+from tadan.bitstream.fields import JPEG_FILE
+from tadan.codec import jpeg_file
 from tadan.errors import Corrupt
 from tadan.pictures.reading import too_large_for_pillow
 
@@ -106,6 +108,8 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
 
 def stored_pixels(header: Header, tile: Tile, width: int, height: int) -> Pixels:
     """As :func:`read_tile`, of the form and the mode that the header names."""
+    if header.content == JPEG_FILE:
+        return jpeg_file.picture(header, tile).rgb
     return read_tile(header.content, tile, header.mode.is_grey, width, height)
 
 

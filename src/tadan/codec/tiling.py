@@ -155,8 +155,13 @@ class Canvas:
         Raises:
             Corrupt: it is no grey PNG of the size of the box.
         """
-        if self._alpha is not None and alpha is not None:
-            self._put(self._alpha, box, unpack_alpha(alpha, box[2], box[3]))
+        if alpha is not None:
+            self.put_opacity(box, unpack_alpha(alpha, box[2], box[3]))
+
+    def put_opacity(self, box: Box, alpha: NDArray[np.uint8]) -> None:
+        """Set a box, uint8 (height, width), if the picture has alpha."""
+        if self._alpha is not None:
+            self._put(self._alpha, box, alpha)
 
     def image(self, metadata: Mapping[str, bytes]) -> Image.Image:
         """All of it."""

@@ -99,7 +99,7 @@ class Transforms:
         gains = self.model.block_gains("g_s", quality)
         if self.in_core:
             with team(self._threads):
-                return self._core(CoreSynthesis).run(_scaled_rows(self.model, y_hat, quality), gains, (x, y, w, h))
+                return self._core(CoreSynthesis).run(scaled_rows(self.model, y_hat, quality), gains, (x, y, w, h))
         session, stride = self._session("g_s"), self._stride
         [picture] = session.run(scaled(self.model, y_hat, quality), gains)
         session.check(picture, (1, stride * height, stride * width, 3), np.uint8)
@@ -157,7 +157,7 @@ class Transforms:
         picture, weights = _padded(rgb, self._stride), self._weights(rgb, weights)
         gains, total = self.model.block_gains("g_s", quality), 0.0
         for own, seen in self._strips(y_hat.shape, 0):
-            y = _scaled_rows(self.model, y_hat[seen], quality)
+            y = scaled_rows(self.model, y_hat[seen], quality)
             with team(self._threads):
                 error = self._core_gradient().error(y, gains, *self._under(picture, weights, seen))
             total += float(error[own.start - seen.start : own.stop - seen.start].sum())
@@ -173,7 +173,7 @@ class Transforms:
     ) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Error of each row of positions (h,), or of parts of it, and derivative (h, w, latent), of some rows."""
         gains = self.model.block_gains("g_s", quality)
-        y, (under, cells) = _scaled_rows(self.model, y_hat[seen], quality), self._under(picture, weights, seen)
+        y, (under, cells) = scaled_rows(self.model, y_hat[seen], quality), self._under(picture, weights, seen)
         if self.in_core:
             with team(self._threads):
                 return self._core_gradient().run(y, gains, under, cells)
@@ -212,10 +212,11 @@ class Transforms:
 
 def scaled(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     """Input of g_s: y_hat int32 (h, w, latent), Q6, under the inverse gains, float32 (1, latent, h, w)."""
-    return np.ascontiguousarray(_scaled_rows(model, y_hat, quality).transpose(2, 0, 1))[None]
+    return np.ascontiguousarray(scaled_rows(model, y_hat, quality).transpose(2, 0, 1))[None]
 
 
-def _scaled_rows(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+def scaled_rows(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+    """As :func:`scaled`, position by position: float32 (h, w, latent)."""
     scale = model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
     return np.multiply(y_hat, scale, dtype=np.float32, casting="same_kind")
 

@@ -40,7 +40,7 @@ class Encoded:
     Attributes:
         data: the file.
         estimated_bits: ideal code length of all latents, or length of a stored picture; a lower bound of 8 * len(data).
-        content: "latents", or "png", "webp" or "jpeg" if the picture is stored in that format.
+        content: "latents", or "png", "webp", "jpeg" or "jpeg-file" if the picture is stored in that format.
     """
 
     data: bytes

@@ -22,15 +22,17 @@ from starlette.routing import Match
 
 from tadan import __version__
 from tadan.serve.metrics import Metrics
+from tadan.serve.page import FILES
 from tadan.serve.pool import Gate, Problem, Workers
 from tadan.serve.settings import Settings
 from tadan.serve.store import Cache, Store
-from tadan.serve.work import Answer, Task, pixels_of
+from tadan.serve.work import Answer, Task, pixels_in_work
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", "/page.js", "/page.css"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", *(f"/{name}" for name in FILES)})
+OPEN_PREFIX = "/weights/"  # of models that everybody can install
 READ_PREFIXES = ("/pictures/", "/iiif/")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -57,7 +59,8 @@ class Service:
     def lets_in(self, request: Request) -> bool:
         """Whether a request has a token, or needs none."""
         path = request.url.path
-        if not self._tokens or path in OPEN_PATHS or request.method == "OPTIONS":
+        is_open = path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+        if not self._tokens or is_open or request.method == "OPTIONS":
             return True
         reads = request.method in ("GET", "HEAD")
         if reads and self.settings.public_reads and path.startswith(READ_PREFIXES):
@@ -92,7 +95,7 @@ class Service:
         """Have a task done for a request, as far as there is room."""
         if self.workers is None:
             raise Problem(503, "NotReady", "the service is starting; come again", {"Retry-After": "2"})
-        async with self.gate.room(len(task.data), 0 if task.kind == "info" else pixels_of(task.data)):
+        async with self.gate.room(len(task.data), pixels_in_work(task)):
             return await self.workers.do(task, request.is_disconnected)
 
     def close(self) -> None:

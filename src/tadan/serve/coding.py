@@ -22,6 +22,7 @@ Region = Annotated[
     str | None, Query(pattern=r"^\d{1,6},\d{1,6},\d{1,6},\d{1,6}$", description="x,y,width,height in pixels.")
 ]
 Stages = Annotated[int | None, Query(ge=0, le=100_000, description="A preview from the first stages.")]
+LosslessJpeg = Annotated[bool, Query(description="Keep a JPEG byte for byte; it is handed out as it was.")]
 TargetSize = Annotated[int | None, Query(ge=1, description="Bytes that the answer has at most.")]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -91,15 +92,17 @@ def router(service: Service) -> APIRouter:
         effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
         schedule: Annotated[str, Query(max_length=200)] = "balanced",
         lossless: bool = False,
+        lossless_jpeg: LosslessJpeg = False,
         strip: bool = False,
         target_size: TargetSize = None,
         target_score: Annotated[float | None, Query(gt=-1000, le=100, description="SSIMULACRA2.")] = None,
     ) -> Response:
-        if target_size is not None and target_score is not None:
-            raise Problem(400, "InvalidInput", "ask for a size or for a score, not for both")
+        if (target_size is not None) + (target_score is not None) + lossless + lossless_jpeg > 1:
+            raise Problem(400, "InvalidInput", "ask for one of a size, a score, lossless and lossless_jpeg")
         body = await service.body(request)
         options: dict[str, Any] = {"quality": quality, "effort": effort, "schedule": schedule}
-        options |= {"lossless": lossless, "strip": strip, "target_size": target_size, "target_score": target_score}
+        options |= {"lossless": lossless, "lossless_jpeg": lossless_jpeg, "strip": strip}
+        options |= {"target_size": target_size, "target_score": target_score}
         answer = await encoded(service, request, body, options)
         response = picture_response(answer, "tdn")
         response.headers["Tadan-Content"] = answer.facts["content"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from tadan.errors import TadanError
 from tadan.serve.coding import (
     ERRORS,
     PICTURE_BODY,
+    LosslessJpeg,
     Quality,
     Region,
     Side,
@@ -28,7 +30,7 @@ from tadan.serve.coding import (
 from tadan.serve.negotiate import choose_format, matches, requested_part
 from tadan.serve.pool import Problem
 from tadan.serve.store import Store, checked_key, etag_of
-from tadan.serve.work import MEDIA_TYPES, Task, Wish, header_of
+from tadan.serve.work import MEDIA_TYPES, Task, Wish, header_of, pixels_of
 
 if TYPE_CHECKING:
     from tadan.bitstream import Header
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 _CACHE_CONTROL = "public, max-age=60, stale-while-revalidate=3600"
 _BOUNDARY = "tadan-stage"
+OVERVIEW = Wish("webp", 90, reduce=8)  # that far smaller views are cut from
+_LARGE = 2**24  # pixels from which a picture gets its overview when it is put: viewers wait half a minute, no longer
 _PROGRESSIVE = (0, 1, 2, 4, 8)  # stages that are shown on the way
 MISSING: dict[int | str, dict[str, Any]] = {**ERRORS, 404: {**ERRORS[400], "description": "there is no such picture"}}
 
@@ -108,17 +112,26 @@ def router(service: Service) -> APIRouter:
         quality: Quality = DEFAULT_QUALITY,
         effort: Annotated[int, Query(ge=0, le=9)] = DEFAULT_EFFORT,
         lossless: bool = False,
+        lossless_jpeg: LosslessJpeg = False,
         strip: bool = False,
     ) -> JSONResponse:
         store, checked = gallery.store, checked_key(key)
         body = await service.body(request)
         if body.startswith(MAGIC):
-            await service.do(request, Task("verify", body))
+            large = pixels_of(body) > _LARGE
+            if large:  # which compares every checksum on the way
+                await gallery.made(request, Task("show", body, OVERVIEW), etag_of(body))
+            else:
+                await service.do(request, Task("verify", body))
             data, content = body, "given"
         else:
             options = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
+            options["lossless_jpeg"] = lossless_jpeg
             answer = await encoded(service, request, body, options)
             data, content = answer.data, answer.facts["content"]
+            if pixels_of(data) > _LARGE:
+                with suppress(Problem):  # it can be made later
+                    await gallery.made(request, Task("show", data, OVERVIEW), etag_of(data))
         new = await asyncio.to_thread(store.put, checked, data)
         facts = {"key": checked, "bytes": len(data), "bytes_in": len(body), "content": content}
         return JSONResponse(facts, 201 if new else 200, {"ETag": etag_of(data), "Location": f"/pictures/{checked}"})

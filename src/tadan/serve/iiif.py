@@ -1,7 +1,7 @@
 """IIIF Image API 3.0, level 1 (https://iiif.io/api/image/3.0/), so that viewers zoom into kept pictures of any size.
 
 A key with '/' in it is written with %2F, as the specification asks. It arrives decoded, and is told from the right.
-Scaled views of very large pictures come from an overview that is made once: the codec knows no smaller sizes itself.
+Far smaller views of large pictures come from an overview that is made once: of very large ones when they are put.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from tadan.serve.gallery import MISSING, Gallery, kept_header, respond, tag_of
+from tadan.serve.gallery import MISSING, OVERVIEW, Gallery, kept_header, respond, tag_of
 from tadan.serve.negotiate import matches
 from tadan.serve.pool import Problem
 from tadan.serve.store import checked_key, etag_of
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 PROFILE = "http://iiif.io/api/image/3/context.json"
 TILE = 512  # pixels a side that viewers should ask for
-DIRECT_PIXELS = 2**22  # up to here a view is decoded for itself, above it comes from the overview
-OVERVIEW_SIDE = 4096  # pixels of the longer side of an overview
+DIRECT_PIXELS = 2**22  # up to here a view is decoded for itself
 _FORMS = {"jpg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
 _NUMBER = r"\d{1,7}"
 
@@ -121,21 +120,20 @@ class Views:
     async def show(self, request: Request, kept: tuple[bytes, str], view: View, wish: Wish) -> bytes:
         """A view of a kept file (with its entity tag), from the cache if it was made before."""
         data, tag = kept
-        overview_wish = Wish("webp", 90, None, (OVERVIEW_SIDE, OVERVIEW_SIDE))
-        if view.pixels <= DIRECT_PIXELS or view.size == view.region[2:]:
+        factor = OVERVIEW.reduce or 1
+        smaller = min(side / small for side, small in zip(view.region[2:], view.size, strict=True))
+        if view.pixels <= DIRECT_PIXELS or smaller < factor:
             return await self._gallery.made(request, Task("show", data, wish), tag)
         lock = self._making.setdefault(tag, asyncio.Lock())
         try:
             async with lock:  # viewers ask for many tiles at once, and it is made once
-                overview = await self._gallery.made(request, Task("show", data, overview_wish), tag)
+                overview = await self._gallery.made(request, Task("show", data, OVERVIEW), tag)
         finally:
             if not lock.locked():
                 self._making.pop(tag, None)
-        header = kept_header(data)
-        small = min(1.0, OVERVIEW_SIDE / max(header.width, header.height))
-        left, top, width, height = (round(small * value) for value in view.region)
-        part = replace(wish, region=(left, top, max(1, width), max(1, height)))
-        return await self._gallery.made(request, Task("convert", overview, part), tag_of(tag, overview_wish))
+        x, y, w, h = view.region
+        part = replace(wish, region=(x // factor, y // factor, -(-w // factor), -(-h // factor)))
+        return await self._gallery.made(request, Task("convert", overview, part), tag_of(tag, OVERVIEW))
 
 
 def router(service: Service) -> APIRouter:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tadan.bitstream import Limits, read_header
-from tadan.bitstream.fields import MAGIC, MAX_SIDE
+from tadan.bitstream.fields import JPEG_FILE, MAGIC, MAX_SIDE
 from tadan.errors import InvalidInput, TadanError
 from tadan.pictures.reading import opened
 
@@ -35,6 +35,7 @@ class Wish:
         region: x, y, width, height in pixels of the picture.
         size: width and height at most; None: whatever keeps the shape. Pictures are never enlarged.
         exact: whether ``size`` is the size itself, whatever the shape.
+        reduce: factor by which a .tdn file is decoded smaller; None: as far as ``size`` allows.
         stages: a preview from the first ones.
         target_size: bytes that the answer should have at most; the best quality for them is found.
     """
@@ -44,6 +45,7 @@ class Wish:
     region: tuple[int, int, int, int] | None = None
     size: tuple[int | None, int | None] | None = None
     exact: bool = False
+    reduce: int | None = None
     stages: int | None = None
     target_size: int | None = None
 
@@ -56,7 +58,7 @@ class Task:
         kind: encode, show (a .tdn file), convert (any picture), info or verify.
         data: body.
         wish: of show and convert.
-        options: of encode: fields of EncodeOptions, and target_size or target_score.
+        options: of encode: fields of EncodeOptions, and target_size, target_score or lossless_jpeg.
     """
 
     kind: str
@@ -105,6 +107,14 @@ def pixels_of(data: bytes) -> int:
     return image.width * image.height
 
 
+def pixels_in_work(task: Task) -> int:
+    """Pixels that a task has to look at, for the gate: of a region no more than the region."""
+    if task.kind == "info":
+        return 0
+    whole, region = pixels_of(task.data), None if task.wish is None else task.wish.region
+    return whole if region is None else min(whole, region[2] * region[3])
+
+
 _codec: Codec | None = None
 
 
@@ -138,6 +148,10 @@ def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
     options = dict(task.options)
     size, score = options.pop("target_size", None), options.pop("target_score", None)
+    if options.pop("lossless_jpeg", False):
+        data = codec.keep_jpeg(task.data).data
+        facts = inspect(data, codec.limits)
+        return data, {"content": facts.content, "width": facts.width, "height": facts.height}
     chosen = EncodeOptions(**options)
     image = opened(task.data, _BODY)
     if size is None and score is None:
@@ -149,9 +163,28 @@ def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
 
 def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
-    wish = _wish(task)
-    image = codec.decode(task.data, region=wish.region, stages=wish.stages)
+    wish, header = _wish(task), header_of(task.data)
+    if wish == Wish("jpeg") and header.content == JPEG_FILE:
+        return codec.original(task.data), {"width": header.width, "height": header.height}
+    reduce = _reduction(header, wish) if wish.reduce is None else wish.reduce
+    image = codec.decode(task.data, region=wish.region, stages=wish.stages, reduce=reduce)
     return _handed_out(image, wish)
+
+
+def _reduction(header: Header, wish: Wish) -> int:
+    """How much smaller a file may be decoded; the borders of a region stay where they are."""
+    from tadan.codec.options import FACTORS
+    from tadan.codec.reduced import factor_for, outward
+
+    whole = 0, 0, header.width, header.height
+    x, y, w, h = wish.region or whole
+    w, h = min(w, header.width - x), min(h, header.height - y)
+    if wish.size is None or min(w, h) <= 0:
+        return 1
+    most = factor_for(w, h, wish.size)
+    if wish.exact:  # both sides are given
+        most = min(factor_for(w, h, (wish.size[0], None)), factor_for(w, h, (None, wish.size[1])))
+    return max(one for one in FACTORS if one <= most and outward((x, y, w, h), one, header) == (x, y, w, h))
 
 
 def _convert(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:

@@ -65,8 +65,11 @@ def uses_bf16(device: torch.device, recipe: Recipe) -> bool:
 
     Others emulate it: on AVX2 alone a training step took 30 times as long (docs/experiments.md).
     """
-    if recipe.precision != "auto":
-        return recipe.precision == "bf16"
+    return recipe.precision == "bf16" if recipe.precision != "auto" else multiplies_bf16(device)
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products in bf16."""
     return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

@@ -32,6 +32,9 @@ def study(
     groups: Annotated[
         str, typer.Option(help="Numbers of channel groups to compare, by commas; empty: the model's, and one.")
     ] = "",
+    groups_alone: Annotated[
+        bool, typer.Option("--groups-alone", help="Compare channel groups and nothing else; writes groups.json.")
+    ] = False,
     budget: Annotated[int, typer.Option(help="Visible subsets of the 4x4 patch to measure.", min=1200)] = 4000,
     crop: Annotated[int, typer.Option(help="Pixels a side of the centre of a training picture.", min=128)] = 512,
     held_out: Annotated[
@@ -74,11 +77,12 @@ def study(
     )
     names = [name.strip() for name in only.split(",") if name.strip()]
     counts = _numbers(groups)
-    Study(run, data, pictures, speed or (), recipe, jobs, seeds, names, counts, model, typer.echo).run()
+    comparison = Study(run, data, pictures, speed or (), recipe, jobs, seeds, names, counts, model, typer.echo)
+    comparison.compare_groups() if groups_alone else comparison.run()
     if out is not None:
-        from tadan_lab.study.report import write_report
+        from tadan_lab.study.report import write_groups, write_report
 
-        for path in write_report(run, out):
+        for path in (write_groups if groups_alone else write_report)(run, out):
             typer.echo(str(path))
 
 

@@ -252,7 +252,8 @@ class Nodes:
     def refill(self) -> None:
         """Have as many nodes as at the beginning."""
         while len(self._nodes) < self._count:
-            self._nodes.append(self._cluster.add_node(num_cpus=1, memory=2**30, **_NODE))
+            resources: dict[str, Any] = {"num_cpus": 1, "memory": 2**30, **_NODE}
+            self._nodes.append(self._cluster.add_node(**resources))
 
     def close(self) -> None:
         """End all."""

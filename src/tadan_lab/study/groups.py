@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tadan.codec.transforms import Transforms
 from tadan.entropy import ScaleTables
 from tadan.errors import Corrupt, InvalidInput
 from tadan.exact.constants import LATENT_FRACTION
@@ -32,7 +33,9 @@ from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits
 from tadan.train.restore import restore
 from tadan.train.twin import entropy_tensors
+from tadan_lab.measure.metrics import psnr
 from tadan_lab.study.latents import Picture, TrainingLatents
+from tadan_lab.study.plan import CODED
 from tadan_lab.study.training import evaluate, parameter_count
 
 SCHEDULES = ("hyper", "checkerboard", "4x4-opt-4", "4x4-opt-8")
@@ -115,8 +118,45 @@ def decode_seconds(model: Model, picture: Picture, schedule: Schedule, repeat: i
     return median(times)
 
 
+def coded(model: Model, exact: Model, originals: Sequence[Path], qualities: Sequence[int]) -> dict[str, Any]:
+    """Real streams under :data:`CODED`: latents rounded around the means that the integer networks predict.
+
+    Args:
+        model: whose transforms make latents and pictures.
+        exact: the integer networks.
+        originals: evaluation pictures.
+        qualities: 1..100 each.
+
+    Returns:
+        ``bpp`` of the streams of latents, and ``psnr`` in dB of what they decode to; by quality, means over pictures.
+
+    Raises:
+        Corrupt: a stream does not decode to the latents that it was made of.
+    """
+    transforms, schedule, bpp, quality_of = Transforms(model), get_schedule(CODED), {}, {}
+    for quality in qualities:
+        coder, rates, levels = LatentCoder(exact, quality, schedule), [], []
+        for path in originals:
+            rgb = np.asarray(open_rgb(path))
+            y, z = transforms.analyse(rgb, quality)
+            payload, latents, _ = coder.encode(y, z)
+            [decoded] = coder.decode([payload], y.shape[:2])
+            if decoded.checksum() != latents.checksum():
+                raise Corrupt(f"{path.name} does not decode to what was coded; report this error")
+            shown = transforms.synthesise(decoded.y_hat, quality)
+            rates.append(8 * len(payload) / (rgb.shape[0] * rgb.shape[1]))
+            levels.append(psnr(rgb, shown[: rgb.shape[0], : rgb.shape[1]]))
+        bpp[str(quality)], quality_of[str(quality)] = round(fmean(rates), 6), round(fmean(levels), 4)
+    return {"bpp": bpp, "psnr": quality_of}
+
+
 def measure(
-    model: Model, entropy: EntropyModel, calibration: Sequence[Tensor], pictures: Sequence[Picture], repeat: int
+    model: Model,
+    entropy: EntropyModel,
+    calibration: Sequence[Tensor],
+    pictures: Sequence[Picture],
+    originals: Sequence[Path],
+    repeat: int,
 ) -> dict[str, Any]:
     """Rates of a trained entropy model under :data:`SCHEDULES`, and what decoding costs.
 
@@ -124,12 +164,14 @@ def measure(
         model: whose transforms gave the latents.
         entropy: the trained model.
         calibration: training crops.
-        pictures: evaluation pictures at all qualities; decoding is timed on the middle one.
+        pictures: latents of evaluation pictures at all qualities; decoding is timed on the middle one.
+        originals: the evaluation pictures.
         repeat: rounds of timing.
 
     Returns:
         ``group_sizes``, ``parameters``, and by schedule ``rows`` as of :func:`tadan_lab.study.training.evaluate`,
-        ``stages`` and ``steps`` of the picture that is timed, ``kmac`` per pixel of the entropy model, and ``ms``.
+        ``stages`` and ``steps`` of the picture that is timed, ``kmac`` per pixel of the entropy model, and ``ms``;
+        ``coded`` as of :func:`coded`.
     """
     config, timed = entropy.config, pictures[len(pictures) // 2]
     exact, out = integer_model(model, entropy, calibration), {}
@@ -145,4 +187,5 @@ def measure(
             "ms": round(1000 * decode_seconds(exact, timed, schedule, repeat), 3),
         }
     facts = {"group_sizes": list(config.group_sizes), "parameters": parameter_count(entropy)}
-    return {**facts, "timed": [timed.name, timed.quality], "schedules": out}
+    streams = coded(model, exact, originals, sorted({one.quality for one in pictures}))
+    return {**facts, "timed": [timed.name, timed.quality], "schedules": out, "coded": streams}

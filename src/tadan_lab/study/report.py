@@ -9,7 +9,8 @@ from typing import Any
 
 from tadan.files import make_folder, write_atomically
 from tadan.optional import require
-from tadan_lab.study.results import REFERENCE, Results, collect
+from tadan_lab.study.plan import CODED
+from tadan_lab.study.results import REFERENCE, Results, collect, collect_groups, groups_bd
 
 RANDOM = ("4x4-random-1", "4x4-random-2", "4x4-random-3")
 SIDE_BY_SIDE = ("hyper", "checkerboard", "2x2", "3x3", "4x4", "wavefront", "raster")
@@ -27,6 +28,15 @@ BY_ANCHORS = (
 def write_report(folder: Path, out: Path) -> list[Path]:
     """Collect a study and write ``study.json``, ``tables.md`` and the plots into ``out``; returns what was written."""
     return render(collect(folder), out)
+
+
+def write_groups(folder: Path, out: Path) -> list[Path]:
+    """Write what channel groups gain and cost into ``out``, as JSON and as a table; returns what was written."""
+    groups = collect_groups(folder)
+    make_folder(out)
+    write_atomically(out / "groups.json", json.dumps(groups, indent=1).encode() + b"\n")
+    write_atomically(out / "groups.md", coded_groups(groups).encode() + b"\n")
+    return [out / "groups.json", out / "groups.md"]
 
 
 def render(content: dict[str, Any], out: Path) -> list[Path]:
@@ -59,6 +69,7 @@ def tables(results: Results) -> dict[str, str]:
         out["Orders of a 4x4 patch"] = _orders(results)
     if results.groupings:
         out["Channel groups inside every stage"] = _groups(results)
+        out["Channel groups in streams"] = coded_groups(results.content["groups"])
     out |= {f"Decode times, {name}": _speed(one) for name, one in results.content["speed"].items()}
     return out
 
@@ -191,6 +202,29 @@ def _groups(results: Results) -> str:
     header = ["schedule", "groups", "stages", "steps", *(f"bpp, q{quality}" for quality in results.qualities)]
     few = "one group" if fewest == 1 else f"{fewest} groups"
     return _table([*header, f"BD-rate against {few}", "entropy model, kMAC/pixel", "entropy decoding, ms"], rows)
+
+
+def coded_groups(groups: dict[str, Any]) -> str:
+    """Streams of entropy models that differ in their channel groups alone, all coded under one schedule."""
+    counts = sorted(map(int, groups), reverse=True)
+    qualities, fewest, rows = list(groups[str(counts[-1])]["coded"]["bpp"]), counts[-1], []
+    for count in counts:
+        coded = groups[str(count)]["coded"]
+        ms, kmac = (groups[str(count)]["schedules"][CODED][key] for key in ("ms", "kmac"))
+        base = groups[str(fewest)]["schedules"][CODED]["ms"]
+        rows.append(
+            [
+                str(count),
+                *(f"{coded['bpp'][quality]:.4f}" for quality in qualities),
+                *(f"{coded['psnr'][quality]:.2f}" for quality in qualities),
+                "" if count == fewest else f"{groups_bd(groups, count):+.2f} %",
+                f"{kmac:.2f}",
+                f"{ms:.1f}",
+                f"{ms / base:.2f}",
+            ]
+        )
+    header = ["groups", *(f"bpp, q{q}" for q in qualities), *(f"dB, q{q}" for q in qualities), "BD-rate by PSNR"]
+    return _table([*header, "entropy model, kMAC/pixel", "entropy decoding, ms", "ratio"], rows)
 
 
 def _codec(results: Results) -> str:

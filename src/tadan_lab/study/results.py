@@ -34,7 +34,7 @@ def collect(folder: Path) -> dict[str, Any]:
         "any": {name: _rates(one) for name, one in general["schedules"].items()},
         "specialised": [{key: one[key] for key in ("name", "seed", "parameters")} | _rates(one) for one in special],
         "orders": _read(folder / "orders.json"),
-        "groups": {path.stem: _grouped(_read(path)) for path in sorted((folder / "groups").glob("*.json"))},
+        "groups": collect_groups(folder),
         "codec": _read(folder / "codec.json"),
         "speed": {path.stem.removeprefix("speed-"): _read(path) for path in sorted(folder.glob("speed-*.json"))},
     }
@@ -56,6 +56,23 @@ def _rates(one: dict[str, Any]) -> dict[str, Any]:
             for quality, part in rows.items()
         },
     }
+
+
+def collect_groups(folder: Path) -> dict[str, Any]:
+    """What entropy models of a study were measured to gain and cost, by the number of their channel groups."""
+    return {path.stem: _grouped(_read(path)) for path in sorted((folder / "groups").glob("*.json"))}
+
+
+def groups_bd(groups: dict[str, Any], count: int) -> float:
+    """BD-rate in percent, by PSNR, of the streams of ``count`` channel groups against those of the fewest.
+
+    Args:
+        groups: as of :func:`collect_groups`.
+        count: one of its numbers.
+    """
+    ours, theirs = (groups[str(one)]["coded"] for one in (count, min(map(int, groups))))
+    (our_bpp, our_psnr), (bpp, level) = ([list(one[key].values()) for key in ("bpp", "psnr")] for one in (ours, theirs))
+    return percent_more((bpp, level), (our_bpp, our_psnr))
 
 
 def _grouped(one: dict[str, Any]) -> dict[str, Any]:

@@ -138,6 +138,12 @@ class Study:
         self._grouped()
         self._practice()
 
+    def compare_groups(self) -> None:
+        """Only what channel groups are compared with; errors as of :meth:`run`, which goes on from there."""
+        self._settings()
+        self._latents()
+        self._grouped()
+
     def _settings(self) -> None:
         settings = {"model": load_model(self.model).id.hex(), **json.loads(json.dumps(asdict(self.recipe)))}
         path = self.folder / "settings.json"
@@ -265,7 +271,8 @@ class Study:
             usable = [path for path in training_pictures(self.data) if path.name in latents.names[:CALIBRATION]]
             calibration = crops(usable, min(CALIBRATION_SIZE, recipe.crop))
             pictures = evaluation_pictures(self.folder, recipe.qualities)
-            _write(target, measure(model, network, calibration, pictures, recipe.repeat))
+            originals = list_pictures(self.pictures)
+            _write(target, measure(model, network, calibration, pictures, originals, recipe.repeat))
 
     def _practice(self) -> None:
         orders = json.loads((self.folder / "orders.json").read_text())

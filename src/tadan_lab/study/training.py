@@ -20,6 +20,7 @@ from tadan.exact.constants import LATENT_FRACTION
 from tadan.nn.entropy_model import EntropyModel, gaussian_bits
 from tadan.nn.model import lambdas
 from tadan.schedule import PatternSchedule, Schedule
+from tadan.train.device import multiplies_bf16
 from tadan_lab.study.latents import Picture, TrainingLatents
 
 
@@ -77,7 +78,7 @@ def train(
         for _ in range(fit.draws):
             y, z, quality = _batch(latents, fit.batch, rng)
             lam = lambdas(network.config, quality)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bf16(torch.device("cpu"))):
                 predicted = network.parameters_for(y, z, draw(rng), quality)
             bits = gaussian_bits(y - predicted.mean, predicted.log_scale).sum((1, 2, 3)) / (y.shape[1] * y.shape[2])
             # The rate grows about as sqrt(lambda): one per cent then weighs the same at every quality.
