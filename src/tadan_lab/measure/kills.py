@@ -38,7 +38,7 @@ class Trial:
     Attributes:
         what: "process", "worker" or "node".
         naming: of the outputs.
-        moment: seconds after the start; of workers and nodes, after the first output.
+        moment: seconds after the start.
         there: outputs at the kill.
         journaled: pictures that the journal had as done then; None where the batch went on by itself.
         encoded: pictures encoded after the kill by the run that finished; all of the run where it went on by itself.
@@ -89,56 +89,48 @@ class Rehearsal:
         dice, trials = random.Random(self.seed), []
         for kind in kinds:
             with _nodes(self.workers) if kind == NODE else nullcontext() as nodes:
-                whole = {naming: self._undisturbed(naming, kind, nodes) for naming in namings}
+                whole = {naming: self._undisturbed(naming, nodes) for naming in namings}
                 for at in range(times):
                     naming = namings[at % len(namings)]
-                    seconds, files = whole[naming]
-                    trial = self._trial(kind, naming, dice.uniform(0.05, 0.95) * seconds, files, dice, nodes)
+                    each, files = whole[naming]
+                    trial = self._trial(kind, naming, each, files, dice, nodes)
                     trials.append(trial)
                     told(trial)
         return trials
 
-    def _undisturbed(self, naming: str, kind: str, nodes: Nodes | None) -> tuple[float, Mapping[str, bytes]]:
-        """Seconds in which a kill makes sense if nobody kills, and the files of the batch.
-
-        For a process these are all; workers and nodes are killed between the first output and the last.
-        """
+    def _undisturbed(self, naming: str, nodes: Nodes | None) -> tuple[float, Mapping[str, bytes]]:
+        """Seconds between the outputs of a batch that nobody kills, and these."""
         process = self._start(naming, nodes)
-        begun = last = time.monotonic()
-        count = 0
+        begun = None
         while process.poll() is None:
-            found = 0 if kind == PROCESS else len(self._files())
-            if kind != PROCESS and not found:
+            if begun is None and self._files():
                 begun = time.monotonic()
-            if found != count:
-                last, count = time.monotonic(), found
             time.sleep(_TICK)
-        seconds = (time.monotonic() if kind == PROCESS else last) - begun
         if process.returncode != 0:
             raise InvalidInput(f"nobody killed the batch, but it ended with {process.returncode}; give sound pictures")
-        return seconds, {name: (self._out / name).read_bytes() for name in self._files()}
+        files = {name: (self._out / name).read_bytes() for name in self._files()}
+        return (time.monotonic() - (begun or 0.0)) / max(1, len(files)), files
 
     def _trial(
         self,
         kind: str,
         naming: str,
-        moment: float,
+        each: float,
         whole: Mapping[str, bytes],
         dice: random.Random,
         nodes: Nodes | None,
     ) -> Trial:
         process = self._start(naming, nodes)
         begun = time.monotonic()
-        killed, working = None, kind == PROCESS
+        # The load of a machine changes, so what is random is how far the batch is: before its first output, after any
+        # of them but the last, and how long after that.
+        wanted, more, killed = dice.randrange(len(whole)), dice.uniform(0, 2 * each), None
         while process.poll() is None and killed is None:
-            time.sleep(_TICK)
-            if not working:
-                working, begun = bool(self._files()), time.monotonic()
-            if time.monotonic() - begun >= moment:
+            time.sleep(_TICK if len(self._files()) < wanted else more)
+            if len(self._files()) >= wanted:
                 killed = self._kill(kind, process, dice) if nodes is None else nodes.kill(dice)
         if killed is None:  # it was done before
-            process.wait()
-            return self._trial(kind, naming, moment / 2, whole, dice, nodes)
+            return self._trial(kind, naming, each / 2, whole, dice, nodes)
         moment, faults = time.monotonic() - begun, []
         journaled = None
         if kind == PROCESS:
