@@ -42,7 +42,7 @@ class Trial:
         there: outputs at the kill.
         journaled: pictures that the journal had as done then; None where the batch went on by itself.
         encoded: pictures encoded after the kill by the run that finished; all of the run where it went on by itself.
-        again: outputs that were there at the kill and were encoded once more, because they were in flight.
+        again: pictures that had their output and were encoded once more, because the journal did not know yet.
         faults: what must not be, in words.
     """
 
@@ -148,14 +148,12 @@ class Rehearsal:
         after = self._files()
         faults += self._wrong(after, whole)
         faults += [f"{name} is missing" for name in whole if name not in after]
-        again = sum(before[name] != after.get(name) for name in before)
-        encoded = self._encoded()
-        if again > self.workers or (naming == "hash" and again):
-            faults.append(f"{again} outputs that were there were written again")
-        if kind == PROCESS and encoded > len(whole) - len(before) + again:
-            faults.append(
-                f"{encoded} pictures encoded after the kill, although {len(before)} of {len(whole)} were there"
-            )
+        again, encoded = sum(before[name] != after.get(name) for name in before), self._encoded()
+        if kind == PROCESS:
+            again = max(again, encoded + len(before) - len(whole))
+        in_flight = self.workers if journaled is None else len(before) - journaled
+        if again > (0 if naming == "hash" else min(in_flight, self.workers)):
+            faults.append(f"{again} pictures that had their output were encoded again")
         return Trial(kind, naming, moment, len(before), journaled, encoded, again, tuple(faults))
 
     @property
