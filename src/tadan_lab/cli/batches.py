@@ -36,16 +36,19 @@ def kills(
     chosen, ways = kinds.split(","), namings.split(",")
     if not set(chosen) <= {PROCESS, WORKER, NODE} or not set(ways) <= {"hash", "mirror"}:
         raise InvalidInput("kinds are process, worker and node; namings are hash and mirror")
+    console = Console(highlight=False)
     table = options.table("killed", "naming", "after\ns", "there", "in\njournal", "encoded\nafter", "again", "faults")
 
     def add(one: Trial) -> None:
         journaled = "-" if one.journaled is None else str(one.journaled)
         counts = (str(one.there), journaled, str(one.encoded), str(one.again))
-        table.add_row(one.what, one.naming, f"{one.moment:.2f}", *counts, "; ".join(one.faults) or "none")
+        row = (one.what, one.naming, f"{one.moment:.2f}", *counts, "; ".join(one.faults) or "none")
+        table.add_row(*row)
+        console.print("  ".join(row))  # it takes long
 
     rehearsal = Rehearsal(pictures, folder, workers, ("--effort", str(effort)), seed)
     trials = rehearsal.run(chosen, times, ways, add)
-    Console(highlight=False).print(table)
+    console.print(table)
     options.write(out, {"trials": [one.to_dict() for one in trials], "machine": machine_facts()})
     if any(one.faults for one in trials):
         options.found_wanting(f"{sum(bool(one.faults) for one in trials)} of {len(trials)} kills left something wrong")
