@@ -9,12 +9,16 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define HAS_NEON 1
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#define HAS_SIMD128 1
 #endif
 
 /* ------------------------------------------------------------------------------------------------ products */
 
 /* Sums of one block of 16 outputs for up to TADAN_ROWS rows: int32 [rows][16] = rows of x times weights.
  * x: int16 [rows][k], weights: int16 [pairs][16][2], of which `pairs` pairs of inputs are taken. */
+#ifndef HAS_SIMD128 /* which is chosen when the module is built, not when it runs */
 static void block_scalar(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs, int32_t *out) {
     for (int r = 0; r < rows; r++) {
         for (int o = 0; o < TADAN_OUTPUTS; o++) {
@@ -27,6 +31,7 @@ static void block_scalar(const int16_t *x, int64_t k, int rows, const int16_t *w
         }
     }
 }
+#endif
 
 #ifdef HAS_AVX2
 #if defined(__GNUC__)
@@ -113,6 +118,44 @@ static void block_neon(const int16_t *x, int64_t k, int rows, const int16_t *wei
 }
 #endif
 
+#ifdef HAS_SIMD128
+/* Eight outputs of four rows: sums and weights stay in the 16 registers of the commonest processors. */
+static inline void block_half(const int16_t *x, int64_t k, const int16_t *weights, int64_t pairs, int32_t *out) {
+    v128_t low[TADAN_ROWS], high[TADAN_ROWS];
+    for (int r = 0; r < TADAN_ROWS; r++) low[r] = high[r] = wasm_i32x4_const_splat(0);
+    for (int64_t j = 0; j < pairs; j++) {
+        const v128_t first = wasm_v128_load(weights + 32 * j), second = wasm_v128_load(weights + 32 * j + 8);
+        for (int r = 0; r < TADAN_ROWS; r++) {
+            const v128_t value = wasm_v128_load32_splat(x + r * k + 2 * j);
+            low[r] = wasm_i32x4_add(low[r], wasm_i32x4_dot_i16x8(value, first));
+            high[r] = wasm_i32x4_add(high[r], wasm_i32x4_dot_i16x8(value, second));
+        }
+    }
+    for (int r = 0; r < TADAN_ROWS; r++) {
+        wasm_v128_store(out + r * TADAN_OUTPUTS, low[r]);
+        wasm_v128_store(out + r * TADAN_OUTPUTS + 4, high[r]);
+    }
+}
+
+static void block_simd128(const int16_t *x, int64_t k, int rows, const int16_t *weights, int64_t pairs, int32_t *out) {
+    if (rows == TADAN_ROWS) {
+        block_half(x, k, weights, pairs, out);
+        block_half(x, k, weights + 16, pairs, out + 8);
+        return;
+    }
+    for (int r = 0; r < rows; r++) {
+        v128_t sum[4];
+        for (int i = 0; i < 4; i++) sum[i] = wasm_i32x4_const_splat(0);
+        for (int64_t j = 0; j < pairs; j++) {
+            const v128_t value = wasm_v128_load32_splat(x + r * k + 2 * j);
+            for (int i = 0; i < 4; i++)
+                sum[i] = wasm_i32x4_add(sum[i], wasm_i32x4_dot_i16x8(value, wasm_v128_load(weights + 32 * j + 8 * i)));
+        }
+        for (int i = 0; i < 4; i++) wasm_v128_store(out + r * TADAN_OUTPUTS + 4 * i, sum[i]);
+    }
+}
+#endif
+
 static int scalar_only; /* for tests */
 
 /* A shift that rounds down, for |value| below 2^30; >> of negative numbers may do anything. */
@@ -174,11 +217,16 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
 
 /* ------------------------------------------------------------------------------------------------ dispatch */
 
+#ifndef HAS_SIMD128
 #define F(name) name##_scalar
 #define BLOCK block_scalar
 #include "tadan_network.inc"
+#ifdef __wasm__
+#include "tadan_transforms.inc" /* the compiler takes its vectors apart */
+#endif
 #undef F
 #undef BLOCK
+#endif
 
 #if defined(HAS_AVX2) && defined(__GNUC__)
 #pragma GCC push_options
@@ -207,6 +255,14 @@ int64_t tadan_scratch(const tadan_twin *twin, int64_t window_inputs) {
         if (!scalar_only) name##_neon arguments;  \
         else name##_scalar arguments;             \
     } while (0)
+#elif defined(HAS_SIMD128)
+#define F(name) name##_simd128
+#define BLOCK block_simd128
+#include "tadan_network.inc"
+#include "tadan_transforms.inc"
+#undef F
+#undef BLOCK
+#define BEST(name, arguments) name##_simd128 arguments
 #else
 #define BEST(name, arguments) name##_scalar arguments
 #endif
@@ -217,6 +273,8 @@ const char *tadan_kernel(void) {
     return __builtin_cpu_supports("avx2") ? "avx2" : "scalar";
 #elif defined(HAS_NEON)
     return "neon";
+#elif defined(HAS_SIMD128)
+    return "simd128";
 #else
     return "scalar";
 #endif
@@ -224,12 +282,18 @@ const char *tadan_kernel(void) {
 
 void tadan_force_scalar(int on) { scalar_only = on; }
 
-/* The networks of floats have no scalar form: ONNX Runtime serves there. */
+/* The networks of floats have no scalar form but in WebAssembly: elsewhere ONNX Runtime serves. */
 #if defined(HAS_AVX2) && defined(__GNUC__)
 #define FLOATS(name, arguments) name##_avx2 arguments
 int tadan_has_floats(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 #elif defined(HAS_NEON) && defined(__GNUC__)
 #define FLOATS(name, arguments) name##_neon arguments
+int tadan_has_floats(void) { return 1; }
+#elif defined(HAS_SIMD128)
+#define FLOATS(name, arguments) name##_simd128 arguments
+int tadan_has_floats(void) { return 1; }
+#elif defined(__wasm__)
+#define FLOATS(name, arguments) name##_scalar arguments
 int tadan_has_floats(void) { return 1; }
 #else
 #define FLOATS(name, arguments)

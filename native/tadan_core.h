@@ -11,15 +11,21 @@
 
 #if defined(_WIN32)
 #define TADAN_API __declspec(dllexport)
+#elif defined(__wasm__)
+#define TADAN_API /* the linker is told what is exported (web/build.mjs) */
 #else
 #define TADAN_API __attribute__((visibility("default")))
 #endif
 
 #define TADAN_OUTPUTS 16 /* outputs that are packed together */
-#define TADAN_ROWS 6     /* rows that are multiplied together */
+#if defined(__wasm__)
+#define TADAN_ROWS 4 /* rows that are multiplied together; vectors are half as wide there */
+#else
+#define TADAN_ROWS 6
+#endif
 #define TADAN_CHUNK 48   /* rows, or positions, that are worked on together */
 
-/* Name of the kernel that this processor runs: "avx2", "neon" or "scalar". */
+/* Name of the kernel that this processor runs: "avx2", "neon", "simd128" or "scalar". */
 TADAN_API const char *tadan_kernel(void);
 
 /* Use the scalar kernel from now on (1), or the best one again (0); for tests. */

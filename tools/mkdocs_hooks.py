@@ -1,10 +1,12 @@
-"""Hook of mkdocs: the page that is made when the site is built."""
+"""Hooks of mkdocs: what is made when the site is built."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from command_page import page  # mkdocs puts the folder of a hook on the path
+from web_demo import complete
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -13,3 +15,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     files.append(File.generated(config, "commands.md", content=page()))
     return files
+
+
+def on_post_build(config: Any) -> None:
+    """Complete the demo of the decoder for browsers."""
+    complete(Path(config["site_dir"]) / "demo")

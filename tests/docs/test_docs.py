@@ -10,6 +10,7 @@ from PIL import Image
 
 import benchmark_page
 import command_page
+import compressai_tables
 import tadan
 from photo_examples import photo
 
@@ -18,7 +19,10 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), DOCS / "results" / "README.md", ROOT / "fuzz" / "README.md"])
 #: Pages whose words are held to short sentences; specification, study and logs are read otherwise.
 PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-PROSE += [DOCS / f"{name}.md" for name in ("index", "tutorial", "batch", "effort", "tiles", "damage", "pictures")]
+PROSE += [
+    DOCS / f"{name}.md"
+    for name in ("index", "tutorial", "batch", "collections", "effort", "tiles", "damage", "pictures")
+]
 PROSE += [DOCS / f"{name}.md" for name in ("choose", "fallback", "schedules", "exactness", "benchmarks", "experiments")]
 MOST_WORDS = 25
 
@@ -91,6 +95,11 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
 
 def test_the_benchmark_page_is_what_the_script_writes():
     assert benchmark_page.PAGE.read_text(encoding="utf-8") == benchmark_page.page()
+
+
+@pytest.mark.parametrize("page", compressai_tables.PAGES, ids=_name)
+def test_the_tables_of_contexts_for_compressai_are_what_the_script_writes(page):
+    assert page.read_text(encoding="utf-8") == compressai_tables.filled(page)
 
 
 def test_the_table_of_the_readme_is_what_the_script_writes():

@@ -1,7 +1,6 @@
 """A running service, as users start it: ``tadan serve`` in a process of its own."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +10,10 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 
 import pytest
+
+from browser_use import browser
+
+__all__ = ["browser"]
 
 ENDINGS = (0,)
 TRIES = 600  # of a tenth of a second: a guard against waiting for ever, no measure of the service
@@ -73,19 +76,3 @@ def start_service(tmp_path_factory):
 def service_at(start_service):
     """Base URL of a service that lets everybody in, without a slash at its end."""
     return start_service()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The Chromium of this machine."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        if "TADAN_TESTS_NO_SKIP" in os.environ:
-            pytest.fail("there is no Chromium; install it: apt-get install chromium")
-        pytest.skip("there is no Chromium; install it: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()

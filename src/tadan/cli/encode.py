@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tadan.cli import files, options, pictures
+from tadan.cli import encoding, files, options, pictures
 from tadan.cli.report import Done, Report
-from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORT_MAX, EFFORT_MIN, EncodeOptions
-from tadan.errors import InvalidInput
+from tadan.codec.options import DEFAULT_EFFORT, EncodeOptions
 
 if TYPE_CHECKING:
     from tadan.codec.target import Target
@@ -33,78 +32,20 @@ def encode(
     ],
     output: options.Output = None,
     out_dir: options.OutDir = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(
-            "-q",
-            "--quality",
-            min=1,
-            max=100,
-            help="1 (smallest file) to 100 (best picture).",
-            show_default=str(DEFAULT_QUALITY),
-        ),
-    ] = None,
-    target_size: Annotated[
-        str | None,
-        typer.Option(metavar="BYTES", help="Find the best quality whose file has at most so many bytes: 200k, 1.5M."),
-    ] = None,
-    target_psnr: Annotated[
-        float | None, typer.Option(metavar="DB", help="Find the lowest quality that reaches this PSNR in decibels.")
-    ] = None,
-    target_score: Annotated[
-        float | None, typer.Option(metavar="SCORE", help="Find the lowest quality that reaches this SSIMULACRA2 score.")
-    ] = None,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Keep every sample: store the picture as PNG or lossless WebP.")
-    ] = False,
-    lossless_jpeg: Annotated[
-        bool,
-        typer.Option("--lossless-jpeg", help="Keep JPEG files byte for byte, smaller; decode IN OUT.jpg returns them."),
-    ] = False,
-    schedule: Annotated[
-        str,
-        typer.Option("--schedule", help="fast, balanced, best, another name of `tadan schedule list`, or a pattern."),
-    ] = "balanced",
-    effort: Annotated[
-        int,
-        typer.Option(
-            "--effort",
-            "-e",
-            min=EFFORT_MIN,
-            max=EFFORT_MAX,
-            help=f"{EFFORT_MIN} (fastest) to {EFFORT_MAX}: how long to search for a smaller file.",
-        ),
-    ] = DEFAULT_EFFORT,
-    tune: Annotated[
-        str | None,
-        typer.Option(
-            help="What the search lowers: eye (error that is seen) or psnr (squared error).",
-            show_default="as the model was trained",
-        ),
-    ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Decode the result and compare its latents.")] = False,
-    fallback: Annotated[
-        bool,
-        typer.Option(
-            "--fallback/--no-fallback",
-            help="Store screenshots, drawings and the like as WebP, PNG or JPEG where that is better / only warn.",
-        ),
-    ] = True,
-    strip: Annotated[
-        bool,
-        typer.Option(
-            "--strip",
-            help="Leave out EXIF, XMP and ICC profile; colours of another profile are converted to sRGB.",
-        ),
-    ] = False,
-    keep_hidden: Annotated[
-        bool,
-        typer.Option("--keep-hidden", help="Keep the colours of fully transparent pixels, which nobody can see."),
-    ] = False,
-    tile: Annotated[
-        int | None,
-        typer.Option(help="Pixels a side of the tiles, a multiple of 64; 0: one tile.", show_default="by size"),
-    ] = None,
+    quality: encoding.Quality = None,
+    target_size: encoding.TargetSize = None,
+    target_psnr: encoding.TargetPsnr = None,
+    target_score: encoding.TargetScore = None,
+    lossless: encoding.Lossless = False,
+    lossless_jpeg: encoding.LosslessJpeg = False,
+    schedule: encoding.Schedule = "balanced",
+    effort: encoding.Effort = DEFAULT_EFFORT,
+    tune: encoding.Tune = None,
+    verify: encoding.Verify = False,
+    fallback: encoding.Fallback = True,
+    strip: encoding.Strip = False,
+    keep_hidden: encoding.KeepHidden = False,
+    tile: encoding.Tile = None,
     profile: options.ProfileFile = None,
     force: options.Force = None,
     jobs: options.Jobs = 1,
@@ -116,23 +57,20 @@ def encode(
     no_progress: options.NoProgress = False,
 ) -> None:
     """Compress a picture into a .tdn file, or many of them below a folder."""
-    target = _target(target_size, target_psnr, target_score)
-    kinds = (("-q", quality is not None), ("--lossless", lossless), ("--lossless-jpeg", lossless_jpeg))
-    given = [name for name, used in kinds if used]
-    if (target is not None) + len(given) > 1:
-        wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
-        raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
+    target = encoding.one_target(target_size, target_psnr, target_score)
     own = options.ProfileChoice(profile, context)
-    quality = own("quality", quality)
-    chosen = EncodeOptions(
-        quality=DEFAULT_QUALITY if quality is None else quality,
+    chosen = encoding.chosen_options(
+        target,
+        quality,
+        lossless_jpeg,
+        usual=own("quality", quality),
+        lossless=lossless,
         schedule=own("schedule", schedule),
         effort=own("effort", effort),
         tile=own("tile", tile),
         strip=strip,
         tune=own("tune", tune),
         fallback=fallback,
-        lossless=lossless,
         keep_hidden=keep_hidden,
         verify=verify,
     )
@@ -152,20 +90,6 @@ def encode(
         work = _Encoding(choice, chosen, target, destination, lossless_jpeg)
         report.each(planned, lambda job: job.source, work, jobs)
     report.finish()
-
-
-def _target(size: str | None, psnr: float | None, score: float | None) -> Target | None:
-    """The one target that was given, if any."""
-    given = [name for name, value in (("size", size), ("psnr", psnr), ("score", score)) if value is not None]
-    if len(given) > 1:
-        raise InvalidInput(f"--target-{given[0]} and --target-{given[1]} exclude each other; give one of them")
-    if not given:
-        return None
-    from tadan.codec.target import Target
-
-    if size is not None:
-        return Target.size(options.parse_size(size, "--target-size"))
-    return Target.psnr(psnr) if psnr is not None else Target.score(score or 0.0)
 
 
 @dataclass(frozen=True)

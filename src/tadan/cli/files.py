@@ -19,16 +19,11 @@ from pathlib import Path
 from tadan.cli.report import Report
 from tadan.errors import InvalidInput, OutputExists, TadanError, UnreadableInput, UnwritableOutput
 from tadan.files import Writer, own_stream, read_bytes, reason, write_atomically
+from tadan.pictures import PICTURES as PICTURES
 
 STANDARD_STREAM = Path("-")
 STREAM_SUFFIX = ".tdn"
 STREAMS = frozenset({STREAM_SUFFIX})
-# What is taken from a folder. HEIC and JPEG XL included, although Pillow alone opens neither: an error is better than
-# a picture that is silently left out.
-PICTURES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg", ".jpg", ".jxl"}
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"}
-)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 import tadan
 from tadan.cli import model, schedule
+from tadan.cli.batch import batch
 from tadan.cli.decode import decode
 from tadan.cli.encode import encode
 from tadan.cli.files import no_standard_output
@@ -90,6 +91,7 @@ def _options(
 app.command()(encode)
 app.command()(decode)
 app.command()(transcode)
+app.command()(batch)
 app.command()(info)
 app.command()(verify)
 app.add_typer(model.app, name="model")

@@ -192,6 +192,19 @@ def _opened(model: str | Path | Model | None, threads: int | None, limits: Limit
     return Codec(model, threads=threads, limits=limits, memory=memory)
 
 
+def bounded_codec(
+    model: str | Path | Model | None, threads: int | None, max_pixels: int | None, memory: int | None
+) -> Codec:
+    """A codec with bounds of its own, None for the usual one; Pillow's bound for pictures is raised to ``max_pixels``.
+
+    What the arguments mean and what is raised stands at :class:`Codec`.
+    """
+    if max_pixels is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # ours is the bound that counts
+    limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
+    return Codec(model, threads=threads, limits=limits, memory=MEMORY if memory is None else memory)
+
+
 def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)
     """What the tiles of a file code, for statistics: of each tile z, then every step of y.
 

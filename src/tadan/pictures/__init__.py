@@ -14,3 +14,9 @@ PILLOW_ERRORS = (
     RuntimeError,
     struct.error,
 )
+# What is taken from a folder. HEIC and JPEG XL included, although Pillow alone opens neither: an error is better than
+# a picture that is silently left out.
+PICTURES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpeg", ".jpg", ".jxl"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"}
+)

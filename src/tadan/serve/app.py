@@ -22,6 +22,7 @@ from starlette.routing import Match
 
 from tadan import __version__
 from tadan.serve.metrics import Metrics
+from tadan.serve.page import FILES
 from tadan.serve.pool import Gate, Problem, Workers
 from tadan.serve.settings import Settings
 from tadan.serve.store import Cache, Store
@@ -30,7 +31,8 @@ from tadan.serve.work import Answer, Task, pixels_in_work
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", "/page.js", "/page.css"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", *(f"/{name}" for name in FILES)})
+OPEN_PREFIX = "/weights/"  # of models that everybody can install
 READ_PREFIXES = ("/pictures/", "/iiif/")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -57,7 +59,8 @@ class Service:
     def lets_in(self, request: Request) -> bool:
         """Whether a request has a token, or needs none."""
         path = request.url.path
-        if not self._tokens or path in OPEN_PATHS or request.method == "OPTIONS":
+        is_open = path in OPEN_PATHS or path.startswith(OPEN_PREFIX)
+        if not self._tokens or is_open or request.method == "OPTIONS":
             return True
         reads = request.method in ("GET", "HEAD")
         if reads and self.settings.public_reads and path.startswith(READ_PREFIXES):

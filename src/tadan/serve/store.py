@@ -8,10 +8,9 @@ import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from tadan.errors import InvalidInput
 from tadan.files import write_atomically
+from tadan.places import Place
 from tadan.serve.pool import Problem
 
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99}){0,7}")
@@ -53,19 +52,13 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        import fsspec
-
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise InvalidInput(f"cannot keep pictures at {url}: {error}") from error
-        self._local = "file" in _protocols(self._files)
+        self._place = Place(url, "keep pictures at")
 
     def get(self, key: str) -> tuple[bytes, str]:
         """The file and its entity tag; Problem 404."""
         path = self._path(key)
         try:
-            data = bytes(self._files.cat_file(path))
+            data = self._place.read(path)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise Problem(404, "NotFound", "there is no such picture; put one first") from error
         return data, etag_of(data)
@@ -73,27 +66,19 @@ class Store:
     def put(self, key: str, data: bytes) -> bool:
         """Keep a file, whole or not at all; whether there was none before."""
         path = self._path(key)
-        new = not self._files.exists(path)
-        if self._local:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, data)
-        else:
-            self._files.pipe_file(path, data)  # object stores show an object when it is whole
+        new = not self._place.exists(path)
+        self._place.write(path, data)
         return new
 
     def delete(self, key: str) -> None:
         """Remove a file; Problem 404."""
         try:
-            self._files.rm_file(self._path(key))
+            self._place.remove(self._path(key))
         except (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError) as error:
             raise Problem(404, "NotFound", "there is no such picture") from error
 
     def _path(self, key: str) -> str:
-        return f"{self._root.rstrip('/')}/{checked_key(key)}{_SUFFIX}"
-
-
-def _protocols(files: Any) -> tuple[str, ...]:
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+        return self._place.under(f"{checked_key(key)}{_SUFFIX}")
 
 
 class Cache:

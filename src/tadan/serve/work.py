@@ -120,13 +120,10 @@ _codec: Codec | None = None
 
 def start(model: str | None, max_pixels: int, memory: int) -> None:
     """Make the codec of this process, and load the model before the first request does."""
-    from PIL import Image
-
-    from tadan.codec.codec import Codec
+    from tadan.codec.codec import bounded_codec
 
     global _codec
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # ours is the limit that counts
-    _codec = Codec(model, threads=1, limits=Limits(max_pixels=max_pixels), memory=memory)
+    _codec = bounded_codec(model, 1, max_pixels, memory)
     _ = _codec.model.twin
 
 

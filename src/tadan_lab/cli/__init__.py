@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
+from tadan_lab.cli.batches import fleet, kills
 from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
+from tadan_lab.cli.compressai import app as compressai
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.load import load
 from tadan_lab.cli.pictures import animate, crops, demo
@@ -34,6 +36,9 @@ app.command()(damage)
 app.command()(exactness)
 app.command()(monotone)
 app.command()(price)
+app.command()(kills)
+app.command()(fleet)
 app.command()(probes)
 app.command()(animate)
 app.command()(study)
+app.add_typer(compressai, name="compressai")

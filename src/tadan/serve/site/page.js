@@ -4,6 +4,7 @@ const NAMES = { avif: "AVIF", webp: "WebP", jpeg: "JPEG" };
 const MOST_STAGES = 16; // the schedules that the page asks for have no more
 const PAN = 0.1; // of the picture, for one press of an arrow key
 const state = { file: null, run: new AbortController(), coded: null, shown: null, pictures: {} };
+const { decoder } = Tadan; // of tadan-polyfill.js
 const view = { scale: 1, x: 0, y: 0 }; // x and y: how far the pictures are moved, in sizes of the stage
 
 function say(text, failed = false) {
@@ -34,6 +35,20 @@ async function ask(path, parameters, body, signal) {
     throw new Error(said.message ?? `The service answered ${answer.status}.`);
   }
   return { blob: await answer.blob(), content: answer.headers.get("Tadan-Content"), seconds: (performance.now() - begun) / 1000 };
+}
+
+// The picture of a .tdn file as a blob, decoded in this browser; what it cannot do is asked of the service.
+const OWN = ["Unexpected", "UnreadableInput", "ModelMissing", "OutOfMemory"];
+async function decoded(blob, parameters, signal) {
+  const begun = performance.now();
+  try {
+    const picture = await decoder.decode(blob, { ...parameters, signal });
+    return { blob: picture.toBlob(), seconds: (performance.now() - begun) / 1000, here: true };
+  } catch (error) {
+    if (signal.aborted || !OWN.includes(error.name)) throw error;
+    console.info(`Decoded by the service: ${error.message}`);
+    return { ...(await ask("decode", { format: "png", ...parameters }, blob, signal)), here: false };
+  }
 }
 
 async function pixels(blob) {
@@ -168,7 +183,9 @@ async function compare() {
   try {
     say("Encoding…");
     const coded = await ask("encode", parameters, file, signal);
-    const shown = await ask("decode", { format: "png" }, coded.blob, signal);
+    say("Decoding…");
+    const shown = await decoded(coded.blob, {}, signal);
+    at("where").textContent = shown.here ? "in this browser" : "by the service";
     const { blob, data: original } = await readable(file, signal);
     const own = await pixels(shown.blob);
     if (signal.aborted) return;
@@ -223,7 +240,7 @@ async function play() {
   wipe(100);
   try {
     for (let stages = 0; stages <= MOST_STAGES; stages += 1) {
-      const { blob } = await ask("decode", { format: "png", stages }, coded, signal);
+      const { blob } = await decoded(coded, { stages }, signal);
       if (signal.aborted) return;
       say(stages ? `After stage ${stages}` : "Before the first stage: what the side information alone predicts");
       showOwn(blob, `Tadan, stage ${stages}`);

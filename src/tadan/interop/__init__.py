@@ -1,0 +1,1 @@
+"""Tadan's context models inside other frameworks."""

@@ -1,0 +1,1 @@
+"""Measurements of the context models inside other frameworks."""

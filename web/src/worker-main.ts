@@ -1,0 +1,4 @@
+/** The script of a worker. */
+import { serveJobs } from "./worker.js";
+
+serveJobs();
