@@ -51,7 +51,10 @@ def poc(
     quality: options.Quality = 60,
     effort: Annotated[int | None, typer.Option("--effort", "-e", min=0, max=9, help="Of Tadan's encoder.")] = None,
     pictures: Annotated[int | None, typer.Option(min=1, help="Pictures whose bytes are compared.")] = None,
-    crop: Annotated[float | None, typer.Option(help="Megapixels to which larger pictures are cut.")] = None,
+    points: Annotated[int | None, typer.Option(min=2, help="Qualities of every codec.")] = None,
+    crop: Annotated[
+        float | None, typer.Option(help="Megapixels to which larger pictures are cut where bytes are compared.")
+    ] = None,
     megapixels: Annotated[str | None, typer.Option(help="Sizes of the section memory, by commas.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.01, help="Of each scenario.")] = None,
     held: Annotated[float | None, typer.Option(min=0.01, help="Seconds for which the server scenario is held.")] = None,
@@ -79,6 +82,7 @@ def poc(
 
     given: dict[str, Any] = {
         "sample": pictures,
+        "points": points,
         "megapixels": crop,
         "sizes": None if megapixels is None else tuple(numbers(megapixels)),
         "seconds": seconds,

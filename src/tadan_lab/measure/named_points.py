@@ -66,3 +66,17 @@ def _value(points: Sequence[tuple[float, float]], rate: float, sign: int) -> flo
         return None
     quality, rates = zip(*points, strict=True)
     return sign * pchip([math.log(one) for one in rates], quality, math.log(rate))
+
+
+def by_rate(points: Sequence[NamedPoint]) -> dict[str, Any]:
+    """The points of one metric as a table: ``codecs``, and ``rows`` of source, rate and a value for each codec.
+
+    Rates that no codec meets are left out.
+    """
+    codecs = list(dict.fromkeys(point.codec for point in points))
+    found = {(point.source, point.bpp, point.codec): point.value for point in points}
+    rows: list[dict[str, Any]] = [
+        {"source": source, "bpp": bpp, "values": [found.get((source, bpp, codec)) for codec in codecs]}
+        for source, bpp in dict.fromkeys((point.source, point.bpp) for point in points)
+    ]
+    return {"codecs": codecs, "rows": [row for row in rows if any(value is not None for value in row["values"])]}

@@ -17,6 +17,7 @@ from tadan.text import plain
 from tadan_lab.measure.bdrate import WEAK_COVERAGE, BDRate, BDRates, other_pictures
 from tadan_lab.measure.curve import Curve, curve_points
 from tadan_lab.measure.gallery import TARGET_BPP, Exhibit
+from tadan_lab.measure.named_points import by_rate, named_points
 from tadan_lab.measure.page import policy, template, text
 from tadan_lab.measure.yardsticks import METRICS, Metric, metrics_of
 
@@ -122,6 +123,7 @@ def html_report(
         target_bpp=TARGET_BPP,
         crop=_largest_crop(exhibits),
         metrics=METRICS,
+        named=_named(curves),
         means=_means(curves),
         means_caption=_MEANS_CAPTION,
         means_headings=_means_headings(curves),
@@ -186,6 +188,16 @@ def _means(curves: Sequence[Curve]) -> list[tuple[str, list[tuple[float | None, 
             cells += [(seconds, format_seconds(seconds)) for seconds in (point.encode_s, point.decode_s)]
             rows.append((curve.name, cells))
     return rows
+
+
+def _named(curves: Sequence[Curve]) -> list[tuple[Metric, dict[str, Any]]]:
+    """For every metric a table of what the curves reach at rates that the field has named, if any reaches one."""
+    tables = []
+    for metric in metrics_of(curves):
+        table = by_rate([point for curve in curves for point in named_points(curve, metric.key)])
+        if table["rows"]:
+            tables.append((metric, table))
+    return tables
 
 
 def _codec(curve: Curve) -> tuple[str, str, str]:

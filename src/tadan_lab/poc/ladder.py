@@ -55,17 +55,20 @@ STEPS = (
 
 
 def climb(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Whether each step is ready by the thresholds of it and of all steps below; what stands in its way is named.
+    """Whether each step is ready by the thresholds of it and of all steps below; what is in its way is named.
 
     Args:
         rows: of :func:`tadan_lab.poc.verdict.judge`.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for step in STEPS:
-        judged = [row for row in rows if row["step"] <= step.number and row["verdict"] is not None]
+        judged = [row for row in rows if row["step"] == step.number and row["verdict"] is not None]
         failed = [row["title"] for row in judged if row["verdict"] == FAIL]
         unknown = [row["title"] for row in judged if row["verdict"] == NOT_MEASURED]
-        passed = sum(row["verdict"] == PASS for row in judged)
-        state = NOT_READY if failed else UNKNOWN if unknown or not passed else READY
-        found.append({**vars(step), "state": state, "failed": failed, "unknown": unknown, "passed": passed})
+        below = [one["number"] for one in found if one["state"] != READY]
+        stopped = failed or any(one["state"] == NOT_READY for one in found)
+        passed = sum(one["passed"] for one in found) + sum(row["verdict"] == PASS for row in judged)
+        state = NOT_READY if stopped else UNKNOWN if unknown or below or not passed else READY
+        own = {"failed": failed, "unknown": unknown, "below": below}
+        found.append({**vars(step), "state": state, **own, "passed": passed})
     return found

@@ -30,7 +30,8 @@ class Plan:
         scores: all at which the report does.
         sample: pictures whose bytes are compared.
         timed: pictures of latency, scenarios and recovery.
-        megapixels: a larger picture is cut to so many, out of its middle at its own scale.
+        megapixels: where bytes are compared a larger picture is cut to so many, out of its middle at its own scale.
+        timed_megapixels: the same where time is measured.
         points: qualities of every codec.
         cold: fresh processes of each kind.
         repeat: warm rounds over the timed pictures.
@@ -56,6 +57,7 @@ class Plan:
     sample: int = 24
     timed: int = 8
     megapixels: float = 4.0
+    timed_megapixels: float = 16.0
     points: int = 6
     cold: int = 5
     repeat: int = 5
@@ -74,7 +76,7 @@ class Plan:
         for name in ("sample", "timed", "points", "cold", "repeat", "damaged", "trials", "kills"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("megapixels", "seconds", "held", "bound"):
+        for name in ("megapixels", "timed_megapixels", "seconds", "held", "bound"):
             if not getattr(self, name) > 0:
                 raise InvalidInput(f"{name} is above 0, not {getattr(self, name)}")
         if self.points < 2:
@@ -93,6 +95,7 @@ QUICK = replace(
     sample=4,
     timed=3,
     megapixels=0.5,
+    timed_megapixels=0.5,
     points=4,
     cold=2,
     repeat=3,

@@ -48,6 +48,9 @@ def _drawn(draw: Callable[[Any, Any, Sequence[Any]], None], section: Any) -> str
         draw(axes, section, colours)
         axes.grid(True, alpha=0.3)
         axes.set_axisbelow(True)
+        handles, _ = axes.get_legend_handles_labels()
+        if handles:
+            figure.legend(loc="outside upper center", ncols=2, frameon=False)
 
     try:
         return render(on, size, SVG_OPTIONS).decode()
@@ -93,7 +96,6 @@ def _latency(axes: Any, section: Any, colours: Sequence[Any]) -> None:
         axes.bar(at, values, width * 0.92, label=label, color=colours[2 * (place % 2) + (0 if place < 2 else 1)])
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("seconds for a picture")
-    axes.legend()
 
 
 def _loads(axes: Any, section: Any, colours: Sequence[Any]) -> None:
@@ -106,7 +108,6 @@ def _loads(axes: Any, section: Any, colours: Sequence[Any]) -> None:
     axes.axhline(section["bound_s"], color="black", linestyle=":", label="bound")
     axes.set(xlabel="requests that arrive in a second", ylabel="seconds to the answer", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.legend()
 
 
 def _held(axes: Any, section: Any, colours: Sequence[Any]) -> None:
@@ -119,7 +120,6 @@ def _held(axes: Any, section: Any, colours: Sequence[Any]) -> None:
     axes.axhline(section["bound_s"], color="black", linestyle=":", label="bound")
     axes.set(xlabel="seconds since the start", ylabel="seconds to the answer")
     axes.set_ylim(bottom=0)
-    axes.legend()
 
 
 def _memory(axes: Any, section: Any, colours: Sequence[Any]) -> None:
@@ -135,7 +135,6 @@ def _memory(axes: Any, section: Any, colours: Sequence[Any]) -> None:
     axes.set(xlabel="megapixels", ylabel="peak memory, MB")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    axes.legend()
 
 
 def _money(axes: Any, section: Any, colours: Sequence[Any]) -> None:
@@ -153,4 +152,3 @@ def _money(axes: Any, section: Any, colours: Sequence[Any]) -> None:
     axes.axhline(0, color="black", linewidth=1)
     axes.set(xlabel="reads of a picture", ylabel=f"{prices['currency']} saved, a million pictures")
     axes.plot([], [], "--", color="black", label="the service decodes")
-    axes.legend()

@@ -11,6 +11,7 @@ from typing import Any
 from tadan.errors import UnreadableInput
 from tadan.files import read_bytes
 from tadan.optional import require
+from tadan_lab.measure.named_points import NamedPoint, by_rate
 from tadan_lab.measure.page import policy, template, text
 from tadan_lab.poc.kpis import KPIS
 from tadan_lab.poc.plan import SECTIONS
@@ -75,6 +76,7 @@ def html_report(document: Mapping[str, Any], out: Path) -> bytes:
         summary=summary(document),
         state=_state(document["tally"]),
         plots=drawn,
+        points=by_rate([NamedPoint(**one) for one in sections.get("bytes", {}).get("named_points", [])]),
         crops=_crops(sections.get("bytes"), out),
         shown=shown,
         signed=signed,

@@ -111,7 +111,7 @@ class Run:
             self._sample = []
             for one in census.choose(self.facts, self.plan.timed, self.plan.seed):
                 try:
-                    self._sample.append((one.name, census.cut(self.folder / one.name, self.plan.megapixels)))
+                    self._sample.append((one.name, census.cut(self.folder / one.name, self.plan.timed_megapixels)))
                 except TadanError as error:
                     if (one.name, str(error)) not in self.bad:
                         self.bad.append((one.name, str(error)))
