@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import pytest
 from PIL import Image
@@ -13,23 +14,9 @@ from tadan_lab.poc.kpis import KPIS
 from tadan_lab.poc.plan import SECTIONS
 from tadan_lab.poc.report import shown
 
-SMALL = [
-    "--quick",
-    "--points",
-    "3",
-    "--seconds",
-    "0.05",
-    "--held",
-    "0.3",
-    "--megapixels",
-    "0.01",
-    "--against",
-    "jpeg,webp",
-    "--score",
-    "55",
-    "--workers",
-    "1",
-]
+SMALL = shlex.split(
+    "--quick --points 3 --seconds 0.05 --held 0.3 --megapixels 0.01 --against jpeg,webp --score 55 --workers 1"
+)
 
 
 def run(*line):

@@ -52,7 +52,7 @@ def poc(
     effort: Annotated[int | None, typer.Option("--effort", "-e", min=0, max=9, help="Of Tadan's encoder.")] = None,
     pictures: Annotated[int | None, typer.Option(min=1, help="Pictures whose bytes are compared.")] = None,
     points: Annotated[int | None, typer.Option(min=2, help="Qualities of every codec.")] = None,
-    crop: Annotated[
+    cut_to: Annotated[
         float | None, typer.Option(help="Megapixels to which larger pictures are cut where bytes are compared.")
     ] = None,
     megapixels: Annotated[str | None, typer.Option(help="Sizes of the section memory, by commas.")] = None,
@@ -83,7 +83,7 @@ def poc(
     given: dict[str, Any] = {
         "sample": pictures,
         "points": points,
-        "megapixels": crop,
+        "megapixels": cut_to,
         "sizes": None if megapixels is None else tuple(numbers(megapixels)),
         "seconds": seconds,
         "held": held,
