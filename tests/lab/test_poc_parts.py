@@ -20,7 +20,7 @@ from tadan_lab.poc.kpis import KPIS
 from tadan_lab.poc.ladder import NOT_READY, READY, UNKNOWN, climb
 from tadan_lab.poc.money import Prices, balance, break_even, last_paying, read_prices
 from tadan_lab.poc.plan import FULL, QUICK, chosen_sections, fingerprint
-from tadan_lab.poc.scenarios import best_rate, capacity, timeline
+from tadan_lab.poc.scenarios import ARRIVALS, best_rate, capacity, load_seconds, timeline
 from tadan_lab.poc.verdict import default_thresholds, judge, read_thresholds, tally
 
 
@@ -102,6 +102,12 @@ def test_the_best_rate_is_the_last_one_before_any_that_fails():
     assert best_rate(rows(100, 99, 98, 100)) == (2.0, True)
     assert best_rate(rows(None, 99.5)) == (2.0, True)
     assert best_rate(rows(50, 40)) == (1.0, False)
+
+
+def test_loads_last_until_enough_has_arrived_but_not_for_ever():
+    assert load_seconds(20, 10) == 20
+    assert load_seconds(20, 1) == ARRIVALS
+    assert load_seconds(20, 0.01) == 60
 
 
 def test_capacity_of_a_mix_is_harmonic():

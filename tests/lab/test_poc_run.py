@@ -194,6 +194,6 @@ def check_page(page, found):
 
 
 def test_figures_are_shown_with_three_digits():
-    assert [shown(value) for value in (0, 5, 0.0123, 1.2345, 99.96, 12345.6, None)] == [
-        *("0", "5", "0.0123", "1.23", "100.0", "12,346", "-")
+    assert [shown(value) for value in (0, 5, 0.0123, 0.9996, 1.2345, 99.96, 12345.6, None)] == [
+        *("0", "5", "0.0123", "1.00", "1.23", "100", "12,346", "-")
     ]

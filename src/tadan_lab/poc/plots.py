@@ -106,8 +106,8 @@ def _loads(axes: Any, section: Any, colours: Sequence[Any]) -> None:
             values = [row["latency"][key] for row in rows]
             axes.plot(rates, values, style, marker="o", color=colours[2 * place], label=f"{name}, {key}")
     axes.axhline(section["bound_s"], color="black", linestyle=":", label="bound")
-    axes.set(xlabel="requests that arrive in a second", ylabel="seconds to the answer", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="requests that arrive in a second", ylabel="seconds to the answer")
+    axes.set_ylim(bottom=0)
 
 
 def _held(axes: Any, section: Any, colours: Sequence[Any]) -> None:

@@ -36,11 +36,11 @@ def shown(value: float | None, unit: str = "") -> str:
         return "-"
     if not math.isfinite(value):
         return "infinite"
-    size = abs(value)
-    if size >= 100 or value == int(value):
+    rounded = float(f"{value:.3g}")
+    if abs(rounded) >= 100 or value == int(value):
         digits = f"{value:,.0f}"
     else:
-        digits = f"{value:.{max(0, 2 - math.floor(math.log10(size))) if size else 0}f}"
+        digits = f"{value:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
     return f"{digits} {unit}".rstrip()
 
 

@@ -15,6 +15,7 @@ from tadan_lab.poc.plan import Plan
 from tadan_lab.poc.subjects import Body, core_count, library, running_service, service
 
 LOADS = (0.3, 0.5, 0.7, 0.85)  # of the capacity that the offline scenario shows
+ARRIVALS = 30  # wanted at each of these loads: of fewer, a share of 99 % says little
 WITHIN = 0.99  # share of queries that must be good and within the bound: MLPerf's 99th percentile
 _BINS = 30  # of the timeline of the rate that is held
 _IN_FLIGHT = 4  # samples under way for each worker, offline
@@ -107,11 +108,17 @@ async def _ladder(
     rows = []
     for share in LOADS:
         rate = max(share * most, 0.05)
-        queries = await _mixed(plan, asks, count, rate, plan.seconds)
-        rows.append({"load": share, **_server_row(queries, rate, plan.seconds, plan.bound)})
+        seconds = load_seconds(plan.seconds, rate)
+        queries = await _mixed(plan, asks, count, rate, seconds)
+        rows.append({"load": share, **_server_row(queries, rate, seconds, plan.bound)})
         on_step()
     rate, met = best_rate(rows)
     return {"capacity_per_s": most, "rows": rows, "rate": rate, "met": met}
+
+
+def load_seconds(seconds: float, rate: float) -> float:
+    """Long enough for :data:`ARRIVALS` requests on average, but no more than three times what was asked for."""
+    return min(max(seconds, ARRIVALS / rate), 3 * seconds)
 
 
 def best_rate(rows: Sequence[dict[str, Any]]) -> tuple[float, bool]:
