@@ -142,6 +142,23 @@ def test_folders_without_pictures_are_errors(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+def test_mistakes_are_told_before_anything_is_measured(pictures, tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text('{"format": "another"}')
+    for line, word in (
+        (["--compare", other], "no report of tadan poc"),
+        (["--compare", tmp_path / "none.json"], "none.json"),
+        (["--against", "gif"], "Unknown codec"),
+        (["--skip", "all"], "no section"),
+        (["--reads", "0"], "reads is a share"),
+        (["--megapixels", "one"], "not numbers"),
+    ):
+        done = run(pictures, "-o", tmp_path / "out", *SMALL, *line)
+        assert done.exit_code == 2, line
+        assert word in " ".join(done.output.split())
+        assert not (tmp_path / "out").exists()
+
+
 def test_money_needs_what_it_is_made_of(pictures, tmp_path):
     done = run(pictures, "-o", tmp_path, *SMALL, "--only", "pictures,money")
     assert done.exit_code == 2

@@ -71,10 +71,12 @@ def poc(
 
     from tadan.optional import require
     from tadan_lab.cli.timing import numbers
+    from tadan_lab.measure.rivals import choose_rivals
 
     for extra, modules in _PACKAGES.items():
         for module in modules:
             require(module, extra, "tadan poc")
+    from tadan_lab.poc.compare import load_report
     from tadan_lab.poc.money import Prices, read_prices
     from tadan_lab.poc.plan import FULL, QUICK, chosen_sections
     from tadan_lab.poc.run import Run
@@ -107,15 +109,19 @@ def poc(
     again = [] if redo in (None, "all") else chosen_sections(redo, None)
     limits = default_thresholds() if thresholds is None else read_thresholds(thresholds)
     costs = Prices() if prices is None else read_prices(prices)
+    older = None if compare is None else load_report(compare)  # before minutes of measuring, not after
     command = shlex.join(["tadan", *sys.argv[1:]])
     console = Console(highlight=False)
+    for line in choose_rivals(against, threads)[1]:
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
     run = Run(folder, out, plan, limits, costs, command, anew=redo == "all")
-    for name in _runnable(run, wanted, again, console, only):
+    todo = _runnable(run, wanted, again, console, only)
+    for place, name in enumerate(todo, 1):
+        console.print(f"{place} of {len(todo)}: {name}", soft_wrap=True)
         run.section(name, _progress)
-        took = run.document["runs"][name]["seconds"]
-        console.print(f"{name}: {took:.0f} s", soft_wrap=True)
-    if compare is not None:
-        run.compare(compare)
+        console.print(f"{name}: {run.document['runs'][name]['seconds']:.0f} s", soft_wrap=True)
+    if compare is not None and older is not None:
+        run.compare(older, compare.resolve().parent.name)
     run.finish()
     _tell(run, console)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tadan.codec.codec import Codec
-from tadan.errors import TadanError
+from tadan.errors import TadanError, ToolFailed
 from tadan_lab.measure.damage import HARMS, measure_damage, summarise_damage
 from tadan_lab.poc.batch_kill import has_batch, kill_batch
 from tadan_lab.poc.plan import Plan
@@ -43,9 +43,19 @@ def measure_recovery(plan: Plan, samples: Sequence[Body], on_step: Callable[[], 
         found["wrong_tiles"] = sum(row.wrong for row in rows)
         found["cut"] = cut_files(plan, chosen)
         on_step()
-        found["batch"] = kill_batch(plan, folder, pictures) if has_batch() else None
+        found["batch"], found["batch_problem"] = _batch(plan, folder, pictures)
         on_step()
     return found
+
+
+def _batch(plan: Plan, folder: Path, pictures: Sequence[Path]) -> tuple[dict[str, Any] | None, str | None]:
+    """What came of the batch, or why it was not measured."""
+    if not has_batch():
+        return None, "this installation has no verb batch"
+    try:
+        return kill_batch(plan, folder, pictures), None
+    except ToolFailed as error:
+        return None, str(error)
 
 
 def steps(plan: Plan, pictures: int) -> int:

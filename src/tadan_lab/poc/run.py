@@ -96,14 +96,14 @@ class Run:
         if self.anew or not path.exists():
             return new
         old = load_report(path)
-        other = [word for word in ("plan", "thresholds", "pictures_hash") if old[word] != new[word]]
+        other = [word for word in ("plan", "thresholds", "pictures_hash") if old.get(word) != new[word]]
         if other:
             words = {"plan": "settings", "thresholds": "thresholds", "pictures_hash": "pictures"}
             raise InvalidInput(
                 f"the report in {self.out} was begun with other {words[other[0]]}{_difference(old, new, other[0])}; "
                 "what was fixed before the run stays fixed: name another --out, or begin anew with --redo all"
             )
-        return {**old, "machine": new["machine"]}
+        return {**new, **old, "machine": new["machine"]}
 
     def sample(self) -> list[tuple[str, Image.Image]]:
         """The pictures that are timed, in memory; those that cannot be decoded are left out."""
@@ -185,18 +185,19 @@ class Run:
         self.save()
         write_atomically(self.out / HTML_NAME, html_report(self.document, self.out))
 
-    def compare(self, path: Path) -> None:
-        """Put the comparison with an older report into this one, and save."""
+    def compare(self, old: Mapping[str, Any], name: str) -> None:
+        """Put the comparison with another report, called ``name``, into this one, and save."""
         self.save()
-        self.document["compare"] = compare(self.document, load_report(path), path.resolve().parent.name)
+        self.document["compare"] = compare(self.document, old, name)
         self.save()
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], word: str) -> str:
     if word == "pictures_hash":
         return ""
-    names = [one for one in {**old[word], **new[word]} if old[word].get(one) != new[word].get(one)]
-    return f" ({', '.join(f'{one}: {old[word].get(one)} then, {new[word].get(one)} now' for one in names[:3])})"
+    then, now = old.get(word) or {}, new[word]
+    names = [one for one in {**then, **now} if then.get(one) != now.get(one)]
+    return f" ({', '.join(f'{one}: {then.get(one)} then, {now.get(one)} now' for one in names[:3])})"
 
 
 def _now() -> str:

@@ -109,8 +109,11 @@ def running_service(plan: Plan, folder: Path, workers: int, store: bool = False)
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a session, and all that it began."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
     process.wait()
 
 
