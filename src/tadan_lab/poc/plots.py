@@ -7,7 +7,7 @@ from typing import Any
 
 from tadan_lab.measure.plots import SVG_OPTIONS, render
 
-_SIZE = 6.0, 3.7  # inches; at 360 pixels of width letters are still ten pixels high
+_SIZE = 5.2, 3.5  # inches; at 360 pixels of width letters are still eleven pixels high
 _TALL = 0.55  # inches for every row of a horizontal plot
 _MB = 2**20
 _FONT = 11.5
