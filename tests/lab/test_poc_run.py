@@ -12,7 +12,7 @@ from photo_examples import photo
 from tadan.cli.main import app
 from tadan_lab.poc.kpis import KPIS
 from tadan_lab.poc.plan import SECTIONS
-from tadan_lab.poc.report import shown
+from tadan_lab.poc.report import busy_sections, shown
 
 SMALL = shlex.split(
     "--quick --points 3 --seconds 0.05 --held 0.3 --megapixels 0.01 --against jpeg,webp --score 55 --workers 1"
@@ -208,6 +208,18 @@ def check_page(page, found):
     for name in ("Bytes at equal visual quality", "MLPerf", "Recovery", "Money", "ladder of adoption", "Against cheap"):
         assert name in page
     assert page.count("<svg ") == 7
+
+
+def test_times_of_a_busy_machine_are_called_so():
+    runs = {
+        "latency": {"load_before": 9.0},
+        "memory": {"load_before": 1.0},
+        "bytes": {"load_before": 9.0},
+        "recovery": {},
+    }
+    assert busy_sections({"machine": {"cores": "2"}, "runs": runs}) == ["latency"]
+    assert busy_sections({"machine": {"cores": "16"}, "runs": runs}) == []
+    assert busy_sections({"machine": {}, "runs": runs}) == []
 
 
 def test_figures_are_shown_with_three_digits():

@@ -27,6 +27,8 @@ _ALT = {
     "memory": "Peak memory over megapixels; the table has the same numbers",
     "money": "Money saved over the number of reads; the table has the formulas' parts",
 }
+_TIMED = ("latency", "scenarios", "memory", "recovery")
+_BUSY = 2.0  # times the cores; the section before, which may have used them all, still counts in the average
 _MARKS = {PASS: "✓", FAIL: "✗", NOT_MEASURED: "–"}
 
 
@@ -74,6 +76,7 @@ def html_report(document: Mapping[str, Any], out: Path) -> bytes:
         judged=[{**row, "mark": _MARKS[row["verdict"]]} for row in judged],
         others=[row for row in document["kpis"] if row["verdict"] is None and row["value"] is not None],
         summary=summary(document),
+        busy=busy_sections(document),
         state=_state(document["tally"]),
         plots=drawn,
         points=by_rate([NamedPoint(**one) for one in sections.get("bytes", {}).get("named_points", [])]),
@@ -89,6 +92,13 @@ def html_report(document: Mapping[str, Any], out: Path) -> bytes:
 def _state(tally: Mapping[str, int]) -> str:
     """Class of the headline."""
     return "bad" if tally[FAIL] else "unknown" if tally[NOT_MEASURED] or not tally[PASS] else "good"
+
+
+def busy_sections(document: Mapping[str, Any]) -> list[str]:
+    """Sections of times that began while more processes wanted to run than twice the cores: others were at work."""
+    cores = document["machine"].get("cores", "")
+    most = _BUSY * int(cores) if cores.isdecimal() else math.inf
+    return [name for name, run in document["runs"].items() if name in _TIMED and (run.get("load_before") or 0) > most]
 
 
 def summary(document: Mapping[str, Any]) -> list[str]:

@@ -132,13 +132,14 @@ class Run:
 
     def section(self, name: str, progress: Progress = lambda name, steps: nullcontext(lambda: None)) -> None:
         """Run a section and save the report."""
-        begun = time.perf_counter()
+        begun, load = time.perf_counter(), _load()
         found = self._measured(name, progress)
         self.document["sections"][name] = found
         self.document["runs"][name] = {
             "at": _now(),
             "seconds": time.perf_counter() - begun,
-            "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            "load_before": load,
+            "load_after": _load(),
         }
         if self.command not in self.document["commands"]:
             self.document["commands"].append(self.command)
@@ -198,6 +199,11 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any], word: str) -> st
     then, now = old.get(word) or {}, new[word]
     names = [one for one in {**then, **now} if then.get(one) != now.get(one)]
     return f" ({', '.join(f'{one}: {then.get(one)} then, {now.get(one)} now' for one in names[:3])})"
+
+
+def _load() -> float | None:
+    """Processes that ran or waited to run in the last minute, on average; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _now() -> str:
