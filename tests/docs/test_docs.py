@@ -24,6 +24,7 @@ PROSE += [
     for name in ("index", "tutorial", "batch", "collections", "effort", "tiles", "damage", "pictures")
 ]
 PROSE += [DOCS / f"{name}.md" for name in ("choose", "fallback", "schedules", "exactness", "benchmarks", "experiments")]
+PROSE += [DOCS / f"{name}.md" for name in ("poc", "kpis")]
 MOST_WORDS = 25
 
 
@@ -165,3 +166,28 @@ def test_results_name_no_folder_of_one_machine():
     assert len(files) > 30
     private = re.compile(r"\.\./shared|/(?:tmp|work|root|home|Users)/")
     assert [path.name for path in files if private.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_the_page_of_key_figures_is_what_the_product_has():
+    from tadan_lab.poc.kpis import KPIS
+
+    text = (DOCS / "kpis.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    found = [[cell.strip("| `") for cell in row] for row in rows]
+    assert [row[0] for row in found] == list(KPIS)
+    for row, one in zip(found, KPIS.values(), strict=True):
+        title = f"{one.title}, {one.unit}" if one.unit else one.title
+        default = "" if one.default is None else f"{one.default:g}"
+        assert row[1:5] == [title, "more" if one.more else "less", one.section, str(one.step)]
+        assert row[5].replace("`", "") == one.formula.replace("`", "")
+        assert row[6] == default
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_files_of_the_proof_of_concept_are_accepted(place, tmp_path):
+    from tadan_lab.poc.money import read_prices
+    from tadan_lab.poc.verdict import read_thresholds
+
+    path = tmp_path / "a.toml"
+    path.write_text(blocks(DOCS / "poc.md", "toml")[place])
+    assert (read_thresholds, read_prices)[place](path)

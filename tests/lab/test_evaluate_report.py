@@ -110,7 +110,15 @@ def run(*line, code=0):
 
 def test_the_verb_leaves_report_plots_and_curves(results):
     folder, shown = results
-    names = {"report.html", "rate-distortion.svg", "rate-distortion.png", "bd-rates.json", "jpeg.json"}
+    names = {
+        "report.html",
+        "rate-distortion.svg",
+        "rate-distortion.png",
+        "bd-rates.json",
+        "jpeg.json",
+        "named-points.json",
+        "codec-compare",
+    }
     assert {path.name for path in folder.iterdir()} == {*names, "tadan-0,2-3,1.json"}
     assert "BD-rate of tadan-0,2/3,1 against jpeg: -" in shown
     assert "by MS-SSIM: -" in shown
@@ -152,7 +160,7 @@ def test_the_page_escapes_what_files_are_called(results):
 def test_the_numbers_of_the_page_are_those_of_the_files(results):
     folder, _ = results
     page = Page((folder / "report.html").read_text())
-    bd_rates, means = page.tables
+    bd_rates, *named, means = page.tables
     document = json.loads((folder / "bd-rates.json").read_text())
     assert bd_rates == [row["percent"] for row in document["bd_rates"] if row["percent"] is not None]
     assert len(bd_rates) == 4
@@ -162,6 +170,12 @@ def test_the_numbers_of_the_page_are_those_of_the_files(results):
             row = (point.bpp, *point.values.values(), point.encode_s, point.decode_s)
             expected += [value for value in row if value is not None]
     assert means == expected
+    met = [row for row in json.loads((folder / "named-points.json").read_text()) if row["value"] is not None]
+    rates = {(row["metric"], row["source"], row["bpp"]) for row in met}
+    assert sorted(value for table in named for value in table) == sorted(
+        [row["value"] for row in met] + [bpp for *_, bpp in rates]
+    )
+    assert {row["source"] for row in met} == {"JPEG AI", "CLIC"}
 
 
 def test_saved_curves_redraw_the_same_plot(results, tmp_path):
@@ -175,6 +189,8 @@ def test_saved_curves_redraw_the_same_plot(results, tmp_path):
         "rate-distortion.svg",
         "rate-distortion.png",
         "bd-rates.json",
+        "named-points.json",
+        "codec-compare",
     }
     source = (tmp_path / "report.html").read_text()
     assert "<img" not in source

@@ -129,7 +129,7 @@ def expand(paths: Sequence[Path], suffixes: frozenset[str], report: Report) -> l
         if path == STANDARD_STREAM or not path.is_dir():
             sources.append(Source(path, Path(path.name)))
             continue
-        found = list(_search(path, suffixes))
+        found = list(search(path, suffixes))
         if not found:
             wanted = ", ".join(sorted(suffixes))
             report.failure(path, UnreadableInput(f"the folder {path} holds no file to read ({wanted}); name another."))
@@ -137,7 +137,8 @@ def expand(paths: Sequence[Path], suffixes: frozenset[str], report: Report) -> l
     return sources
 
 
-def _search(folder: Path, suffixes: frozenset[str]) -> Iterator[Source]:
+def search(folder: Path, suffixes: frozenset[str]) -> Iterator[Source]:
+    """Files below a folder that have one of ``suffixes``, by name; hidden ones are left out."""
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)

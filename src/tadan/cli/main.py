@@ -99,8 +99,12 @@ app.add_typer(schedule.app, name="schedule")
 app.command()(tune)
 app.command()(selftest)
 app.command()(serve)
-for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody
-    app.add_typer(verb.load(), name=verb.name)
+for verb in entry_points(group="tadan.verbs"):  # of the laboratory, and of anybody: a group of verbs, or one of them
+    added = verb.load()
+    if isinstance(added, typer.Typer):
+        app.add_typer(added, name=verb.name)
+    else:
+        app.command(verb.name)(added)
 
 
 class _Closed(io.TextIOBase):

@@ -5,7 +5,7 @@ interpolations that replaced its cubic; the arithmetic is that of the package ``
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tadan.errors import InvalidInput
@@ -137,27 +137,36 @@ def _useful_points(curve: Curve, metric: Metric) -> _Points:
     values = curve.results.get(metric.key, [])
     if len(values) != len(curve.results["bpp"]):
         raise InvalidInput(f"No BD-rate: {curve.name} has no {metric.title}; measure it again with tadan lab eval.")
-    cheapest: dict[float, float] = {}
+    pairs = []
     for bpp, value in zip(curve.results["bpp"], values, strict=True):
         if not (math.isfinite(bpp) and math.isfinite(value) and bpp > 0):
             raise InvalidInput(
                 f"No BD-rate: {curve.name} has a point of {bpp} bpp and {metric.title} {value}; measure it again."
             )
-        quality = metric.rising(value)
-        cheapest[quality] = min(bpp, cheapest.get(quality, math.inf))
-    useful: list[tuple[float, float]] = []
-    for quality, bpp in sorted(cheapest.items(), reverse=True):
-        if not useful or bpp < useful[-1][1]:
-            useful.append((quality, bpp))
-    left_out = len(cheapest) - len(useful)
+        pairs.append((metric.rising(value), bpp))
+    useful, left_out = unbeaten(pairs)
     if len(useful) < MIN_POINTS:
         beaten = f": in {left_out} more, {metric.title} does not get better with more bits" if left_out else ""
         raise InvalidInput(
             f"No BD-rate: {curve.name} has {len(useful)} useful point(s), {MIN_POINTS} are needed{beaten}; "
             "give more qualities."
         )
-    useful.reverse()
     return _Points([quality for quality, _ in useful], [bpp for _, bpp in useful], left_out)
+
+
+def unbeaten(points: Iterable[tuple[float, float]]) -> tuple[list[tuple[float, float]], int]:
+    """Points (quality, rate) that no other one beats in both, both strictly rising, and how many were left out.
+
+    Points of one quality count as one, the cheapest of them.
+    """
+    cheapest: dict[float, float] = {}
+    for quality, rate in points:
+        cheapest[quality] = min(rate, cheapest.get(quality, math.inf))
+    kept: list[tuple[float, float]] = []
+    for quality, rate in sorted(cheapest.items(), reverse=True):
+        if not kept or rate < kept[-1][1]:
+            kept.append((quality, rate))
+    return kept[::-1], len(cheapest) - len(kept)
 
 
 def _sides(metric: Metric, low: float, high: float) -> tuple[float, float]:

@@ -152,10 +152,10 @@ def run_curve(
     for path in paths:
         image = open_rgb(path)
         for quality in wanted:
-            rows.append(_row(path.name, run_trial(codec, image, quality, measured)))
+            rows.append(trial_row(path.name, run_trial(codec, image, quality, measured)))
             if on_trial is not None:
                 on_trial()
-    return _curve(codec, Path(folder), wanted, rows, measured)
+    return curve_of(codec, Path(folder), wanted, rows, measured)
 
 
 def warm_up(codec: PictureCodec, image: Image.Image, quality: int) -> None:
@@ -196,7 +196,8 @@ def _no_curve(path: str | os.PathLike[str], reason: str) -> UnreadableInput:
     return UnreadableInput(f"{os.fspath(path)} is not a rate-distortion curve ({reason}); expected JSON like {wanted}.")
 
 
-def _row(picture: str, trial: Measurement) -> dict[str, Any]:
+def trial_row(picture: str, trial: Measurement) -> dict[str, Any]:
+    """A row of ``Curve.pictures``; values that are missing or infinite (lossless) are None."""
     return {
         "picture": picture,
         "quality": trial.quality,
@@ -210,9 +211,10 @@ def _row(picture: str, trial: Measurement) -> dict[str, Any]:
     }
 
 
-def _curve(
+def curve_of(
     codec: PictureCodec, folder: Path, qualities: list[int], rows: list[dict[str, Any]], metrics: Sequence[Metric]
 ) -> Curve:
+    """The curve whose points are means over ``rows`` of :func:`trial_row`; ``folder`` gives the data their name."""
     counts_as = {metric.key: metric.identical for metric in metrics}
     results: dict[str, list[float]] = {}
     for key in ("bpp", *counts_as, *TIME_KEYS):

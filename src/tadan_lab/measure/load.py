@@ -12,6 +12,7 @@ from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from tadan.errors import ToolFailed
+from tadan_lab.measure.traffic import arrivals
 
 if TYPE_CHECKING:
     import httpx
@@ -91,11 +92,9 @@ async def _at_rate(
 ) -> tuple[list[tuple[int, float]], float]:
     """Poisson arrivals for some seconds; every answer is waited for."""
     begun, running = time.perf_counter(), []
-    due = chance.expovariate(rate)
-    while due < seconds:
+    for due in arrivals(rate, seconds, chance):
         await asyncio.sleep(max(0.0, begun + due - time.perf_counter()))
         running.append(asyncio.create_task(_ask(client, target)))
-        due += chance.expovariate(rate)
     results = await asyncio.gather(*running)
     return results, max(seconds, time.perf_counter() - begun)
 

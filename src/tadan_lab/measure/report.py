@@ -7,12 +7,9 @@ scripts.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from tadan.optional import require
@@ -20,6 +17,8 @@ from tadan.text import plain
 from tadan_lab.measure.bdrate import WEAK_COVERAGE, BDRate, BDRates, other_pictures
 from tadan_lab.measure.curve import Curve, curve_points
 from tadan_lab.measure.gallery import TARGET_BPP, Exhibit
+from tadan_lab.measure.named_points import by_rate, named_points
+from tadan_lab.measure.page import policy, template, text
 from tadan_lab.measure.yardsticks import METRICS, Metric, metrics_of
 
 if TYPE_CHECKING:
@@ -83,7 +82,6 @@ def comparisons_json(ours: Curve, comparisons: Sequence[BDRates]) -> bytes:
     return json.dumps({"ours": ours.name, "bd_rates": rows}, indent=1).encode() + b"\n"
 
 
-_TEMPLATES = files("tadan_lab.measure").joinpath("templates")
 _RATES_CAPTION = "Negative: fewer bits than the other codec needs for the same quality."
 _MEANS_CAPTION = "Means over pictures, whole files; seconds as each codec below says, comparable on one machine only."
 
@@ -106,12 +104,12 @@ def html_report(
     markup = require("markupsafe", "lab", "The report").Markup
     ours = curves[0]
     dataset = ours.meta.get("dataset", "unnamed pictures")
-    script = _text("report.js")
+    script = text("report.js")
     facts = ours.meta.get("measured")
-    page = _template().render(
+    page = template("report.html.j2").render(
         title=f"{ours.name} on {dataset}",
-        policy=markup(_policy(script)),
-        style=markup(_text("report.css")),
+        policy=markup(policy(script)),
+        style=markup(text("report.css")),
         script=markup(script),
         ours=ours,
         headline=[(metric, parts) for metric in metrics_of([ours]) if (parts := _sizes(ours, comparisons, metric))],
@@ -125,6 +123,7 @@ def html_report(
         target_bpp=TARGET_BPP,
         crop=_largest_crop(exhibits),
         metrics=METRICS,
+        named=_named(curves),
         means=_means(curves),
         means_caption=_MEANS_CAPTION,
         means_headings=_means_headings(curves),
@@ -134,29 +133,6 @@ def html_report(
         codecs=[_codec(curve) for curve in curves],
     )
     return str(page).encode()
-
-
-def _text(name: str) -> str:
-    return _TEMPLATES.joinpath(name).read_text(encoding="utf-8")
-
-
-def _template() -> Any:
-    jinja2 = require("jinja2", "lab", "The report")
-
-    def visible(value: object) -> object:
-        """Without what a browser cannot show or a terminal would obey; the engine then escapes it."""
-        return value if hasattr(value, "__html__") else plain(str(value))
-
-    environment = jinja2.Environment(
-        autoescape=True, finalize=visible, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["exactly"] = repr
-    return environment.from_string(_text("report.html.j2"))
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
 def _sizes(ours: Curve, comparisons: Sequence[BDRates], metric: Metric) -> list[tuple[float, str]]:
@@ -212,6 +188,16 @@ def _means(curves: Sequence[Curve]) -> list[tuple[str, list[tuple[float | None, 
             cells += [(seconds, format_seconds(seconds)) for seconds in (point.encode_s, point.decode_s)]
             rows.append((curve.name, cells))
     return rows
+
+
+def _named(curves: Sequence[Curve]) -> list[tuple[Metric, dict[str, Any]]]:
+    """For every metric a table of what the curves reach at rates that the field has named, if any reaches one."""
+    tables = []
+    for metric in metrics_of(curves):
+        table = by_rate([point for curve in curves for point in named_points(curve, metric.key)])
+        if table["rows"]:
+            tables.append((metric, table))
+    return tables
 
 
 def _codec(curve: Curve) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 from tadan.files import make_folder, write_atomically
 from tadan.pictures.folder import list_pictures
 from tadan_lab.measure.bdrate import BDRates
+from tadan_lab.measure.codec_compare import write_batches
 from tadan_lab.measure.curve import Curve, curve_file, run_curve, save_curve
 from tadan_lab.measure.gallery import Exhibit, build_gallery, choose_pictures, middle_quality
+from tadan_lab.measure.named_points import named_points
 from tadan_lab.measure.plots import rd_plot, rd_svg
 from tadan_lab.measure.report import comparisons_json, html_report
 from tadan_lab.measure.rivals import PictureCodec
-from tadan_lab.measure.yardsticks import BASIC, Metric
+from tadan_lab.measure.yardsticks import BASIC, Metric, metrics_of
 
 Run = tuple[PictureCodec, Sequence[int]]  # a codec and its qualities
 
@@ -76,7 +79,7 @@ def measure(
 def write_results(
     out: Path, curves: Sequence[Curve], comparisons: Sequence[BDRates], exhibits: Sequence[Exhibit], command: str
 ) -> list[str]:
-    """Write the report, the plots and the BD-rates into ``out`` and return the names of the files.
+    """Write report, plots, BD-rates, named points and batches for codec-compare into ``out``; their names.
 
     Arguments as :func:`tadan_lab.measure.report.html_report`. UnwritableOutput if that fails, InvalidInput without
     matplotlib.
@@ -84,12 +87,19 @@ def write_results(
     make_folder(out)
     title = str(curves[0].meta.get("dataset", ""))
     svg = rd_svg(curves, title)
+    points = [
+        point.to_dict()
+        for curve in curves
+        for metric in metrics_of([curve])
+        for point in named_points(curve, metric.key)
+    ]
     files = {
         "report.html": html_report(curves, comparisons, svg, exhibits, command),
         "rate-distortion.svg": svg.encode(),
         "rate-distortion.png": rd_plot(curves, title),
         "bd-rates.json": comparisons_json(curves[0], comparisons),
+        "named-points.json": json.dumps(points, indent=1).encode() + b"\n",
     }
     for name, data in files.items():
         write_atomically(out / name, data)
-    return list(files)
+    return [*files, *write_batches(curves, out)]
