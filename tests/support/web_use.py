@@ -16,7 +16,9 @@ BUILT = ("tadan-polyfill.js", "tadan.wasm", "tadan-scalar.wasm")  # files of SIT
 def needs_node():
     """Skip, or with TADAN_TESTS_NO_SKIP fail, where the package cannot be built."""
     programs = [name for name in ("node", "npx", "clang", "wasm-ld") if shutil.which(name) is None]
-    missing = ", ".join(programs) or ("" if (WEB / "node_modules").is_dir() else "packages; run: npm install --prefix web")
+    missing = ", ".join(programs) or (
+        "" if (WEB / "node_modules").is_dir() else "packages; run: npm install --prefix web"
+    )
     if missing:
         text = f"web/ cannot be built here, missing: {missing}"
         pytest.fail(text) if "TADAN_TESTS_NO_SKIP" in os.environ else pytest.skip(text)

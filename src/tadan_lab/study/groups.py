@@ -7,7 +7,7 @@ of a position tell each other inside a stage is then the whole difference: in ra
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -28,7 +28,7 @@ from tadan.models.macs import decoder_cost, sequential_steps
 from tadan.nn.entropy_model import EntropyModel
 from tadan.nn.model import TadanModel
 from tadan.pictures.folder import open_rgb
-from tadan.schedule import Schedule, get_schedule
+from tadan.schedule import get_schedule
 from tadan.train.calibration import calibrate
 from tadan.train.export import WeightBits
 from tadan.train.restore import restore
@@ -99,23 +99,37 @@ def integer_model(model: Model, entropy: EntropyModel, calibration: Sequence[Ten
     return Model(entropy.config, {**tensors, **tables}, {"name": f"{entropy.config.groups} channel groups"})
 
 
-def decode_seconds(model: Model, picture: Picture, schedule: Schedule, repeat: int) -> float:
-    """Median time of the entropy decoder, networks included, for the latents of a picture; single-threaded products.
+def decode_times(models: Mapping[int, Model], picture: Picture, repeat: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of the entropy decoder, networks included, for the latents of a picture; medians.
+
+    Models are timed in turn, so that whatever else the machine does meets them alike.
+
+    Args:
+        models: by number of channel groups.
+        picture: what is coded.
+        repeat: rounds.
+
+    Returns:
+        by schedule of :data:`SCHEDULES` and number of groups.
 
     Raises:
         Corrupt: what was coded does not decode to the same latents.
     """
     y, z = picture.y_hat.astype(np.float32), picture.z_hat.astype(np.float32) / 2**LATENT_FRACTION
-    coder = LatentCoder(model, picture.quality, schedule)
-    payload, latents, _ = coder.encode(y, z)
-    times = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        [decoded] = coder.decode([payload], (y.shape[0], y.shape[1]))
-        times.append(time.perf_counter() - began)
-        if decoded.checksum() != latents.checksum():
-            raise Corrupt("the integer networks just made do not decode what they coded; report this error")
-    return median(times)
+    out: dict[str, dict[str, float]] = {}
+    for name in SCHEDULES:
+        coders = {count: LatentCoder(one, picture.quality, get_schedule(name)) for count, one in models.items()}
+        coded = {count: coder.encode(y, z) for count, coder in coders.items()}
+        seconds: dict[int, list[float]] = {count: [] for count in coders}
+        for _ in range(repeat):
+            for count, coder in coders.items():
+                began = time.perf_counter()
+                [decoded] = coder.decode([coded[count].words], (y.shape[0], y.shape[1]))
+                seconds[count].append(time.perf_counter() - began)
+                if decoded.checksum() != coded[count].latents.checksum():
+                    raise Corrupt("the integer networks just made do not decode what they coded; report this error")
+        out[name] = {str(count): round(1000 * median(row), 3) for count, row in seconds.items()}
+    return out
 
 
 def coded(model: Model, exact: Model, originals: Sequence[Path], qualities: Sequence[int]) -> dict[str, Any]:
@@ -152,30 +166,27 @@ def coded(model: Model, exact: Model, originals: Sequence[Path], qualities: Sequ
 
 def measure(
     model: Model,
+    exact: Model,
     entropy: EntropyModel,
-    calibration: Sequence[Tensor],
     pictures: Sequence[Picture],
     originals: Sequence[Path],
-    repeat: int,
 ) -> dict[str, Any]:
-    """Rates of a trained entropy model under :data:`SCHEDULES`, and what decoding costs.
+    """Rates of a trained entropy model under :data:`SCHEDULES`, and the arithmetic of decoding.
 
     Args:
         model: whose transforms gave the latents.
+        exact: its integer networks (:func:`integer_model`).
         entropy: the trained model.
-        calibration: training crops.
-        pictures: latents of evaluation pictures at all qualities; decoding is timed on the middle one.
+        pictures: latents of evaluation pictures at all qualities.
         originals: the evaluation pictures.
-        repeat: rounds of timing.
 
     Returns:
         ``group_sizes``, ``parameters``, and by schedule ``rows`` as of :func:`tadan_lab.study.training.evaluate`,
-        ``stages`` and ``steps`` of the picture that is timed, ``kmac`` per pixel of the entropy model, and ``ms``;
-        ``coded`` as of :func:`coded`.
+        ``stages`` and ``steps`` of the picture that is timed, and ``kmac`` per pixel of the entropy model; ``coded``
+        as of :func:`coded`.
     """
-    config, timed = entropy.config, pictures[len(pictures) // 2]
-    exact, out = integer_model(model, entropy, calibration), {}
-    height, width = timed.y_hat.shape[:2]
+    config, out = entropy.config, {}
+    height, width = timed_picture(pictures).y_hat.shape[:2]
     for name in SCHEDULES:
         schedule = get_schedule(name)
         cost = decoder_cost(schedule, config)
@@ -184,8 +195,12 @@ def measure(
             "stages": schedule.stage_count(height, width),
             "steps": sequential_steps(schedule, config, height, width),
             "kmac": round(cost.total - cost.g_s, 4),
-            "ms": round(1000 * decode_seconds(exact, timed, schedule, repeat), 3),
         }
     facts = {"group_sizes": list(config.group_sizes), "parameters": parameter_count(entropy)}
     streams = coded(model, exact, originals, sorted({one.quality for one in pictures}))
-    return {**facts, "timed": [timed.name, timed.quality], "schedules": out, "coded": streams}
+    return {**facts, "schedules": out, "coded": streams}
+
+
+def timed_picture(pictures: Sequence[Picture]) -> Picture:
+    """The one that decoding is timed on."""
+    return pictures[len(pictures) // 2]

@@ -60,7 +60,15 @@ def _rates(one: dict[str, Any]) -> dict[str, Any]:
 
 def collect_groups(folder: Path) -> dict[str, Any]:
     """What entropy models of a study were measured to gain and cost, by the number of their channel groups."""
-    return {path.stem: _grouped(_read(path)) for path in sorted((folder / "groups").glob("*.json"))}
+    files = sorted((folder / "groups").glob("[0-9]*.json"))
+    if not files:
+        return {}
+    found, times = {path.stem: _grouped(_read(path)) for path in files}, _read(folder / "groups" / "times.json")
+    for count, one in found.items():
+        one["timed"] = times["picture"]
+        for name, row in one["schedules"].items():
+            row["ms"] = times["ms"][name][count]
+    return found
 
 
 def groups_bd(groups: dict[str, Any], count: int) -> float:

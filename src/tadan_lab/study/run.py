@@ -8,6 +8,7 @@
     RUN/any.json                    its rate under every schedule, no retraining
     RUN/special/KEY.json            rate of each specialised network
     RUN/groups/N.json               entropy models of N channel groups, trained alike    tadan_lab.study.groups
+    RUN/groups/times.json           milliseconds of their decoders, in turn
     RUN/codec.json, speed-*.json    bytes and decode times of the real codec         tadan_lab.study.plan
 """
 
@@ -27,7 +28,7 @@ import torch
 from tadan.codec.info import pattern_text
 from tadan.errors import InvalidInput
 from tadan.files import make_folder, write_atomically
-from tadan.models import load_model
+from tadan.models import Model, load_model
 from tadan.nn.entropy_model import EntropyModel
 from tadan.pictures.folder import list_pictures
 from tadan.schedule import PatternSchedule, Schedule, parse_schedule
@@ -37,7 +38,16 @@ from tadan.train.data import HELD_OUT, SUFFIXES
 from tadan.train.restore import restore
 from tadan_lab.study import plan
 from tadan_lab.study.costs import NetworkCosts
-from tadan_lab.study.groups import CALIBRATION_SIZE, crops, fresh, measure, merged
+from tadan_lab.study.groups import (
+    CALIBRATION_SIZE,
+    crops,
+    decode_times,
+    fresh,
+    integer_model,
+    measure,
+    merged,
+    timed_picture,
+)
 from tadan_lab.study.latents import (
     Picture,
     TrainingLatents,
@@ -268,11 +278,29 @@ class Study:
             network = fresh(merged(self.config, count), _entropy_of(self.model), latents)
             state, log = files / f"{count}.state.safetensors", _logger(files / f"{count}.jsonl")
             train(network, latents, lambda rng: plan.draw(rng, (1,)), recipe.grouped, plan.SEEDS[0], state, log)
-            usable = [path for path in training_pictures(self.data) if path.name in latents.names[:CALIBRATION]]
-            calibration = crops(usable, min(CALIBRATION_SIZE, recipe.crop))
-            pictures = evaluation_pictures(self.folder, recipe.qualities)
-            originals = list_pictures(self.pictures)
-            _write(target, measure(model, network, calibration, pictures, originals, recipe.repeat))
+            save_weights(files / f"{count}.safetensors", dict(network.state_dict()))
+            exact, pictures = self._integer(model, network, latents), evaluation_pictures(self.folder, recipe.qualities)
+            _write(target, measure(model, exact, network, pictures, list_pictures(self.pictures)))
+        self._time_groups()
+
+    def _integer(self, model: Model, network: EntropyModel, latents: TrainingLatents) -> Model:
+        usable = [path for path in training_pictures(self.data) if path.name in latents.names[:CALIBRATION]]
+        return integer_model(model, network, crops(usable, min(CALIBRATION_SIZE, self.recipe.crop)))
+
+    def _time_groups(self) -> None:
+        target = self.folder / "groups" / "times.json"
+        if target.exists():
+            return
+        self.say("decode times of channel groups")
+        model, latents = load_model(self.model), TrainingLatents(self.folder / "training")
+        models = {}
+        for count in self.groups:
+            network = EntropyModel(merged(self.config, count))
+            network.load_state_dict(load_weights(target.with_name(f"{count}.safetensors")))
+            models[count] = self._integer(model, network, latents)
+        picture = timed_picture(evaluation_pictures(self.folder, self.recipe.qualities))
+        ms = decode_times(models, picture, self.recipe.repeat)
+        _write(target, {"picture": [picture.name, picture.quality], "ms": ms})
 
     def _practice(self) -> None:
         orders = json.loads((self.folder / "orders.json").read_text())
