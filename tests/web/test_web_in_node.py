@@ -80,6 +80,7 @@ def test_mutated_files_end_as_in_python(tmp_path):
         data = (tmp_path / name).read_bytes()
         expected = wanted if isinstance(wanted, str) else "ok"
         foreign = content_of(data) in FOREIGN and {expected, there[name]} <= {"ok", "Corrupt", "LimitExceeded"}
+        foreign |= content_of(data) == "jpeg-file" and there[name] == "UnsupportedVersion"  # no Lepton in browsers
         if there[name] != expected and not foreign:
             wrong[name] = expected, there[name]
         elif expected == there[name] == "ok":

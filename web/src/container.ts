@@ -46,7 +46,10 @@ export class Container {
 
   /** Metadata sections; no tile need have arrived. @throws Truncated, Corrupt, LimitExceeded */
   metadata(): Metadata {
-    return this.readMetadata()[0];
+    const found = this.readMetadata()[0];
+    if (this.header.content === "jpeg-file" && Object.keys(found).length)
+      throw new Corrupt("The file has metadata beside a JPEG file, which has its own inside.");
+    return found;
   }
 
   /**

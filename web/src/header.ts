@@ -4,7 +4,7 @@ import { Corrupt, InvalidInput, LimitExceeded, TadanError, Truncated, Unsupporte
 import { MAGIC, checkMagic } from "./sniff.js";
 
 export type Mode = "L" | "RGB" | "LA" | "RGBA";
-export type Content = "latents" | "png" | "webp" | "jpeg";
+export type Content = "latents" | "png" | "webp" | "jpeg" | "jpeg-file";
 /** x, y, width, height. */
 export type Box = [number, number, number, number];
 /** Stage of each group, row and column. */
@@ -46,7 +46,7 @@ export const DEFAULT_LIMITS: Limits = {
 
 const VERSION = 1;
 const MODES: Mode[] = ["L", "RGB", "LA", "RGBA"];
-const CONTENTS: Content[] = ["latents", "png", "webp", "jpeg"];
+const CONTENTS: Content[] = ["latents", "png", "webp", "jpeg", "jpeg-file"];
 const MAX_HEADER_LENGTH = 65_536;
 /** So many first bytes always hold a whole header. */
 export const HEADER_PREFIX_BYTES = MAGIC.length + 1 + 3 + MAX_HEADER_LENGTH + 4;
@@ -130,6 +130,8 @@ function fieldsOf(cursor: Cursor): Header {
   for (const side of [width, height]) if (side < 1 || side > MAX_SIDE) throw new InvalidInput(`A side is ${side}.`);
   if (quality < 1 || quality > 100) throw new InvalidInput(`The quality is ${quality}.`);
   if (tileSize > MAX_SIDE || tileSize % 64) throw new InvalidInput(`The tile size is ${tileSize}.`);
+  if (CONTENTS[content] === "jpeg-file" && (tileSize || MODES[mode]!.endsWith("A")))
+    throw new InvalidInput("A JPEG file is one tile without alpha.");
   return {
     version: VERSION,
     width,

@@ -27,6 +27,8 @@ export type ImageDecoder = (file: Uint8Array, type: "image/webp" | "image/jpeg")
 export async function storedPixels(header: Header, tile: Tile, box: Box, decodeImage: ImageDecoder): Promise<Uint8ClampedArray> {
   const [, , width, height] = box;
   const form = header.content.toUpperCase();
+  if (header.content === "jpeg-file")
+    throw new UnsupportedVersion("The file keeps a JPEG byte for byte, which needs Lepton; the service hands it out as JPEG.");
   if (header.content === "png") {
     const channels = isGrey(header) ? 1 : 3;
     const samples = await readPng(tile.words, width, height, channels, false, "the stored PNG picture");
