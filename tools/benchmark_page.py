@@ -406,8 +406,7 @@ What `tadan tune` chooses with a sample of six pictures, and what trying every s
 {tuned()}
 
 The seconds of the cost model against real runs, in processor seconds of one thread.
-Others used the machine: a load of about 12 on two cores during Kodak's runs, of about 25 during those of photos_2k.
-There runs took 13 to 32 times as long as predicted, and more of the processor, too. A run on an idle machine is due.
+Seconds that pass on the wall are not compared here.
 
 {predicted()}
 
