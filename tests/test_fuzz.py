@@ -16,6 +16,7 @@ from oracles import Violation, check, confined, within
 from photo_examples import photo
 from tadan.bitstream import MAGIC, Header, Limits, ScheduleField, Stream, Tile, read_stream, recover, write_stream
 from tadan.codec.stored import as_jpeg, read_tile
+from tadan.codec.transforms import Transforms
 from tadan.errors import Corrupt, TadanError
 from targets import TARGETS
 
@@ -159,12 +160,13 @@ def as_progressive(pixels):
     return buffer.getvalue()
 
 
-def test_a_header_alone_is_salvaged_without_running_a_network():
+def test_a_header_alone_is_salvaged_without_running_a_network(monkeypatch):
     """35 bytes that announce 4 megapixels: nothing of them arrived, so there is nothing to compute."""
     header = Header(2048, 2048, "RGB", 50, CODEC.model.id, ScheduleField("2x2"), 64)
     whole = write_stream(Stream(header, {}, (Tile(0, b""),) * 1024))
-    with within(2):
-        salvaged = CODEC.salvage(whole[: 10 + whole[9] + 4])
+    for network in ("synthesise", "latents_of", "hyper_of"):
+        monkeypatch.setattr(Transforms, network, lambda *_: pytest.fail("a network ran"))
+    salvaged = CODEC.salvage(whole[: 10 + whole[9] + 4])
     assert salvaged.count("lost") == 1024
     assert salvaged.image.getextrema() == ((128, 128),) * 3
 
