@@ -20,7 +20,6 @@ KINDS = {
     "mbt2018": "mbt2018 (N = {channels}, M = 192)",
     "elic2022": "ELIC (N = {channels}, M = 320)",
 }
-ORIGINALS = {"raster": "CompressAI, autoregressive", "checkerboard": "CompressAI, checkerboard"}
 
 
 def load(name: str) -> Any:

@@ -1,6 +1,5 @@
 // Builds the decoder: the C core to WebAssembly (clang and lld of the system, no C library), TypeScript by esbuild.
 //   node build.mjs            everything, into dist/
-//   node build.mjs --wasm     the core alone
 //   node build.mjs --types    declarations for TypeScript, too
 //   node build.mjs --site     and put what the service hands out beside its page
 import { execFileSync } from "node:child_process";
@@ -56,7 +55,7 @@ rmSync(`${here}dist`, { recursive: true, force: true });
 mkdirSync(`${here}dist`);
 core("tadan.wasm", "-O2", "-msimd128");
 core("tadan-scalar.wasm", "-O2");
-if (!process.argv.includes("--wasm")) await scripts();
+await scripts();
 if (process.argv.includes("--types")) {
   const options = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--rootDir", "src", "--outDir", "dist/types"];
   execFileSync("npx", ["tsc", "-p", "tsconfig.build.json", ...options], { cwd: here, stdio: "inherit" });

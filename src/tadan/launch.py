@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in ru_maxrss; getrusage(2) of either system
+PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in ru_maxrss; getrusage(2) of either system
 
 
 def main(command: list[str]) -> None:
@@ -21,7 +21,7 @@ def main(command: list[str]) -> None:
     if hasattr(os, "wait4"):
         _, status, usage = os.wait4(child.pid, 0)
         code = child.returncode = os.waitstatus_to_exitcode(status)
-        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _PEAK_UNIT
+        cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * PEAK_UNIT
     else:
         code = child.wait()
     seconds = time.perf_counter() - begun

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tadan.errors import InvalidInput, TadanError, UnreadableInput
-from tadan.files import write_atomically
+from tadan.files import make_folder, write_atomically
 from tadan.transient import patiently
 
 Result = TypeVar("Result")
@@ -118,7 +118,7 @@ class Place:
             OSError: what the file system says.
         """
         if self.local:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            make_folder(Path(path).parent)
             self._patiently(lambda: write_atomically(path, data, replace=replace))
             return
         options: dict[str, Any] = {"chunksize": self._part_bytes} if "s3" in _protocols(self._files) else {}

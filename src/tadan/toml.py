@@ -44,7 +44,9 @@ def read_toml(path: str | PathLike[str], what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(read_bytes(path).decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidInput(f"{fspath(path)} is not {what}: {error}; correct that line or make it anew") from error
+        raise InvalidInput(
+            f"{fspath(path)} is not {what} in TOML: {error}; correct that line or make it anew"
+        ) from error
 
 
 def _table(table: Mapping[str, Any], name: tuple[str, ...], lines: list[str]) -> None:

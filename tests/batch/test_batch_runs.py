@@ -242,6 +242,56 @@ def test_a_target_is_met(source, tmp_path):
     assert all(len(data) <= 1500 for data in outputs(tmp_path / "out").values())
 
 
+def test_another_naming_writes_outputs_of_other_names(source, tmp_path):
+    batch = Batch(source, tmp_path / "out")
+    assert batch.states() == {"done": 4}
+    assert batch.states(naming="mirror") == {"done": 4}
+    assert len(outputs(tmp_path / "out")) == 8
+    assert batch.states(naming="mirror") == {}
+    assert batch.states() == {"skipped": 4}  # what stands there is found by its name
+
+
+def test_another_naming_makes_no_file_of_others_ours(source, tmp_path):
+    """A run of mirrored names that died after one of hashed names has claimed names, not files."""
+    out = tmp_path / "out"
+    batch = Batch(source, out)
+    assert batch.states() == {"done": 4}
+    with pytest.raises(RuntimeError, match="it died"):
+        batch(naming="mirror", engine=dies_at_once)
+    (out / "1.tdn").write_bytes(b"of somebody else")
+    assert batch.states(naming="mirror") == {"done": 3, "failed": 1}
+    assert (out / "1.tdn").read_bytes() == b"of somebody else"
+
+
+def dies_at_once(entries, stop):
+    next(iter(entries))
+    raise RuntimeError("it died")
+    yield
+
+
+def test_an_output_stays_ours_after_a_failure(source, tmp_path):
+    """A source that is damaged for one run gets its own mirrored output again in the next."""
+    batch, one = Batch(source, tmp_path / "out", naming="mirror"), source / "1.png"
+    assert batch.states() == {"done": 4}
+    whole = picture_bytes(9)
+    one.write_bytes(whole[:60])
+    assert batch.states() == {"failed": 1}
+    one.write_bytes(whole)
+    assert batch.states() == {"done": 1}
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(source, tmp_path):
+    out = tmp_path / "out"
+    batch = Batch(source, out)
+    assert batch.states() == {"done": 4}
+    folder = next(path for path in out.iterdir() if path.is_dir())
+    lost = len(list(folder.iterdir()))
+    shutil.rmtree(folder)
+    folder.write_bytes(b"in the way")
+    assert batch.states() == {"failed": lost}
+    assert {one.kind for one in batch.seen} == {"UnwritableOutput"}
+
+
 def test_jpeg_files_are_kept_byte_for_byte(source, tmp_path):
     pytest.importorskip("lepton_jpeg_python")
     (source / "a.jpg").write_bytes(given := picture_bytes(7, "JPEG"))

@@ -34,7 +34,7 @@ def main(picture: str, folder: Path) -> None:
     (folder / "g_s.onnx").write_bytes(model.graph("g_s"))
     gains = np.ascontiguousarray(model.block_gains("g_s", 60), np.float32)
     (folder / "gains.f32").write_bytes(gains.tobytes())
-    facts = {"model": model.id_hex, "latent": model.config.latent, "gains": list(gains.shape), "sizes": SIZES}
+    facts = {"latent": model.config.latent, "gains": list(gains.shape), "sizes": SIZES}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

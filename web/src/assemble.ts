@@ -76,7 +76,6 @@ export interface Progress {
 
 /** A part of a tile that is shown at once, in positions, and the tiles that it depends on. */
 interface Piece {
-  tile: number;
   part: Box;
   needs: number[];
 }
@@ -101,8 +100,12 @@ export async function showLatents(
   const places = new Map([...tiles.keys()].map((number) => [number, onLatents(tileBox(header, number))]));
   const held = new Map<number, Int32Array>();
   const uses = new Map<number, number>();
-  const pieces = cut(header, canvas.region, places, facts.reach, pool.size, width, height);
-  for (const piece of pieces) for (const number of piece.needs) uses.set(number, (uses.get(number) ?? 0) + 1);
+  const users = new Map<number, Piece[]>();
+  for (const piece of cut(header, canvas.region, places, facts.reach, pool.size))
+    for (const number of piece.needs) {
+      uses.set(number, (uses.get(number) ?? 0) + 1);
+      if (!users.get(number)?.push(piece)) users.set(number, [piece]);
+    }
   const progress: Progress = { complete: Infinity, stages: 0, tiles: tiles.size };
   const showing: Promise<void>[] = [];
 
@@ -122,7 +125,6 @@ export async function showLatents(
     canvas.put(seen, rgba, stride);
   }
 
-  const waiting = new Set(pieces);
   async function decode([number, tile]: [number, Tile]): Promise<void> {
     const [, , cols, rows] = places.get(number)!;
     const { words, contentCrc } = tile;
@@ -132,11 +134,7 @@ export async function showLatents(
     progress.complete = Math.min(progress.complete, latents.complete);
     progress.stages = Math.max(progress.stages, latents.stages);
     held.set(number, latents.yHat);
-    for (const piece of waiting)
-      if (piece.needs.every((one) => held.has(one))) {
-        waiting.delete(piece);
-        showing.push(show(piece));
-      }
+    for (const piece of users.get(number) ?? []) if (piece.needs.every((one) => held.has(one))) showing.push(show(piece));
   }
 
   await all([...tiles].map(decode));
@@ -157,8 +155,6 @@ function cut(
   places: Map<number, Box>,
   reach: number,
   workers: number,
-  width: number,
-  height: number,
 ): Piece[] {
   const pieces: Piece[] = [];
   const strips = Math.ceil(workers / places.size);
@@ -170,9 +166,9 @@ function cut(
     for (let top = y; top < y + h; top += rows)
       for (let left = x; left < x + w; left += PIECE) {
         const part: Box = [left, top, Math.min(PIECE, x + w - left), Math.min(rows, y + h - top)];
-        const near = widened(part, reach, width, height);
-        const needs = [...places].filter(([, other]) => overlap(other, near)).map(([number]) => number);
-        pieces.push({ tile, part, needs: [tile, ...needs.filter((one) => one !== tile)] });
+        const pixels = part.map((value) => STRIDE * value) as Box;
+        const others = [...tilesFor(header, reach, pixels)].filter((one) => one !== tile && places.has(one));
+        pieces.push({ part, needs: [tile, ...others] });
       }
   }
   return pieces;

@@ -64,7 +64,9 @@ export function hex(data: Uint8Array, between = ""): string {
 
 /** The bytes of a string of which every character is one byte. */
 export function ascii(text: string): Uint8Array {
-  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < out.length; i++) out[i] = text.charCodeAt(i);
+  return out;
 }
 
 export function startsWith(data: Uint8Array, start: Uint8Array, offset = 0): boolean {

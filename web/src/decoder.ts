@@ -3,7 +3,7 @@ import { Canvas, type Progress, isWhole, overlap, showLatents, tilesFor } from "
 import { Container, type Metadata, type Tile } from "./container.js";
 import { InvalidInput, Truncated, typedError } from "./errors.js";
 import { type WeightsSource, forget, loadCore, loadWeights, workerUrl } from "./files.js";
-import { type Box, HEADER_PREFIX_BYTES, type Header, type Limits, readHeader, tileBox } from "./header.js";
+import { type Box, HEADER_PREFIX_BYTES, type Header, type Limits, hasAlpha, readHeader, tileBox } from "./header.js";
 import { orientationOf, oriented } from "./orientation.js";
 import { readPng, writePng } from "./png.js";
 import { OwnThread, type Pool, type WorkerLike, Workers } from "./pool.js";
@@ -67,8 +67,7 @@ export class Picture {
 
   /** A PNG that browsers show at once, its ICC profile within. */
   toBlob(): Blob {
-    const alpha = this.header.mode.endsWith("A");
-    return writePng(this.data, this.width, this.height, alpha, this.metadata.icc);
+    return writePng(this.data, this.width, this.height, hasAlpha(this.header), this.metadata.icc);
   }
 
   /** What can be drawn; an ICC profile is applied by the browser. */
@@ -82,6 +81,8 @@ export interface Info extends Header {
   /** Bytes that were read for it. */
   bytesRead: number;
 }
+
+const FIRST_BYTES = 16; // fewer do not tell what else a file is
 
 export class Decoder {
   private readonly base: URL | string;
@@ -97,12 +98,9 @@ export class Decoder {
   async inspect(source: Source, signal?: AbortSignal): Promise<Info> {
     let found: Info | undefined;
     const look = (bytes: Uint8Array): boolean => {
-      try {
-        found = { ...readHeader(bytes, this.options.limits).header, bytesRead: bytes.length };
-      } catch (error) {
-        if (!(error instanceof Truncated) || bytes.length >= HEADER_PREFIX_BYTES) throw error;
-      }
-      return found !== undefined;
+      const header = this.headerIn(bytes);
+      if (header) found = { ...header, bytesRead: bytes.length };
+      return header !== undefined;
     };
     const bytes = await read(source, signal, look);
     found ??= { ...readHeader(bytes, this.options.limits).header, bytesRead: bytes.length };
@@ -121,12 +119,28 @@ export class Decoder {
       throw new InvalidInput(`stages is a whole number of at least 0, not ${stages}`);
     try {
       const previews = options.onPreview && new Previews((bytes) => this.preview(bytes, options));
-      const data = await read(source, signal, previews && ((bytes) => previews.take(bytes)), options.request);
+      let known = false;
+      const arrived = (bytes: Uint8Array): void => {
+        known ||= this.headerIn(bytes) !== undefined; // or the file is refused before more of it arrives
+        previews?.take(bytes);
+      };
+      const data = await read(source, signal, arrived, options.request);
       await previews?.end();
       return await this.picture(data, options);
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       throw typedError(error);
+    }
+  }
+
+  /** The header, as soon as enough has arrived. @throws as readHeader */
+  private headerIn(bytes: Uint8Array): Header | undefined {
+    if (bytes.length < FIRST_BYTES) return undefined;
+    try {
+      return readHeader(bytes, this.options.limits).header;
+    } catch (error) {
+      if (error instanceof Truncated && bytes.length < HEADER_PREFIX_BYTES) return undefined;
+      throw error;
     }
   }
 
@@ -154,7 +168,7 @@ export class Decoder {
     return finished(header, metadata, canvas, options);
   }
 
-  /** Show what has arrived of a file; true if there is nothing more to wait for. */
+  /** Show what has arrived of a file. */
   private async preview(data: Uint8Array, options: DecodeOptions): Promise<void> {
     const container = new Container(data, this.options.limits);
     const { header } = container;
@@ -228,7 +242,8 @@ export class Decoder {
     const wanted = options.workers ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
     const start = options.startWorker ?? (typeof Worker === "function" ? (url) => new Worker(url) as WorkerLike : undefined);
     if (!wanted || !start) return new OwnThread(module);
-    const workers = new Workers(wanted, module, () => start(workerUrl(this.base, options.worker)));
+    const url = workerUrl(this.base, options.worker);
+    const workers = new Workers(wanted, module, () => start(url));
     try {
       await workers.ready();
       return workers;

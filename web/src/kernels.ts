@@ -26,14 +26,13 @@ export class Kernels {
   private readonly core: Core;
   private readonly kept = new Map<string, Kernel>();
   private schedule = "";
-  private readonly base: { at: number };
+  private base = 0;
 
   constructor(
     private readonly networks: Networks,
     private readonly bases: Int16Array,
   ) {
     this.core = networks.core;
-    this.base = { at: 0 };
   }
 
   /**
@@ -41,9 +40,9 @@ export class Kernels {
    */
   prepare(schedule: string, stages: Stage[]): void {
     if (this.schedule !== schedule) {
-      if (this.kept.size) this.core.release(this.base.at);
+      if (this.kept.size) this.core.release(this.base);
       this.kept.clear();
-      this.base.at = this.core.mark();
+      this.base = this.core.mark();
       this.schedule = schedule;
     }
     for (const cell of stages.flat()) if (!this.kept.has(cell.key)) this.kept.set(cell.key, this.mixed(cell));

@@ -7,7 +7,7 @@
  * previews; `data-workers`; `data-service-worker`, address of this script where it may be a service worker of the page
  * ("" where it is one beside the page); `data-manual`, to start it by script. The same file is the script of its workers.
  */
-import { type Candidate, type Written, candidateOf, isTdn } from "./candidates.js";
+import { type Candidate, TYPE, type Written, candidateOf, isTdn } from "./candidates.js";
 import { Decoder, type DecoderOptions, type Picture } from "./decoder.js";
 import * as api from "./index.js";
 import { serveRequests } from "./sw.js";
@@ -86,7 +86,8 @@ export class Polyfill {
 
   private changed(records: MutationRecord[]): void {
     const images = new Set<HTMLImageElement>();
-    for (const { type, target, addedNodes } of records) {
+    const removed = new Set<HTMLImageElement>();
+    for (const { type, target, addedNodes, removedNodes } of records) {
       if (type === "attributes" && target instanceof HTMLImageElement) images.add(target);
       const parent = target instanceof HTMLSourceElement ? target.parentElement : target;
       if (parent instanceof HTMLPictureElement) for (const image of parent.querySelectorAll("img")) images.add(image);
@@ -94,8 +95,16 @@ export class Polyfill {
         if (node instanceof HTMLImageElement) images.add(node);
         else if (node instanceof Element) for (const image of node.querySelectorAll("img")) images.add(image);
       }
+      for (const node of removedNodes) {
+        if (node instanceof HTMLImageElement) removed.add(node);
+        else if (node instanceof Element) for (const image of node.querySelectorAll("img")) removed.add(image);
+      }
     }
     for (const image of images) this.look(image);
+    for (const image of removed) {
+      const state = this.states.get(image);
+      if (state && !state.canvas && !image.isConnected) this.forget(image, state);
+    }
   }
 
   /** Decide about an image again. */
@@ -139,10 +148,10 @@ export class Polyfill {
     const put = (picture: Picture) => this.put(image, picture, candidate, state);
     try {
       const onPreview = this.options.progressive ? { onPreview: put } : {};
-      const request: RequestInit = { credentials, headers: { Accept: "image/x-tadan,*/*;q=0.5" } };
+      const request: RequestInit = { credentials, headers: { Accept: `${TYPE},*/*;q=0.5` } };
       put(await this.decoder.decode(candidate.url, { signal, request, ...onPreview }));
     } catch (error) {
-      if (!signal.aborted) this.fall(image, candidate, error as Error);
+      if (!signal.aborted) this.fall(image, state, error as Error);
     }
   }
 
@@ -162,15 +171,16 @@ export class Polyfill {
   private withoutSources(image: HTMLImageElement): void {
     if (!(image.parentElement instanceof HTMLPictureElement)) return;
     for (const source of image.parentElement.querySelectorAll("source"))
-      if (source.type !== "image/x-tadan" && !source.dataset.tadanType) {
+      if (source.type !== TYPE && !source.dataset.tadanType) {
         source.dataset.tadanType = source.type || "any";
-        source.type = "image/x-tadan"; // which no browser takes
+        source.type = TYPE; // which no browser takes
       }
   }
 
   private async paint(image: HTMLImageElement, picture: Picture, density: number, state: State): Promise<void> {
     const { width, height } = picture;
     const bitmap = await picture.toImageBitmap();
+    if (state.stop.signal.aborted) return bitmap.close();
     const canvas = (state.canvas ??= document.createElement("canvas"));
     Object.assign(canvas, { width, height });
     canvas.getContext("2d")!.drawImage(bitmap, 0, 0);
@@ -217,11 +227,12 @@ export class Polyfill {
   }
 
   /** What a page that cannot show a file shows instead: `data-tadan-fallback`, or what the browser takes itself. */
-  private fall(image: HTMLImageElement, { url }: Candidate, error: Error): void {
-    console.warn(`tadan: ${url}: ${error.name}: ${error.message}`);
+  private fall(image: HTMLImageElement, state: State, error: Error): void {
+    console.warn(`tadan: ${state.url}: ${error.name}: ${error.message}`);
     const { tadanFallback: fallback } = image.dataset;
     if (fallback) {
-      this.states.delete(image);
+      this.forget(image, state);
+      this.states.set(image, { ...state, shown: null }); // so that it is not tried again
       image.removeAttribute("srcset");
       image.src = fallback;
     } else if (isTdn(image.currentSrc || image.src)) image.dispatchEvent(new Event("error"));

@@ -111,7 +111,10 @@ export class Workers implements Pool {
   }
 
   private member(): Member {
-    const member = new Member(this.start(), this.module);
+    const member: Member = new Member(this.start(), this.module, () => {
+      const at = this.threads.indexOf(member);
+      if (at >= 0) this.threads.splice(at, 1); // another one is started when there is work
+    });
     this.threads.push(member);
     return member;
   }
@@ -164,6 +167,7 @@ class Member {
   constructor(
     private readonly worker: WorkerLike,
     module: WebAssembly.Module,
+    gone: () => void,
   ) {
     worker.onmessage = ({ data }) => {
       const [resolve, reject] = this.waiting.get(data.number)!;
@@ -171,7 +175,10 @@ class Member {
       if ("error" in data) reject(heard(data.error));
       else resolve(data.value);
     };
-    worker.onerror = (event) => this.close(new UnreadableInput(`a worker failed: ${event.message ?? "its script cannot be loaded"}`));
+    worker.onerror = (event) => {
+      gone();
+      this.close(new UnreadableInput(`a worker failed: ${event.message ?? "its script cannot be loaded"}`));
+    };
     this.ready = this.ask({ kind: "start", module });
     this.ready.catch(() => {});
   }

@@ -62,6 +62,7 @@ export async function read(
       }
     }
   } catch (error) {
+    reader.cancel().catch(() => {});
     signal?.throwIfAborted();
     if (error instanceof TypeError) throw new UnreadableInput(`the file stopped arriving (${error.message}); try again`);
     throw error;

@@ -2,7 +2,7 @@
 import { Core } from "./core.js";
 import { Corrupt, ModelMissing } from "./errors.js";
 import type { Box, ScheduleField } from "./header.js";
-import { type LatentOptions, checksum, decodeLatents } from "./latents.js";
+import { checksum, decodeLatents } from "./latents.js";
 import { type Model, STRIDE, latentOf, reachOf, readModel } from "./model.js";
 import { Networks } from "./networks.js";
 import { scheduleOf } from "./schedule.js";
@@ -13,8 +13,6 @@ export interface Facts {
   id: string;
   reach: number;
   latent: number;
-  groups: number;
-  radius: number;
 }
 
 export interface LatentsJob {
@@ -62,8 +60,6 @@ export function factsOf(model: Model): Facts {
     id,
     reach: reachOf(config),
     latent: latentOf(config),
-    groups: config.group_sizes.length,
-    radius: config.radius,
   };
 }
 
@@ -96,12 +92,12 @@ export class Thread {
   }
 
   /** @throws Corrupt the words do not decode to the latents that were encoded; UnsupportedVersion */
-  async latents(job: LatentsJob, onStep?: LatentOptions["onStep"]): Promise<TileLatents> {
+  async latents(job: LatentsJob): Promise<TileLatents> {
     const { networks, model } = await this.loaded(job.model);
     const { group_sizes: sizes, radius } = model.config;
     const schedule = scheduleOf(job.schedule, sizes.length, radius);
     const { words, rows, cols, quality, stages } = job;
-    const latents = decodeLatents(networks, words, rows, cols, quality, schedule, { stages, onStep });
+    const latents = decodeLatents(networks, words, rows, cols, quality, schedule, { stages });
     if (stages === undefined && checksum(latents) !== job.contentCrc)
       throw new Corrupt("the decoded latents do not match their checksum: the file was damaged; get it again");
     const { yHat, complete, stages: all } = latents;

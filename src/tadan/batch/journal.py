@@ -148,7 +148,8 @@ class Journal:
         self._db.executemany(
             "INSERT INTO pictures (source, fingerprint, recipe, state, output, run) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (source) DO UPDATE SET fingerprint = excluded.fingerprint, recipe = excluded.recipe, "
-            "state = excluded.state, output = coalesce(excluded.output, output), run = excluded.run, "
+            "state = excluded.state, ours = ours AND coalesce(excluded.output, output) IS output, "
+            "output = coalesce(excluded.output, output), run = excluded.run, "
             "source_hash = iif(fingerprint IS excluded.fingerprint, source_hash, NULL)",
             [(source, mark, recipe, WAITING, output, self.run) for source, mark, recipe, output in claims],
         )
@@ -160,14 +161,14 @@ class Journal:
         found = self._db.execute(f"SELECT output, source FROM pictures WHERE output IN ({marks})", list(outputs))
         return {output: source for output, source in found}
 
-    def record(self, one: Outcome, fingerprint: str | None, recipe: str, bounds: str, ours: bool = False) -> None:
-        """Keep an outcome; it is on its way to the disk when this returns. ``ours``: its output was before."""
+    def record(self, one: Outcome, fingerprint: str | None, recipe: str, bounds: str, own: str | None = None) -> None:
+        """Keep an outcome; it is on its way to the disk when this returns. ``own``: output that was ours before."""
         values: dict[str, Any] = {
             "source": one.source,
             "fingerprint": fingerprint,
             "recipe": recipe,
             "state": one.state,
-            "output": one.output,
+            "output": one.output or own,
             "source_hash": one.source_hash,
             "key": one.key,
             "kind": one.kind,
@@ -183,7 +184,7 @@ class Journal:
             "verified": one.verified,
             "warnings": "\n".join(one.warnings) or None,
             "bounds": bounds,
-            "ours": ours or one.state == DONE or (one.state == SKIPPED and one.key is not None),
+            "ours": own is not None or one.state == DONE or (one.state == SKIPPED and one.key is not None),
             "run": self.run,
             "finished": time.time(),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tadan.errors import InvalidInput
 from tadan.files import read_bytes
+from tadan.toml import read_toml
 
 _MILLION, _GIGABYTE, _HOUR = 1e6, 1e9, 3600.0
 _GETS, _PUTS = 2, 1  # requests for a picture: its source and whether its output is there; its output
@@ -70,11 +70,14 @@ def read_prices(path: Path) -> Prices:
         UnreadableInput: there is no such file.
         InvalidInput: it is none, or lacks a name.
     """
-    data = read_bytes(path)
-    try:
-        found: Any = json.loads(data) if path.suffix.lower() == ".json" else tomllib.loads(data.decode())
-    except ValueError as error:
-        raise InvalidInput(f"cannot read the price table {path}: {error}; write TOML or JSON") from error
+    found: Any
+    if path.suffix.lower() == ".json":
+        try:
+            found = json.loads(read_bytes(path))
+        except ValueError as error:
+            raise InvalidInput(f"cannot read the price table {path}: {error}; write TOML or JSON") from error
+    else:
+        found = read_toml(path, "a price table")
     known = {one.name for one in fields(Prices)}
     if not isinstance(found, Mapping) or not {"dollars_per_hour", "cores"} <= set(found) <= known:
         raise InvalidInput(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tadan.batch.entries import Entry, Source
 from tadan.batch.journal import Journal, Row
 from tadan.batch.outcome import DONE, FAILED, SKIPPED, WAITING, Outcome, failure
+from tadan.batch.recipe import hashed_name
 from tadan.batch.tally import Tally
 from tadan.batch.unit import MIRRORED, Job, output_name
 from tadan.errors import OutputExists, TadanError
@@ -57,7 +59,8 @@ class Run:
     tally: Tally = field(default_factory=Tally)
     stopped: str | None = None
     error: str | None = None
-    _open: dict[str, tuple[str | None, bool]] = field(default_factory=dict)  # fingerprint, and whether it is ours
+    #: Fingerprint, and the output that was ours before.
+    _open: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
 
     def go(self, engine: Engine, watch: Callable[[Outcome | None], None] = lambda one: None) -> None:
         """Work until all is done or :meth:`stop` is called.
@@ -94,8 +97,8 @@ class Run:
             return
 
     def _keep(self, one: Outcome) -> None:
-        fingerprint, ours = self._open.pop(one.source, (None, False))
-        self.journal.record(one, fingerprint, self.job.recipe.id, self.policy.bounds, ours)
+        fingerprint, own = self._open.pop(one.source, (None, None))
+        self.journal.record(one, fingerprint, self.job.recipe.id, self.policy.bounds, own)
         self.tally.add(one)
         most = self.policy.max_failures
         if one.fatal:
@@ -143,7 +146,7 @@ class Run:
                 entry = replace(entry, doubtful=output is not None)
             chosen.append(entry)
             claims.append((entry.source, entry.fingerprint, self.job.recipe.id, output))
-            self._open[entry.source] = entry.fingerprint, entry.claimed
+            self._open[entry.source] = entry.fingerprint, output if entry.claimed else None
         self.journal.claim(claims)
         return chosen
 
@@ -154,11 +157,21 @@ class Run:
         if row.state == FAILED:
             other_bounds = row.bounds != self.policy.bounds and row.kind in _BY_BOUNDS
             return not (self.policy.retry_failed or row.transient or other_bounds or row.kind in _BY_PLACE)
-        if row.state not in _MADE or (self.job.verify and not row.verified):
+        if row.state not in _MADE or (self.job.verify and not row.verified) or not self._is_named(entry, row):
             return False
         if not (self._destination.local or self.policy.recheck):
             return True  # a request for each of millions would take longer than it is worth
         return row.output is not None and self._exists(row.output)
+
+    def _is_named(self, entry: Entry, row: Row) -> bool:
+        """Whether the output that the journal knows is named as this batch names: an earlier one may have differed."""
+        if self.job.naming == MIRRORED:
+            with suppress(TadanError):
+                return row.output == self._shown(output_name(entry))
+            return False
+        if row.source_hash is None:
+            return False
+        return row.output == self._shown(hashed_name(self.job.recipe.key(row.source_hash)))
 
     def _exists(self, output: str) -> bool:
         place = self._destination
@@ -196,7 +209,7 @@ class Run:
 
     def _refused(self, entry: Entry, error: TadanError) -> None:
         one = failure(entry.source, type(error).__name__, str(error))
-        self._open[entry.source] = entry.fingerprint, False
+        self._open[entry.source] = entry.fingerprint, None
         self._keep(one)
         self._watch(one)
 

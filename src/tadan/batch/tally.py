@@ -21,7 +21,7 @@ class Tally:
         unchanged_failures: failed in an earlier run, and nothing has changed since.
         states: outcomes of this run by state.
         kinds: failures of this run by class.
-        bytes_in, bytes_out, pixels, seconds: of the pictures encoded in this run; seconds are those of the workers.
+        bytes_in, bytes_out, pixels: of the pictures encoded in this run.
     """
 
     total: int | None = None
@@ -32,7 +32,6 @@ class Tally:
     bytes_in: int = 0
     bytes_out: int = 0
     pixels: int = 0
-    seconds: float = 0.0
     begun: float = field(default_factory=time.monotonic)
     _recent: deque[list[int]] = field(default_factory=deque)  # second, pictures and pixels in it
 
@@ -45,7 +44,6 @@ class Tally:
             self.bytes_in += one.bytes_in
             self.bytes_out += one.bytes_out
             self.pixels += one.pixels
-            self.seconds += one.seconds
         now = int(time.monotonic())
         if not self._recent or self._recent[-1][0] != now:
             self._recent.append([now, 0, 0])
@@ -58,6 +56,11 @@ class Tally:
     def worked(self) -> int:
         """Pictures that this run has dealt with."""
         return sum(self.states.values())
+
+    @property
+    def seen(self) -> int:
+        """Pictures that nothing is left to do about."""
+        return self.worked + self.unchanged + self.unchanged_failures
 
     @property
     def failures(self) -> int:
@@ -79,15 +82,13 @@ class Tally:
         rate, _ = self.rates()
         if self.total is None or not rate:
             return None
-        left = max(0, self.total - self.worked - self.unchanged - self.unchanged_failures)
-        return left / rate
+        return max(0, self.total - self.seen) / rate
 
     def line(self) -> str:
         """One line about all of it."""
-        seen = self.worked + self.unchanged + self.unchanged_failures
-        of = "" if self.total is None else f" of {self.total:,} ({100 * seen / max(1, self.total):.1f} %)"
+        of = "" if self.total is None else f" of {self.total:,} ({100 * self.seen / max(1, self.total):.1f} %)"
         rate, megapixels = self.rates()
-        parts = [f"{seen:,}{of}", f"{rate:.1f} pictures/s", f"{megapixels:.2f} MP/s"]
+        parts = [f"{self.seen:,}{of}", f"{rate:.1f} pictures/s", f"{megapixels:.2f} MP/s"]
         if self.bytes_in:
             saved = 100 * (1 - self.bytes_out / self.bytes_in)
             parts.append(f"{shown_bytes(self.bytes_in)} -> {shown_bytes(self.bytes_out)} ({saved:.0f} % saved)")

@@ -99,6 +99,8 @@ class Unit:
             data = place.read(place.root)
         except TadanError as error:
             return Loaded(entry, outcome=failure(entry.source, type(error).__name__, str(error)))
+        except MemoryError:
+            return Loaded(entry, outcome=failure(entry.source, "OutOfMemory", str(OutOfMemory("this picture"))))
         except Exception as error:
             said = f"cannot read {entry.source}: {str(error) or type(error).__name__}"
             outcome = failure(entry.source, "UnreadableInput", said, transient=is_transient(error))
@@ -193,6 +195,8 @@ class Unit:
                 self._put_mirrored(entry, path, coded, may_replace)
             if self._job.marked and self._job.naming == MIRRORED:
                 place.write(self._mark(path, facts["key"]), b"tadan\n")
+        except MemoryError:
+            raise
         except Exception as error:
             raise _NotWritten from error
         facts["write_seconds"] = time.perf_counter() - begun

@@ -243,8 +243,7 @@ def _progress(run: Run, silent: bool) -> Iterator[Callable[[], None]]:
 
         def show() -> None:
             tally = run.tally
-            seen = tally.worked + tally.unchanged + tally.unchanged_failures
-            bar.update(task, completed=seen, total=tally.total, description=tally.line())
+            bar.update(task, completed=tally.seen, total=tally.total, description=tally.line())
 
         yield show
 

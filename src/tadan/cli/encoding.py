@@ -102,11 +102,17 @@ def chosen_options(
     Raises:
         InvalidInput: more than one of them says how good the picture is.
     """
-    kinds = (("-q", quality is not None), ("--lossless", fields.get("lossless")), ("--lossless-jpeg", lossless_jpeg))
+    kinds = (
+        ("a target", target is not None),
+        ("-q", quality is not None),
+        ("--lossless", fields.get("lossless")),
+        ("--lossless-jpeg", lossless_jpeg),
+    )
     given = [name for name, used in kinds if used]
-    if (target is not None) + len(given) > 1:
-        wanted = ", ".join(["a target" if target is not None else "", *given]).removeprefix(", ")
-        raise InvalidInput(f"{wanted} exclude each other: each says how good the picture is; give one of them")
+    if len(given) > 1:
+        raise InvalidInput(
+            f"{', '.join(given)} exclude each other: each says how good the picture is; give one of them"
+        )
     found = next(one for one in (quality, usual, DEFAULT_QUALITY) if one is not None)
     return EncodeOptions(quality=found, **fields)
 

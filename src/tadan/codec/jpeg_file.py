@@ -23,7 +23,7 @@ _PURPOSE = "A JPEG kept byte for byte"
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
 _LEPTON = struct.Struct("<2sBBI12sII")  # magic, version, kind, threads, build, bytes of the JPEG, bytes of its header
 _MOST_HEADER = 2**26  # bytes of a JPEG before its last scan: metadata, tables, frame
-_MOST_SCANS = 100  # each costs a pass over the picture; progressive files have about ten
+MOST_SCANS = 100  # each costs a pass over the picture; progressive files have about ten
 _MOST_EXPANSION = 64  # bytes of a JPEG for each pixel and some; photographs take less than two
 _SIZES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # markers of frames
 _BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
@@ -120,17 +120,17 @@ def _check_announced(header: Header, words: bytes) -> None:
     except zlib.error as error:
         raise wrong from error
     sides = sorted((header.width, header.height))
-    frames = frame_sizes(start[7:])  # behind "HDR" and its length
+    frames = _frame_sizes(start[7:])  # behind "HDR" and its length
     if (
         unzip.unconsumed_tail
         or [sorted(one) for one in frames] != [sides]
-        or start.count(b"\xff\xda") > _MOST_SCANS
+        or start.count(b"\xff\xda") > MOST_SCANS
         or size > _MOST_EXPANSION * header.width * header.height + 2 * _MOST_HEADER
     ):
         raise wrong
 
 
-def frame_sizes(segments: bytes) -> list[tuple[int, int]]:
+def _frame_sizes(segments: bytes) -> list[tuple[int, int]]:
     """Width and height of every frame that the segments of a JPEG announce; scans between them are skipped."""
     found, at = [], 0
     while (at := segments.find(b"\xff", at)) >= 0 and at + 4 <= len(segments):

@@ -67,7 +67,7 @@ class TadanImageFile(ImageFile.ImageFile):
         from tadan.codec.reduced import factor_for
 
         width, height = self._whole
-        self._reduce = min(factor_for(width, height, (size[0], None)), factor_for(width, height, (None, size[1])))
+        self._reduce = factor_for(width, height, size, cover=True)
         if self._reduce == 1:
             return None
         self._size = -(-width // self._reduce), -(-height // self._reduce)

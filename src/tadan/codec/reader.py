@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import LATENTS, Container, Header, Tile, recover
-from tadan.bitstream.fields import JPEG_FILE
 from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder, shown, tiles_for
 from tadan.codec.engine import DECODE_BYTES, Engine
 from tadan.codec.parallel import Workers
 from tadan.codec.reduced import Reduction, averaged, outward
 from tadan.codec.salvage import Rescue, Salvaged
-from tadan.codec.stored import stored_pixels
+from tadan.codec.stored import Pixels, stored_picture
 from tadan.codec.tiling import Box, Canvas, check_region, lines
 from tadan.errors import InvalidInput
 from tadan.latents.coder import Latents
@@ -60,16 +59,20 @@ class Reader:
             box = check_region(region, header.width, header.height)
         if reduce > 1:
             return self._reduced(outward(box, reduce, header), stages, reduce)
-        if header.content == JPEG_FILE:
-            return self._from_jpeg(box)
         needed = tiles_for(header, None if decoder is None else decoder.model, box)
         metadata = self._container.metadata()
         tiles = self._container.tiles(None if region is None else needed)
         canvas = Canvas(header, box)
         for number, tile in tiles.items():
             canvas.put_alpha(self._boxes[number], tile.alpha)
-        for part, rgb in self._pixels(tiles, box, needed, stages):
-            canvas.put(part, rgb)
+        if decoder is None:
+            for number, tile in tiles.items():
+                rgb, inside = self._stored(number, tile)
+                canvas.put(self._boxes[number], rgb)
+                metadata.update(inside)
+        else:
+            for part, rgb in pixels(self._engine, decoder, box, needed, self._latents_of(decoder, tiles, stages)):
+                canvas.put(part, rgb)
         return canvas.image(metadata)
 
     def original(self) -> bytes:
@@ -77,23 +80,9 @@ class Reader:
         self._container.metadata()
         return jpeg_file.original(self.header, self._container.tiles()[0])
 
-    def _from_jpeg(self, region: Box) -> Image.Image:
-        self._container.metadata()
-        planes = jpeg_file.picture(self.header, self._container.tiles()[0])
-        canvas = Canvas(self.header, region)
-        canvas.put(self._boxes[0], planes.rgb)
-        return canvas.image(planes.metadata)
-
-    def _pixels(
-        self, tiles: Mapping[int, Tile], region: Box, needed: set[int], stages: int | None
-    ) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
-        decoder = self._decoder
-        if decoder is None:
-            for number, tile in tiles.items():
-                box = self._boxes[number]
-                yield box, stored_pixels(self.header, tile, box[2], box[3])
-            return
-        yield from pixels(self._engine, decoder, region, needed, self._latents_of(decoder, tiles, stages))
+    def _stored(self, number: int, tile: Tile) -> tuple[Pixels, Mapping[str, bytes]]:
+        _, _, width, height = self._boxes[number]
+        return stored_picture(self.header, tile, width, height)
 
     def _latents_of(
         self, decoder: TileDecoder, tiles: Mapping[int, Tile], stages: int | None
@@ -107,15 +96,13 @@ class Reader:
 
     def _reduced(self, region: Box, stages: int | None, factor: int) -> Image.Image:
         decoder = self._decoder
-        if decoder is not None:
-            whole = region == (0, 0, self.header.width, self.header.height)
-            metadata = self._container.metadata()
-            tiles = self._container.tiles(None if whole else tiles_for(self.header, None, region))
-            latents = self._latents_of(decoder, tiles, stages)
-            reduction = Reduction(self._engine, decoder, region, tiles, latents, factor)
-            if reduction.worthwhile:
-                return reduction.image(metadata)
-        return averaged(self.decode(region, stages), factor)
+        reduction = None if decoder is None else Reduction(self._engine, decoder, region, factor)
+        if decoder is None or reduction is None or not reduction.worthwhile:
+            return averaged(self.decode(region, stages), factor)
+        whole = region == (0, 0, self.header.width, self.header.height)
+        metadata = self._container.metadata()
+        tiles = self._container.tiles(None if whole else tiles_for(self.header, None, region))
+        return reduction.image(metadata, tiles, self._latents_of(decoder, tiles, stages))
 
     def latents(self) -> list[Latents]:
         """Latents of every tile, checked."""
@@ -139,7 +126,7 @@ class Reader:
         number, tile = numbered
         box = self._boxes[number]
         if self._decoder is None:
-            stored_pixels(self.header, tile, box[2], box[3])
+            self._stored(number, tile)
         else:
             self._decoder.latents(tile, box)
         if tile.alpha is not None:

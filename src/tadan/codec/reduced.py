@@ -33,11 +33,18 @@ _POSITIONS = 3200  # to fit to: ten for each latent of a position
 _RIDGE = 1e-6  # of the mean square of the latents
 
 
-def factor_for(width: int, height: int, size: tuple[int | None, int | None]) -> int:
-    """The largest factor that leaves a picture at least as large as ``size`` (None: any) needs it, in its shape."""
+def factor_for(width: int, height: int, size: tuple[int | None, int | None], cover: bool = False) -> int:
+    """The largest factor that leaves a picture at least as large as it is wanted.
+
+    Args:
+        width: of the picture, in pixels.
+        height: of the picture.
+        size: width and height, None: any.
+        cover: whether both are wanted; else the picture is to fit into them, in its shape.
+    """
     ratios = [side / most for side, most in zip((width, height), size, strict=True) if most]
-    allowed = max([1.0, *ratios])
-    return max(factor for factor in FACTORS if factor <= allowed)
+    allowed = (min if cover else max)(ratios, default=1.0)
+    return max(factor for factor in FACTORS if factor <= max(1.0, allowed))
 
 
 def outward(region: Box, factor: int, header: Header) -> Box:
@@ -63,16 +70,12 @@ class Reduction:
         engine: threads and networks.
         decoder: of the latents of the file.
         region: in pixels, as of :func:`outward`.
-        tiles: all that the region lies in, by number.
-        latents: number of a tile -> its y_hat, int32 (h, w, latent), Q6.
         factor: one of :data:`FACTORS`.
     """
 
     engine: Engine
     decoder: TileDecoder
     region: Box
-    tiles: Mapping[int, Tile]
-    latents: Callable[[int], NDArray[np.int32]]
     factor: int
 
     @cached_property
@@ -103,22 +106,30 @@ class Reduction:
         """Whether there is so much to show that the map saves work, in tiles that it can be fitted to."""
         return self.region[2] * self.region[3] > EXACT_PIXELS and bool(self._samples)
 
-    def image(self, metadata: Mapping[str, bytes]) -> Image.Image:
-        """All of it; the size is that of the region by ``factor``, rounded up. Raises as the decoding of latents."""
+    def image(
+        self, metadata: Mapping[str, bytes], tiles: Mapping[int, Tile], latents: Callable[[int], NDArray[np.int32]]
+    ) -> Image.Image:
+        """All of it; the size is that of the region by ``factor``, rounded up. Raises as the decoding of latents.
+
+        Args:
+            metadata: of the file.
+            tiles: all that the region lies in, by number.
+            latents: number of a tile -> its y_hat, int32 (h, w, latent), Q6.
+        """
         header, factor, boxes = self.decoder.header, self.factor, self._boxes
         canvas = Canvas(header, _divided(self.region, factor))
         with self.engine.workers([boxes[number] for number in self._inside], DECODE_BYTES).open() as workers:
             transforms = self.engine.transforms(self.decoder.model, workers.inner)
-            held = dict(zip(self._samples, workers.map(self.latents, self._samples), strict=True))
+            held = dict(zip(self._samples, workers.map(latents, self._samples), strict=True))
             weights = self._fitted(transforms, list(held.values()))
 
             def show(number: int) -> None:
                 y_hat, box = held.pop(number, None), boxes[number]
-                y_hat = self.latents(number) if y_hat is None else y_hat
+                y_hat = latents(number) if y_hat is None else y_hat
                 place = _divided(box, factor)
                 cells = self._cells(transforms, y_hat, weights)
                 canvas.put(place, cells[: place[3], : place[2]])
-                alpha = self.tiles[number].alpha
+                alpha = tiles[number].alpha
                 if alpha is not None:
                     opacity = Image.fromarray(unpack_alpha(alpha, box[2], box[3])).reduce(factor)
                     canvas.put_opacity(place, np.asarray(opacity))

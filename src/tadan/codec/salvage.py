@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,10 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tadan.bitstream import Recovered, Tile
-from tadan.bitstream.fields import JPEG_FILE
-from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
-from tadan.codec.stored import stored_pixels
+from tadan.codec.stored import stored_picture
 from tadan.codec.tiling import Box, Canvas
 from tadan.errors import Corrupt, LimitExceeded
 
@@ -92,7 +89,7 @@ class Rescue:
         self._found, self._decoder, self._canvas = found, decoder, canvas
         self._boxes = list(found.header.tile_boxes())
         self._states: dict[int, TileState] = {}
-        self._metadata: Mapping[str, bytes] = found.metadata
+        self._metadata = dict(found.metadata)
 
         if decoder is None:
             for number in range(len(self._boxes)):
@@ -109,11 +106,8 @@ class Rescue:
             self._note(number, "lost", 0, 0, _DAMAGED)
             return
         try:
-            if header.content == JPEG_FILE:
-                planes = jpeg_file.picture(header, tile)
-                rgb, self._metadata = planes.rgb, planes.metadata
-            else:
-                rgb = stored_pixels(header, tile, box[2], box[3])
+            rgb, inside = stored_picture(header, tile, box[2], box[3])
+            self._metadata.update(inside)
             self._canvas.put_alpha(box, tile.alpha)
         except (Corrupt, LimitExceeded) as error:
             self._note(number, "lost", 0, 0, str(error))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from tadan.pictures.reading import too_large_for_pillow
 Pixels = NDArray[np.uint8]
 _WEBP_MAX_SIDE = 16_383
 _JPEG_MAX_SIDE = 65_500  # of libjpeg
-_MAX_SCANS = 100  # of a JPEG; progressive ones have about ten
 _NO_MEMORY = ("encoding error 1", "encoding error 2")  # of libwebp, in Pillow's words
 _OTHER_COPY = "the file was damaged, or not made by tadan; get another copy"
 
@@ -106,11 +105,12 @@ def read_tile(form: str, tile: Tile, grey: bool, width: int, height: int) -> Pix
     return rgb
 
 
-def stored_pixels(header: Header, tile: Tile, width: int, height: int) -> Pixels:
-    """As :func:`read_tile`, of the form and the mode that the header names."""
+def stored_picture(header: Header, tile: Tile, width: int, height: int) -> tuple[Pixels, Mapping[str, bytes]]:
+    """As :func:`read_tile`, of the form and the mode that the header names; and metadata that stands in the tile."""
     if header.content == JPEG_FILE:
-        return jpeg_file.picture(header, tile).rgb
-    return read_tile(header.content, tile, header.mode.is_grey, width, height)
+        planes = jpeg_file.picture(header, tile)
+        return planes.rgb, planes.metadata
+    return read_tile(header.content, tile, header.mode.is_grey, width, height), {}
 
 
 def _rgb(pixels: Pixels) -> Pixels:
@@ -132,6 +132,6 @@ def _begins_well(form: str, payload: bytes, grey: bool, width: int, height: int)
     if form == "webp":  # the simple lossless layout: one VP8L chunk, whose first 28 bits after 0x2f are the size
         size = (width - 1 | height - 1 << 14).to_bytes(4, "little")
         return payload[:4] == b"RIFF" and payload[8:16] == b"WEBPVP8L" and payload[20:25] == b"\x2f" + size
-    if payload.count(b"\xff\xda") > _MAX_SCANS:
+    if payload.count(b"\xff\xda") > jpeg_file.MOST_SCANS:
         return False  # each costs a pass over the picture: a hostile file of 1 MB would take hours
-    return payload.startswith(b"\xff\xd8\xff")  # Pillow allocates for a JPEG only when its pixels are asked for
+    return payload.startswith(jpeg_file.MAGIC)  # Pillow allocates for a JPEG only when its pixels are asked for

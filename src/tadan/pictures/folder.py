@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from tadan.errors import UnreadableInput
+from tadan.pictures import PILLOW_ERRORS
 
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2"}
@@ -20,7 +21,7 @@ def open_rgb(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise UnreadableInput(
             f"Cannot open {os.fspath(path)} as a picture: {error}. Give a PNG, JPEG, WebP, TIFF or similar file."
         ) from error

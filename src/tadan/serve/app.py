@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json", "/", *(f"/{name}" for name in FILES)})
-OPEN_PREFIX = "/weights/"  # of models that everybody can install
+OPEN_PREFIX = "/weights/"  # of the models that are installed: who gets pictures needs them
 READ_PREFIXES = ("/pictures/", "/iiif/")
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -124,9 +124,9 @@ def router(service: Service) -> APIRouter:
                 await service.do(request, Task("verify", body))
             data, content = body, "given"
         else:
-            options: dict[str, Any] = {"quality": quality, "effort": effort, "lossless": lossless, "strip": strip}
-            options |= {"lossless_jpeg": lossless_jpeg, "schedule": service.settings.schedule}
-            options |= {"tile": service.settings.tile}
+            usual = service.settings
+            options: dict[str, Any] = {"quality": quality, "effort": effort, "schedule": usual.schedule}
+            options |= {"tile": usual.tile, "lossless": lossless, "lossless_jpeg": lossless_jpeg, "strip": strip}
             answer = await encoded(service, request, body, options)
             data, content = answer.data, answer.facts["content"]
             if pixels_of(data) > _LARGE:

@@ -47,7 +47,7 @@ def router(service: Service) -> APIRouter:
         try:
             data = await run_in_threadpool(_weights, name, service.settings.model)
         except TadanError as error:
-            raise Problem(404, "ModelMissing", str(error)) from error
+            raise Problem(404, "ModelMissing", f"model {name} is not installed at this service") from error
         return Response(data, media_type="application/octet-stream", headers=_FOREVER)
 
     return routes

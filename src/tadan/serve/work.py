@@ -181,9 +181,7 @@ def _reduction(header: Header, wish: Wish) -> int:
     w, h = min(w, header.width - x), min(h, header.height - y)
     if wish.size is None or min(w, h) <= 0:
         return 1
-    most = factor_for(w, h, wish.size)
-    if wish.exact:  # both sides are given
-        most = min(factor_for(w, h, (wish.size[0], None)), factor_for(w, h, (None, wish.size[1])))
+    most = factor_for(w, h, wish.size, cover=wish.exact)
     return max(one for one in FACTORS if one <= most and outward((x, y, w, h), one, header) == (x, y, w, h))
 
 

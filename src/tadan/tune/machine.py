@@ -97,7 +97,7 @@ class MachineProfile:
             "model": dict(self.model),
             "start": _rounded(self.start),
             "memory": {name: round(value, 1) for name, value in self.memory.items()},
-            "storing": {"seconds_per_mpixel": _round(self.storing)},
+            "storing": {"seconds_per_mpixel": four_digits(self.storing)},
             "side_by_side": {kind: _rounded(factors) for kind, factors in self.side_by_side.items()},
             "threads": {
                 str(threads): {part: _rounded(coefficients) for part, coefficients in parts.items()}
@@ -162,8 +162,9 @@ def _sum(coefficients: Mapping[str, float], work: Work) -> float:
 
 
 def _rounded(values: Mapping[Any, float]) -> dict[str, float]:
-    return {str(name): _round(value) for name, value in values.items()}
+    return {str(name): four_digits(value) for name, value in values.items()}
 
 
-def _round(value: float) -> float:
+def four_digits(value: float) -> float:
+    """A number with no more digits than a measurement has."""
     return float(f"{value:.4g}")

@@ -12,7 +12,7 @@ from tadan.codec.profile import MachineUse, Profile
 from tadan.models import load_model
 from tadan.optional import require
 from tadan.tune.album import Album
-from tadan.tune.machine import MachineProfile
+from tadan.tune.machine import MachineProfile, four_digits
 from tadan.tune.plan import memory_of_each, pareto
 from tadan.tune.search import Entry, Tuned
 
@@ -61,19 +61,21 @@ def profile_of(tuned: Tuned, album: Album, machine: MachineProfile, metric: str,
             "measured_with_model": machine.model.get("id", "unknown"),
         },
         "predicted": {
-            "encode_seconds_nine_in_ten": _round(figures.encode),
-            "decode_seconds_nine_in_ten": _round(figures.decode),
-            "encoded_per_second": _round(figures.speed),
-            "decoded_per_second": _round(figures.decode_speed),
+            "encode_seconds_nine_in_ten": four_digits(figures.encode),
+            "decode_seconds_nine_in_ten": four_digits(figures.decode),
+            "encoded_per_second": four_digits(figures.speed),
+            "decoded_per_second": four_digits(figures.decode_speed),
             "memory_bytes": int(figures.memory),
-            "bits_per_pixel": _round(tuned.bpp),
+            "bits_per_pixel": four_digits(tuned.bpp),
             "bytes_against_effort_0_percent": round(percent(chosen.log_ratio), 2),
             "quality_metric": METRIC_NAMES[metric],
             "quality_mean": round(tuned.value, 2),
             "quality_lowest": round(tuned.lowest, 2),
         },
     }
-    use = MachineUse(chosen.way.jobs, chosen.way.jobs * chosen.way.threads, chosen.way.threads, memory)
+    jobs, threads = chosen.way.jobs, chosen.way.threads
+    workers = jobs * threads if memory is None else jobs  # each worker of a service has the memory for itself
+    use = MachineUse(jobs, workers, threads, memory)
     return Profile(
         quality=setting.quality,
         schedule=setting.schedule,
@@ -145,7 +147,3 @@ def _lower_edge(tuned: Tuned) -> list[Entry]:
 
 def _point(entry: Entry) -> tuple[float, float]:
     return entry.figures.encode, percent(entry.log_ratio)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -86,9 +86,6 @@ class Memo:
                     file.write(json.dumps({"key": key, **asdict(made)}) + "\n")
         return self._known[key]
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._known
-
 
 class Rates:
     """Costs of settings on the parts of a sample.

@@ -140,7 +140,8 @@ class Tuner:
         reference = share * seconds(Setting(self.quality, effort=0, model=self.space.models[0]))
         total += count * reference * (9 if self.tuning.floor else 3)
         for tile in self._tiles():
-            total += sum(seconds(Setting(effort=0, tile=tile), self._tiled_size(one)) for one in self._tiled())
+            tiled = Setting(effort=0, tile=tile, model=self.space.models[0])
+            total += sum(seconds(tiled, self._tiled_size(one)) for one in self._tiled())
         return total
 
     def part_pixels(self, seconds: float) -> int:

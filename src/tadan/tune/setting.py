@@ -71,9 +71,6 @@ class Deployment:
     jobs: int
     threads: int
 
-    def __str__(self) -> str:
-        return f"{self.jobs} x {self.threads}"
-
 
 def deployments(cores: int) -> list[Deployment]:
     """Ways to use all cores or one: processes times threads."""

@@ -19,7 +19,6 @@ _PACKAGES = {
     "lab": ("matplotlib.figure", "jinja2", "httpx", "psutil", "ssimulacra2", "scipy.interpolate"),
     "serve": ("fastapi", "uvicorn", "pebble", "fsspec", "prometheus_client"),
 }
-_MONEY_NEEDS = ("pictures", "bytes", "latency")
 
 
 def poc(
@@ -128,8 +127,10 @@ def poc(
 
 def _runnable(run: Any, wanted: list[str], again: list[str], console: Any, only: str | None) -> list[str]:
     """Sections that are still to be run; money only where there is what it needs."""
+    from tadan_lab.poc.money import NEEDS
+
     there = {*run.document["sections"], *wanted}
-    lacking = [name for name in _MONEY_NEEDS if name not in there]
+    lacking = [name for name in NEEDS if name not in there]
     if "money" in wanted and lacking:
         if only is not None:
             raise InvalidInput(f"money needs the section {lacking[0]}; run it too")

@@ -103,7 +103,7 @@ def regret(
     from tadan.tune.album import open_album
     from tadan.tune.machine import load_machine
     from tadan.tune.outcome import entry_values
-    from tadan.tune.rates import Memo, Rates
+    from tadan.tune.rates import Rates
     from tadan.tune.search import Space, Tuner
     from tadan.tune.target import parse_target
     from tadan_lab.measure.tuning import measure_regret
@@ -112,12 +112,12 @@ def regret(
     wanted = [parse_target(one) for one in target]
     album = open_album(pictures, sample, seed)
     space = Space(tuple(schedules.split()), tuple(parse_qualities(efforts, range(10), "Efforts")))
-    memo, rows, begun = Memo(None), [], time.perf_counter()
+    rows, begun = [], time.perf_counter()
     about: dict[str, Any] = {"machine": machine_facts(), "sample": len(album.sample)}
     about |= {"part_pixels": part_pixels, "seed": seed}
     for tuning in wanted:
         tuner = Tuner(album, tuning, profile, profile, space, quality)
-        rates = Rates(album, part_pixels, tuner.metric, memo, threads, seed)
+        rates = Rates(album, part_pixels, tuner.metric, threads=threads, seed=seed)
         found, tuned = measure_regret(tuner, rates, tuner.estimate(part_pixels))
         rows.append({**found.to_dict(), "figures": entry_values(tuned.chosen)})
         console.print(

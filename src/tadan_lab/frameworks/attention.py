@@ -7,16 +7,14 @@ so it cannot become a context of Tadan's own files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tadan.errors import InvalidInput
-from tadan.interop.compressai.context import parsed, schedule_text
+from tadan.interop.compressai.context import MultistageContext, parsed, schedule_text
 from tadan.interop.compressai.loading import load
-from tadan.interop.compressai.walk import Part, Pattern, patterns
+from tadan.interop.compressai.walk import Pattern, patterns
 from tadan.schedule import Schedule
 
 load()
@@ -61,7 +59,6 @@ class WindowedAttentionContext(nn.Module):
         self.in_channels, self.out_channels, self.channels = in_channels, out_channels, in_channels
         self.kernel_size, self.radius, self.width, self.heads = kernel_size, kernel_size // 2, width, heads
         self.patterns: tuple[Pattern, ...] = patterns(self.schedule, self.radius)
-        self.bias = None
         self.queries = nn.Parameter(torch.randn(len(self.patterns), width))
         self.places = nn.Parameter(torch.randn(kernel_size, kernel_size, 2 * width) * 0.5)
         self.keys_values = nn.Linear(in_channels, 2 * width)
@@ -90,13 +87,7 @@ class WindowedAttentionContext(nn.Module):
         result: Tensor = self.last(state)
         return result
 
-    def forward(self, rows: Tensor, parts: Sequence[Part], positions: int) -> Tensor:
-        """Context of a step's positions: (B, buffer rows, channels) -> (B, positions, out_channels)."""
-        out = rows.new_zeros(rows.shape[0], positions, self.out_channels)
-        for part in parts:
-            if part.kernel >= 0:
-                out = out.index_copy(1, part.places, self.gathered(rows, part.kernel, part.neighbours))
-        return out
+    forward = MultistageContext.forward  # which needs no more than what stands above
 
     def extra_repr(self) -> str:
         """Sizes and order, for ``print(model)``."""

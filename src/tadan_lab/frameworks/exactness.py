@@ -110,7 +110,7 @@ def check_exact(pictures: Sequence[Path], kind: str, context: str, channels: int
             for form, coder in zip(FORMS, (model, exact), strict=True):
                 coded = coder.compress(x)
                 sizes[form] += sum(len(one) for streams in coded["strings"] for one in streams)
-                shape = json.dumps(_plain(coded["shape"]))
+                shape = json.dumps(coded["shape"])
                 np.save(folder / f"{form}-{number}.npy", coded["y_hat"].numpy())
                 (folder / f"{form}-{number}.json").write_text(shape)
                 for place, streams in enumerate(coded["strings"]):
@@ -140,12 +140,6 @@ def _tensor(crop: NDArray[np.uint8]) -> Any:
     import torch
 
     return torch.tensor(crop).permute(2, 0, 1)[None] / 255
-
-
-def _plain(shape: Any) -> Any:
-    if isinstance(shape, dict):
-        return {key: _plain(value) for key, value in shape.items()}
-    return [_plain(one) for one in shape] if isinstance(shape, list | tuple) else int(shape)
 
 
 def _decoded(folder: Path, way: str, kind: str, context: str, channels: int, crops: int) -> dict[str, int]:

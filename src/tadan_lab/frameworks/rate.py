@@ -61,7 +61,7 @@ class RateRecipe:
     seed: int = 0
 
 
-#: What is compared, by name: what makes a context of (channels, recipe).
+#: What is compared, by name: what makes a context of (channels, window).
 CONTEXTS: dict[str, Callable[[int, int], nn.Module]] = {
     name: (lambda m, window, name=name: MultistageContext(m, 2 * m, name, window))  # type: ignore[misc]
     for name in ("hyper", "checkerboard", "2x2", "4x4", "4x4-opt-8", "raster")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tadan.errors import InvalidInput
+from tadan.launch import PEAK_UNIT
 from tadan.pictures.folder import open_rgb
 
 #: Contexts by name: schedule, and options of conversion; None stands for CompressAI's own code.
@@ -257,7 +258,7 @@ def _peak_mb() -> float:
         import resource
     except ImportError:  # Windows
         return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT / 1e6
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 from tadan.batch.journal import Journal
 from tadan.batch.setup import JOURNAL_NAME
-from tadan.errors import InvalidInput
+from tadan.process import run_tadan
 from tadan_lab.measure.fleet import Fleet, Work, simulate
 
 
@@ -54,12 +52,9 @@ def measured(pictures: Path, workers: int, options: Sequence[str] = ()) -> Measu
         InvalidInput: the batch fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tadan", "batch", str(pictures), folder, "--workers", str(workers), "-Q"]
-        begun, clock = time.monotonic(), time.time()
-        done = subprocess.run([*command, *options], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-        seconds = time.monotonic() - begun
-        if done.returncode != 0:
-            raise InvalidInput(f"the batch to measure failed: {done.stderr.decode(errors='replace').strip()}")
+        clock = time.time()
+        command = ["batch", str(pictures), folder, "--workers", str(workers), "-Q"]
+        seconds = run_tadan([*command, *options]).seconds
         with closing(Journal(Path(folder) / JOURNAL_NAME, read_only=True)) as journal:
             columns = "seconds + write_seconds, bytes_in, finished"
             rows = list(journal.rows(f"SELECT {columns} FROM pictures WHERE state = 'done' ORDER BY finished"))

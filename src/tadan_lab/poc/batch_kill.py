@@ -13,20 +13,11 @@ from typing import Any
 
 from tadan.codec.codec import Codec
 from tadan.errors import TadanError, ToolFailed
-from tadan_lab.poc.plan import Plan, encode_fields
+from tadan_lab.poc.plan import Plan, encode_words
 from tadan_lab.poc.subjects import end_group
 
 _COPIES = 24  # files of the batch, made of the pictures at hand
 _PATIENCE = 600.0  # seconds
-
-
-def has_batch() -> bool:
-    """Whether this installation has the verb ``batch``."""
-    import typer
-
-    from tadan.cli.main import app
-
-    return "batch" in getattr(typer.main.get_command(app), "commands", {})
 
 
 def kill_batch(plan: Plan, folder: Path, pictures: Sequence[Path]) -> dict[str, Any]:
@@ -72,8 +63,7 @@ def kill_batch(plan: Plan, folder: Path, pictures: Sequence[Path]) -> dict[str, 
 
 
 def _start(plan: Plan, source: Path, destination: Path) -> subprocess.Popen[bytes]:
-    fields = encode_fields(plan)
-    options = [word for name, value in fields.items() for word in (f"--{name}", str(value))]
+    options = encode_words(plan)
     options += [] if plan.model is None else ["--model", plan.model]
     command = [sys.executable, "-m", "tadan", "batch", str(source), str(destination), "--naming", "mirror", *options]
     quiet = subprocess.DEVNULL

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tadan.cli.files import PICTURES, Source, search
+from tadan.cli.files import Source, search
 from tadan.errors import TadanError, UnreadableInput
+from tadan.pictures import PICTURES, PILLOW_ERRORS
 from tadan.pictures.folder import open_rgb
 from tadan_lab.poc.figures import spread_of
 from tadan_lab.poc.plan import Plan, encode_fields
@@ -81,7 +82,7 @@ def read_facts(source: Source) -> Facts:
                 frames = int(getattr(image, "n_frames", 1))
                 size, form = image.size, image.format or "unknown"
                 facts = str(source.relative), form, image.mode, *size, source.path.stat().st_size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise UnreadableInput(f"cannot open {source.path} as a picture: {error}") from error
     return Facts(*facts, frames, quality, exact)
 

@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image
 
 from tadan.codec.codec import Codec
-from tadan_lab.measure.process import run_tadan
+from tadan.process import run_tadan
 from tadan_lab.poc.figures import spread_of
-from tadan_lab.poc.plan import Plan, encode_fields
+from tadan_lab.poc.plan import Plan, encode_fields, encode_words
 
 Sample = Sequence[tuple[str, Image.Image]]  # names and RGB pictures
 
@@ -37,7 +37,7 @@ def steps(plan: Plan, pictures: int) -> int:
 def _cold(plan: Plan, sample: Sample, on_step: Callable[[], None]) -> dict[str, Any]:
     threads = [] if plan.threads is None else ["--threads", str(plan.threads)]
     common = [*threads, *([] if plan.model is None else ["--model", plan.model]), "-f", "-Q"]
-    options = ["--quality", str(plan.quality), *([] if plan.effort is None else ["--effort", str(plan.effort)])]
+    options = encode_words(plan)
     seconds: dict[str, list[float]] = {"encode": [], "decode": []}
     with tempfile.TemporaryDirectory(prefix="tadan-poc-") as folder:
         source, coded, back = (Path(folder) / name for name in ("a.ppm", "a.tdn", "b.ppm"))

@@ -14,15 +14,15 @@ A service that decodes (step 3, a cache hit costs nothing): n reads give S - C -
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tadan.errors import InvalidInput
-from tadan.files import read_bytes
+from tadan.toml import read_toml
 
+NEEDS = ("pictures", "bytes", "latency")  # sections that it follows from
 _GB = 1e9
 _HOUR = 3600.0
 
@@ -75,7 +75,7 @@ def read_prices(path: Path) -> Prices:
         UnreadableInput: it cannot be read.
         InvalidInput: it is no TOML, or has a key or a value that is none.
     """
-    found = read_toml(path)
+    found = read_toml(path, "a price file")
     known = [one.name for one in fields(Prices)]
     unknown = [key for key in found if key not in known]
     if unknown:
@@ -83,14 +83,6 @@ def read_prices(path: Path) -> Prices:
     if "as_of" not in found:
         raise InvalidInput(f'{path} lacks a date; add as_of = "2026-11" or the like')
     return Prices(**{"source": path.name, **found})
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file; UnreadableInput if it cannot be read, InvalidInput if it is none."""
-    try:
-        return tomllib.loads(read_bytes(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is no TOML file: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -175,7 +167,7 @@ def measure_money(prices: Prices, results: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: one of these sections was not run.
     """
-    missing = [name for name in ("pictures", "bytes", "latency") if results.get(name) is None]
+    missing = [name for name in NEEDS if results.get(name) is None]
     if missing:
         raise InvalidInput(f"money needs the section {missing[0]}; run it too, or leave out money with --skip money")
     pixels, warm = results["pictures"]["mean_pixels"], results["latency"]["warm"]

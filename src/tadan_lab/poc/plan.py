@@ -116,6 +116,11 @@ def encode_fields(plan: Plan) -> EncodeFields:
     return fields
 
 
+def encode_words(plan: Plan) -> list[str]:
+    """The same on a command line."""
+    return [word for name, value in encode_fields(plan).items() for word in (f"--{name}", str(value))]
+
+
 def fingerprint(plan: Plan, pictures: Sequence[tuple[str, int]]) -> str:
     """Hash of the plan and of the folder (names and bytes): results of another one must not be mixed in."""
     text = json.dumps([plan.to_dict(), sorted(pictures)])

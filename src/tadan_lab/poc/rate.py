@@ -87,8 +87,7 @@ def _qualities(codec: PictureCodec, count: int) -> list[int]:
 
 
 def _curve(codec: PictureCodec, folder: Path, rows: list[dict[str, Any]]) -> Curve:
-    complete = {quality for quality in {row["quality"] for row in rows}}
-    return curve_of(codec, folder, sorted(complete), rows, _METRICS)
+    return curve_of(codec, folder, sorted({row["quality"] for row in rows}), rows, _METRICS)
 
 
 def _rates(rows: Rows, name: str) -> dict[str, RateCurve]:

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tadan.batch.memory import usable_cores
 from tadan.codec.codec import Codec
 from tadan.errors import TadanError, ToolFailed
 from tadan_lab.measure.damage import HARMS, measure_damage, summarise_damage
-from tadan_lab.poc.batch_kill import has_batch, kill_batch
+from tadan_lab.poc.batch_kill import kill_batch
 from tadan_lab.poc.plan import Plan
 from tadan_lab.poc.service_kill import kill_service, kill_workers
-from tadan_lab.poc.subjects import Body, core_count, running_service
+from tadan_lab.poc.subjects import Body, running_service
 
 _TILE, _PERCENT = 256, 1.0  # pixels a side, and share of the bytes of a file that is damaged
 _CUTS = 20  # lengths at which every file is cut
@@ -26,7 +27,7 @@ def measure_recovery(plan: Plan, samples: Sequence[Body], on_step: Callable[[], 
     """The section. ``on_step`` is called :func:`steps` times."""
     chosen = list(samples[: plan.damaged])
     found: dict[str, Any] = {}
-    workers = max(2, plan.workers or core_count())
+    workers = max(2, plan.workers or usable_cores())
     with tempfile.TemporaryDirectory(prefix="tadan-poc-") as name:
         folder = Path(name)
         with running_service(plan, folder, workers) as one:
@@ -50,8 +51,6 @@ def measure_recovery(plan: Plan, samples: Sequence[Body], on_step: Callable[[], 
 
 def _batch(plan: Plan, folder: Path, pictures: Sequence[Path]) -> tuple[dict[str, Any] | None, str | None]:
     """What came of the batch, or why it was not measured."""
-    if not has_batch():
-        return None, "this installation has no verb batch"
     try:
         return kill_batch(plan, folder, pictures), None
     except ToolFailed as error:

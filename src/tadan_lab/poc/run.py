@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,8 @@ class Run:
         if self._sample is None:
             self._sample = []
             for one in census.choose(self.facts, self.plan.timed, self.plan.seed):
-                try:
+                with suppress(TadanError):
                     self._sample.append((one.name, census.cut(self.folder / one.name, self.plan.timed_megapixels)))
-                except TadanError as error:
-                    if (one.name, str(error)) not in self.bad:
-                        self.bad.append((one.name, str(error)))
             if not self._sample:
                 raise UnreadableInput(f"none of the pictures chosen from {self.folder} can be decoded; give others")
         return self._sample
@@ -135,6 +132,7 @@ class Run:
         begun, load = time.perf_counter(), _load()
         found = self._measured(name, progress)
         self.document["sections"][name] = found
+        self.document.pop("compare", None)  # it spoke of other figures
         self.document["runs"][name] = {
             "at": _now(),
             "seconds": time.perf_counter() - begun,
@@ -187,10 +185,9 @@ class Run:
         write_atomically(self.out / HTML_NAME, html_report(self.document, self.out))
 
     def compare(self, old: Mapping[str, Any], name: str) -> None:
-        """Put the comparison with another report, called ``name``, into this one, and save."""
+        """Put the comparison with another report, called ``name``, into this one."""
         self.save()
         self.document["compare"] = compare(self.document, old, name)
-        self.save()
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], word: str) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tadan.batch.memory import usable_cores
 from tadan_lab.measure.traffic import Ask, Query, draws, multi_stream, offline, server, single_stream
 from tadan_lab.poc.figures import spread_of
 from tadan_lab.poc.plan import Plan
-from tadan_lab.poc.subjects import Body, core_count, library, running_service, service
+from tadan_lab.poc.subjects import Body, library, running_service, service
 
 LOADS = (0.3, 0.5, 0.7, 0.85)  # of the capacity that the offline scenario shows
 ARRIVALS = 30  # wanted at each of these loads: of fewer, a share of 99 % says little
@@ -24,7 +25,7 @@ _STEPS = 6 + len(LOADS)  # of each subject: encode and decode in three scenarios
 
 def measure_scenarios(plan: Plan, samples: list[Body], on_step: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """The section. The client shares the machine with what it asks. ``on_step`` is called :func:`steps` times."""
-    workers = plan.workers or core_count()
+    workers = plan.workers or usable_cores()
     return {
         "workers": workers,
         "bound_s": plan.bound,

@@ -54,7 +54,7 @@ async def kill_workers(
         tasks = [asyncio.create_task(load(number)) for number in range(2 * workers)]
         for _ in range(plan.kills):
             await asyncio.sleep(_SETTLE)
-            rows.append(await _kill_one(one, chance, log, workers))
+            rows.append(await _kill_one(one, chance, log))
             on_kill()
         await asyncio.sleep(_SETTLE)
         running = False
@@ -67,9 +67,7 @@ async def kill_workers(
     }
 
 
-async def _kill_one(
-    one: Service, chance: random.Random, log: Sequence[tuple[float, bool, bool]], workers: int
-) -> dict[str, Any]:
+async def _kill_one(one: Service, chance: random.Random, log: Sequence[tuple[float, bool, bool]]) -> dict[str, Any]:
     before = one.workers()
     victim = chance.choice(sorted(before, key=lambda process: process.pid))
     failed, killed = sum(not good for _, good, _ in log), time.perf_counter()
@@ -85,7 +83,7 @@ async def _kill_one(
             replaced = now
     await asyncio.sleep(_SETTLE / 2)
     lost = sum(not good for _, good, _ in log) - failed
-    return {"answered_s": answered, "replaced_s": replaced, "failed": lost, "workers": workers}
+    return {"answered_s": answered, "replaced_s": replaced, "failed": lost}
 
 
 def kill_service(plan: Plan, folder: Path, samples: Sequence[Body], workers: int) -> dict[str, Any]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _SAYS = re.compile(r"serves at (http://\S+?)/\s")
 _PATIENCE = 120.0  # seconds until a service that does not answer is given up
-_KINDS = ("encode", "decode")
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,10 @@ def bodies(plan: Plan, sample: list[tuple[str, Image.Image]]) -> list[Body]:
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: where it listens, its process, its log."""
+    """A running service: where it listens, and its process."""
 
     url: str
     process: subprocess.Popen[bytes]
-    log: Path
 
     def workers(self) -> list[Any]:
         """Its processes that work on pictures, as psutil knows them: those that hold the model, by memory."""
@@ -98,7 +96,7 @@ def running_service(plan: Plan, folder: Path, workers: int, store: bool = False)
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
     try:
-        yield Service(_address(process, log), process, log)
+        yield Service(_address(process, log), process)
         if process.poll() is None:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -192,8 +190,3 @@ async def _posted(client: httpx.AsyncClient, url: str, body: bytes) -> bool:
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and bool(answer.content)
-
-
-def core_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

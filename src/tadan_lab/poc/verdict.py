@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tadan.errors import InvalidInput
+from tadan.toml import read_toml
 from tadan_lab.poc.kpis import KPIS, Results
-from tadan_lab.poc.money import read_toml
 
 PASS, FAIL, NOT_MEASURED = "pass", "fail", "not measured"
 
@@ -27,7 +27,7 @@ def read_thresholds(path: Path) -> dict[str, float]:
         InvalidInput: it is no TOML, is empty, or has a key or a value that is none.
     """
     found: dict[str, float] = {}
-    for key, value in read_toml(path).items():
+    for key, value in read_toml(path, "a file of thresholds").items():
         if key not in KPIS:
             raise InvalidInput(f"{path}: there is no key figure {key!r}; choose from {', '.join(KPIS)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -107,6 +107,8 @@ class MultistageLatentCodec(LatentCodec):
             raise InvalidInput('a scan has as many stages as latents; take streams="joint"')
         if self.streams == "joint" and _plain_coder(self.y) is None:
             raise InvalidInput(f'{type(self.y).__name__} makes its own streams; take streams="stage" with it')
+        if _plain_coder(self.y) is None and self.schedule.groups > 1:
+            raise InvalidInput(f"{type(self.y).__name__} knows no channel groups; choose another schedule")
         if self.compute == "dense" and self.schedule.groups > 1:
             raise InvalidInput('compute="dense" knows no channel groups; take "gather"')
         check_pointwise(self.entropy_parameters)

@@ -85,10 +85,7 @@ class Tables:
 
     def up_to(self, index: int) -> Tables:
         """Those of indexes from 0 to ``index``: the widest ones stand last, and are seldom needed."""
-        part = object.__new__(Tables)
-        end = index + 1
-        part.cdfs, part.sizes, part.offsets = self.cdfs[:end], self.sizes[:end], self.offsets[:end]
-        return part
+        return Tables(self.cdfs[: index + 1], self.offsets[: index + 1])
 
 
 class StageCoder(Protocol):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from tadan.codec.info import pattern_text
 from tadan.errors import InvalidInput
 from tadan.interop.compressai.walk import Part, Pattern, patterns
 from tadan.schedule import PatternSchedule, ScanSchedule, Schedule, catalogued, parse_schedule, schedule_names
@@ -158,7 +159,7 @@ def schedule_text(schedule: Schedule) -> str:
         known = catalogued(schedule)
         if known.name in schedule_names():
             return str(known.name)
-        return ";".join("/".join(",".join(map(str, row)) for row in group) for group in schedule.pattern.tolist())
+        return pattern_text(schedule.pattern.tolist())
     return f"scan {schedule.slope}" if isinstance(schedule, ScanSchedule) else repr(schedule)
 
 

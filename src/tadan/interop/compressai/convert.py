@@ -114,10 +114,14 @@ def convert(
         codec = hyperprior(y, source.entropy_bottleneck, source.h_a, source.h_s, "noise")
         return MultistagePriors(source.g_a, source.g_s, codec).train(model.training)
     result = copy.deepcopy(model)
-    places = list(_contexts(result))
+    places, made = list(_contexts(result)), []
     for (parent, name, codec), wanted in zip(places, _one_each(schedule, len(places)), strict=True):
         make = from_checkerboard if isinstance(codec, CheckerboardLatentCodec) else from_raster
-        _replace(parent, name, codec, make(codec, wanted, streams, compute))
+        made.append(make(codec, wanted, streams, compute))
+        _replace(parent, name, codec, made[-1])
+    if len({one.streams for one in made}) > 1:  # channel groups need equally many streams
+        for one in made:
+            one.streams = "joint"
     return result
 
 

@@ -71,19 +71,21 @@ class _Group:
         plan = walk(self.schedule, height, width, self.radius, torch.device("cpu"))
         groups = self.schedule.groups
         rows = np.zeros((plan.rows, self.channels // groups))
+        known = np.zeros_like(rows)  # as the networks read them
         flat = side.reshape(height * width, -1)
         for step in plan.steps:
             context = np.zeros((len(step.positions), self.width))
-            clipped = np.clip(rows, -Y_LIMIT, Y_LIMIT)
             for part in step.parts:
                 if part.kernel >= 0:
-                    seen = clipped[part.neighbours.numpy()].reshape(len(part.places), -1)
+                    seen = known[part.neighbours.numpy()].reshape(len(part.places), -1)
                     context[part.places.numpy()] = self.kernels[part.kernel](seen)
             own = flat[step.positions.numpy()]
             merged_rows = np.concatenate([context, own] if self.context_first else [own, context], 1)
             params = self.parameters(merged_rows[:, None])[:, 0]
             scales, means = (half.reshape(len(half), groups, -1)[:, step.group] for half in np.split(params, 2, 1))
-            rows[step.targets.numpy()] = exchange(step, means, scales) * _ONE + means
+            targets = step.targets.numpy()
+            rows[targets] = exchange(step, means, scales) * _ONE + means
+            known[targets] = np.clip(rows[targets], -Y_LIMIT, Y_LIMIT)
         inner = plan.inner.numpy()
         return np.concatenate([rows[one] for one in inner], 1).reshape(height, width, self.channels)
 

@@ -198,7 +198,7 @@ def _spread(x: Floats, step: Mapping[str, Any]) -> Floats:
         wide = np.zeros(((x.shape[0] - 1) * stride + 1, (x.shape[1] - 1) * stride + 1, x.shape[2]))
         wide[::stride, ::stride] = x
         x = wide
-    return np.pad(x, ((before, after), (before, after), (0, 0)))
+    return np.pad(x, ((before, after), (before, after), (0, 0))) if before or after else x
 
 
 def _convolved(padded: Floats, size: int, layer: ExactLayer) -> Floats:
@@ -208,7 +208,7 @@ def _convolved(padded: Floats, size: int, layer: ExactLayer) -> Floats:
     pieces = []
     for top in range(0, height, rows):
         laid = windows[top : top + rows].transpose(0, 1, 3, 4, 2).reshape(-1, size * size * channels)
-        pieces.append(layer(np.ascontiguousarray(laid)).reshape(-1, width, len(layer.shift)))
+        pieces.append(layer(laid).reshape(-1, width, len(layer.shift)))
     return np.concatenate(pieces)
 
 

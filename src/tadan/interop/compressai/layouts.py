@@ -67,15 +67,9 @@ def hyper_parts(codec: Any) -> tuple[nn.Module, nn.Module, nn.Module]:
 
 
 def renamed(state_dict: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """A checkpoint of either layout, or of the autoregressive models, with the names that ``model`` has.
-
-    The one kernel of a masked convolution, ``context_prediction.weight``, becomes the kernels of the model's patterns.
-    """
+    """A checkpoint of either layout, or of the autoregressive models, with the names that ``model`` has."""
     own = model.state_dict()
-    found: dict[str, Any] = {}
-    for key, value in state_dict.items():
-        found[_own_name(key, own)] = value
-    return found
+    return {_own_name(key, own): value for key, value in state_dict.items()}
 
 
 def _own_name(key: str, own: Mapping[str, Tensor]) -> str:

@@ -173,6 +173,17 @@ class Cheng2020AttentionGMMMultistage(Cheng2020AttentionMultistage):
         )
         self.latent_codec = hyperprior(y, *hyper_parts(self.latent_codec), "noise")
 
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> Any:
+        """A model of the sizes, the Gaussians and the schedule of a checkpoint, with its weights."""
+        n = state_dict["g_a.0.conv1.weight"].size(0)
+        *_, last = (
+            one for name, one in state_dict.items() if ".entropy_parameters." in name and name.endswith(".bias")
+        )
+        net = cls(n, _schedule_of(state_dict), len(last) // (3 * n))
+        net.load_state_dict(state_dict)
+        return net
+
 
 @register_model("elic2022-multistage")
 class Elic2022Multistage(Elic2022Official):

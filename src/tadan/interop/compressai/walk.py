@@ -30,13 +30,11 @@ class Pattern:
     """A visibility pattern with at least one visible neighbour.
 
     Attributes:
-        group: channel group that is predicted.
         groups: int64 (v,), channel group of each visible neighbour.
         rows: int64 (v,), row of each in the window, 0..k - 1.
         cols: int64 (v,), column of each.
     """
 
-    group: int
     groups: Ints
     rows: Ints
     cols: Ints
@@ -105,7 +103,7 @@ def _patterns(schedule: Schedule, radius: int) -> dict[tuple[int, bytes], tuple[
         visible = schedule.visible(group, row, col, radius)
         key = group, visible.tobytes()
         if visible.any() and key not in found:
-            found[key] = Pattern(group, *np.nonzero(visible)), len(found)
+            found[key] = Pattern(*np.nonzero(visible)), len(found)
     return found
 
 
@@ -146,7 +144,7 @@ def walk(schedule: Schedule, height: int, width: int, radius: int, device: torch
                 at = np.sort(np.concatenate(places))
                 neighbours = np.empty((len(at), 0), np.int64)
                 if kernel >= 0:
-                    seen = list(table.values())[kernel][0]
+                    seen = patterns(schedule, radius)[kernel]
                     offsets = ((seen.rows - radius) * line + seen.cols - radius) * groups + seen.groups
                     neighbours = buffer_rows(at)[:, None] + offsets
                 parts.append(Part(kernel, tensor(np.searchsorted(positions, at)), tensor(neighbours)))
