@@ -30,29 +30,29 @@ def load(name: str) -> Any:
 
 def speed() -> str:
     """Seconds, bytes and memory of each model under its own context and under others."""
-    parts = []
-    for kind, title in KINDS.items():
-        content = load(f"speed-{kind}.json")
-        if content is None:
-            continue
-        rows = content["rows"]
-        own = next(row for row in rows if row["codec"].startswith("CompressAI"))
-        first = {row["digest"]: row["codec"] for row in reversed(rows)}
-        lines = []
-        for row in rows:
-            same = first[row["digest"]]
-            equal = "" if same == row["codec"] else f", equal to {same}"
-            seconds = [f"{row[name]:.2f}" for name in ("encode", "decode", "context_encode", "context_decode")]
-            ratios = [f"{own[name] / row[name]:.1f}" for name in ("decode", "context_decode")]
-            lines.append(
-                [row["codec"], row["stages"], *seconds, *ratios, f"{row['bytes']:,}{equal}", f"{row['peak_mb']:.0f}"]
-            )
-        head = ["context", "stages", "encode, s", "decode, s", "y alone, encode", "y alone, decode"]
-        head += ["decode, times as fast", "y alone, times as fast", "bytes", "peak MB"]
-        clock = {"cpu": "seconds of the processor", "wall": "seconds"}[content["clock"]]
-        about = f"**{title.format(**content)}**, {content['picture']}, {clock}, threads: {content['threads']}"
-        parts.append(f"{about}\n\n{table(head, lines)}")
-    return "\n\n".join(parts)
+    names = [(title, f"speed-{kind}{more}.json") for kind, title in KINDS.items() for more in ("", "-2")]
+    return "\n\n".join(_speed_of(title, content) for title, name in names if (content := load(name)) is not None)
+
+
+def _speed_of(title: str, content: Any) -> str:
+    """One measurement."""
+    rows = content["rows"]
+    own = next(row for row in rows if row["codec"].startswith("CompressAI"))
+    first = {row["digest"]: row["codec"] for row in reversed(rows)}
+    lines = []
+    for row in rows:
+        same = first[row["digest"]]
+        equal = "" if same == row["codec"] else f", equal to {same}"
+        seconds = [f"{row[name]:.2f}" for name in ("encode", "decode", "context_encode", "context_decode")]
+        ratios = [f"{own[name] / row[name]:.1f}" for name in ("decode", "context_decode")]
+        lines.append(
+            [row["codec"], row["stages"], *seconds, *ratios, f"{row['bytes']:,}{equal}", f"{row['peak_mb']:.0f}"]
+        )
+    head = ["context", "stages", "encode, s", "decode, s", "y alone, encode", "y alone, decode"]
+    head += ["decode, times as fast", "y alone, times as fast", "bytes", "peak MB"]
+    clock = {"cpu": "seconds of the processor", "wall": "seconds"}[content["clock"]]
+    about = f"**{title.format(**content)}**, {content['picture']}, {clock}, threads: {content['threads']}"
+    return f"{about}\n\n{table(head, lines)}"
 
 
 def rate() -> str:

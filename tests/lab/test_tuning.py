@@ -32,16 +32,18 @@ def test_predictions_stand_beside_runs(place):
     assert [(row["effort"], row["threads"]) for row in rows] == [(0, 1), (1, 1), (0, 2), (1, 2)]
     assert all(row["encode"] > 0 and row["encode_predicted"] > 0 and row["decode_cpu"] > 0 for row in rows)
     assert set(document["summary"]["processor"]) == {"1"}
+    assert set(document["summary"]["paced"]) == {"1", "2"}
 
 
 def test_errors_are_relative_to_what_ran():
-    row = Prediction("a", 8, 8, "hyper", 0, None, 1, False, 2.0, 1.0, 1.1, 4.0, 2.0, 1.0)
-    assert row.error("encode", cpu=True) == pytest.approx(0.1)
-    assert row.error("decode", cpu=False) == pytest.approx(-0.75)
-    summary = error_summary([row], cpu=True)
+    row = Prediction("a", 8, 8, "hyper", 0, None, 1, False, 2.0, 1.0, 1.1, 4.0, 2.0, 1.0, 2.0)
+    assert row.error("encode", "processor") == pytest.approx(0.1)
+    assert row.error("decode", "wall") == pytest.approx(-0.75)
+    assert row.error("decode", "paced") == pytest.approx(-0.5)
+    summary = error_summary([row], "processor")
     assert summary["decode"] == {"median_absolute": 0.5, "largest_absolute": 0.5, "median": -0.5}
     stored = Prediction(**{**row.to_dict(), "stored": True})
-    assert error_summary([stored], cpu=True) == {}
+    assert error_summary([stored], "wall") == {}
 
 
 def test_regret_is_what_the_choice_loses(place):

@@ -9,8 +9,11 @@ import pytest
 import corpus
 import tadan
 from mutators import MUTATORS
+from photo_examples import photo
+from tadan.codec.codec import Codec
 from tadan.errors import TadanError
 from tadan.models import load_model
+from tadan.models.lite import find_lite
 from tadan.models.store import BUNDLED
 from targets import TARGETS
 from web_use import BUILT, SITE, WEB, built, run
@@ -43,6 +46,18 @@ def test_the_built_files_are_small(name):
 
 def test_the_weights_are_small():
     assert len(load_model().decoder_only().to_bytes()) <= 6 * MEGABYTE
+
+
+def test_lite_decoders_show_what_they_show_in_python(tmp_path):
+    built()
+    data = tadan.encode(photo("coffee", 136, 200), quality=45, effort=0, fallback=False)
+    (tmp_path / "a.tdn").write_bytes(data)
+    model = load_model()
+    lite = find_lite(model).with_latents_of(model).to_bytes()
+    assert len(lite) <= 4.5 * MEGABYTE
+    (tmp_path / "lite.safetensors").write_bytes(lite)
+    run("node", "test/lite.mjs", tmp_path / "a.tdn", tmp_path / "lite.safetensors", tmp_path / "a.rgba")
+    assert_alike(Codec(decoder="lite").decode(data), (tmp_path / "a.rgba").read_bytes(), "lite")
 
 
 def outcomes(folder):

@@ -16,6 +16,8 @@ export interface DecoderOptions {
   base?: URL | string;
   /** Where weights come from; by itself `{id}.safetensors` beside the script. */
   weights?: WeightsSource;
+  /** What shows pixels: "full" (so by itself), or "lite", smaller and faster; `{id}` then stands for `ID-lite`. */
+  decoder?: "full" | "lite";
   /** Most workers; 0: the calling thread does the work. By itself as many as the processor has cores, at most 4. */
   workers?: number;
   /** Address of the worker's script; by itself `tadan-worker.js` beside the script. */
@@ -219,11 +221,12 @@ export class Decoder {
 
   private async loaded(id: string): Promise<Facts> {
     const from = this.options.weights ?? "{id}.safetensors";
-    const [pool, file] = await Promise.all([this.workers(), loadWeights(id, from, this.base)]);
+    const name = this.options.decoder === "lite" ? `${id}-lite` : id;
+    const [pool, file] = await Promise.all([this.workers(), loadWeights(name, from, this.base)]);
     try {
       return await pool.load(id, file);
     } catch (error) {
-      await forget(id);
+      await forget(name);
       throw error;
     }
   }

@@ -31,6 +31,7 @@ export function workerUrl(base: URL | string, given: URL | string = "tadan-worke
 
 /**
  * Where weights come from: an address in which `{id}` stands for the content id, or what gives them for an id.
+ * For a lite decoder it is `ID-lite`.
  */
 export type WeightsSource = string | URL | ((id: string) => Source | Promise<Source>);
 

@@ -59,6 +59,8 @@ export interface Model {
   tensors: Map<string, Tensor>;
   /** Content id, hexadecimal. */
   id: string;
+  /** Id of the model whose files it decodes: its own, or that of the model whose lite decoder it holds. */
+  decodes: string;
   name: string;
 }
 
@@ -104,7 +106,7 @@ export async function readModel(data: Uint8Array): Promise<Model> {
     if (!tensors.has(name)) throw new Corrupt(`the model file lacks the tensor ${name}; ${AGAIN}`);
   checkGains(tensors, config);
   checkPacked(tensors, config);
-  return { config, tensors, id, name: metadata.name ?? "unnamed" };
+  return { config, tensors, id, decodes: metadata.decodes ?? id, name: metadata.name ?? "unnamed" };
 }
 
 /** @throws NotOurFile the bytes are no safetensors file */

@@ -3,7 +3,7 @@
  *
  *     <script src="tadan-polyfill.js" async data-weights="weights/{id}.safetensors"></script>
  *
- * Attributes of the tag: `data-weights`; `data-mode`, "blob" (so by itself) or "canvas"; `data-progressive`, to show
+ * Attributes of the tag: `data-weights`; `data-decoder`, "lite" for the small one; `data-mode`, "blob" (so by itself) or "canvas"; `data-progressive`, to show
  * previews; `data-workers`; `data-service-worker`, address of this script where it may be a service worker of the page
  * ("" where it is one beside the page); `data-manual`, to start it by script. The same file is the script of its workers.
  */
@@ -249,12 +249,13 @@ function isByServiceWorker(): boolean {
 
 function automatic(): void {
   const script = document.currentScript as HTMLScriptElement | null;
-  const { weights, mode, progressive, workers, serviceWorker, manual } = script?.dataset ?? {};
+  const { weights, decoder: shows, mode, progressive, workers, serviceWorker, manual } = script?.dataset ?? {};
   const base = script?.src || location.href;
   const options: PolyfillOptions = {
     base,
     worker: base,
     ...(weights ? { weights: new URL(weights, document.baseURI) } : {}),
+    ...(shows === "lite" ? { decoder: shows } : {}),
     ...(mode === "canvas" ? { mode } : {}),
     ...(progressive !== undefined ? { progressive: true } : {}),
     ...(workers !== undefined ? { workers: Number(workers) } : {}),
@@ -266,6 +267,7 @@ function automatic(): void {
   if (serviceWorker !== undefined && navigator.serviceWorker) {
     const address = new URL(serviceWorker || base, document.baseURI);
     if (options.weights) address.searchParams.set("weights", String(options.weights));
+    if (options.decoder) address.searchParams.set("decoder", options.decoder);
     navigator.serviceWorker.register(address).catch((error: Error) => console.warn(`tadan: ${error.message}`));
   }
   if (typeof WebAssembly !== "object") return; // what the browser shows by itself stays

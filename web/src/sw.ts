@@ -34,7 +34,8 @@ export function serveRequests(): void {
   const scope = globalThis as unknown as Scope;
   const { href, origin, searchParams } = new URL(scope.location.href);
   const weights = searchParams.get("weights");
-  const decoder = new Decoder({ base: href, workers: 0, ...(weights ? { weights } : {}) });
+  const lite = searchParams.get("decoder") === "lite";
+  const decoder = new Decoder({ base: href, workers: 0, ...(weights ? { weights } : {}), ...(lite ? { decoder: "lite" } : {}) });
   scope.addEventListener("install", (event) => event.waitUntil(scope.skipWaiting()));
   scope.addEventListener("activate", (event) => event.waitUntil(scope.clients.claim()));
   scope.addEventListener("fetch", (event) => {

@@ -55,9 +55,9 @@ interface Loaded {
 }
 
 export function factsOf(model: Model): Facts {
-  const { config, id } = model;
+  const { config, decodes } = model;
   return {
-    id,
+    id: decodes,
     reach: reachOf(config),
     latent: latentOf(config),
   };
@@ -80,7 +80,7 @@ export class Thread {
 
   private async made(id: string, file: Uint8Array): Promise<Loaded> {
     const model = await readModel(file);
-    if (model.id !== id) throw new ModelMissing(`the weights are those of model ${model.id}, the picture needs ${id}`);
+    if (model.decodes !== id) throw new ModelMissing(`the weights are for model ${model.decodes}, the picture needs ${id}`);
     const core = new Core(this.module); // memory of its own: models come and stay
     return { model, synthesis: new Synthesis(core, model), networks: new Networks(core, model) };
   }

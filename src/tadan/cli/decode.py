@@ -76,6 +76,7 @@ def decode(
     jobs: options.Jobs = 1,
     threads: options.Threads = None,
     model: options.ModelName = None,
+    decoder: options.Decoder = None,
     max_pixels: options.MaxPixels = None,
     memory: options.Memory = None,
     quiet: options.Quiet = False,
@@ -98,7 +99,7 @@ def decode(
     if planned:
         named = suffix if picture_format is not None else pictures.suffix_of(planned[0].target)  # all have the same
         saving = Saving.of(named, quality)
-        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory)
+        choice = options.CodecChoice(model, threads, jobs, max_pixels, memory, decoder=decoder)
         whole = quality is None and part is None and preview is None and not salvage and (reduce or 1) == 1
         work = _Decoding(choice, named, saving, destination, part, preview, reduce or 1, salvage, as_json, whole)
         report.each(planned, lambda job: job.source, work, jobs)

@@ -11,7 +11,7 @@ import typer
 
 from tadan.cli import options
 from tadan.cli.report import print_error, printable
-from tadan.cli.train import export, finetune, train
+from tadan.cli.train import export, finetune, lite, train
 from tadan.cli.verify import fact_lines
 from tadan.errors import TadanError
 
@@ -52,6 +52,7 @@ def info(
 
 
 app.command()(finetune)
+app.command()(lite)
 app.command()(train)
 app.command()(export)
 

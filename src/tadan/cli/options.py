@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tadan.codec.options import check_decoder
 from tadan.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ Force = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads to use.", show_default="all")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files to work on side by side.")]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        metavar="full|lite|FILE",
+        help="What shows pixels; lite: faster, not quite as good.",
+        show_default="full",
+    ),
+]
 ModelName = Annotated[str | None, typer.Option("--model", help="Name or file of a model.", show_default="bundled")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Print errors only.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
@@ -127,9 +137,10 @@ class CodecChoice:
         max_pixels: of a picture, as typed.
         memory: bytes that each process should stay below, as typed.
         encodes: the model must be able to encode.
+        decoder: "full", "lite" or a file; None for full.
 
     Raises:
-        InvalidInput: a size is none.
+        InvalidInput: a size is none, or there is no such decoder.
         ModelMissing: there is no such model, or it cannot encode: one error here, not one per file later.
     """
 
@@ -141,8 +152,10 @@ class CodecChoice:
         max_pixels: str | None = None,
         memory: str | None = None,
         encodes: bool = False,
+        decoder: str | None = None,
     ) -> None:
         """Check what was typed."""
+        self._decoder = None if decoder is None else check_decoder(decoder)
         self._model = model
         self._threads = threads if threads is not None or jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
         self._max_pixels = None if max_pixels is None else parse_size(max_pixels, "--max-pixels")
@@ -171,6 +184,8 @@ class CodecChoice:
                 Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self._max_pixels)
             if self._memory is not None:
                 chosen["memory"] = self._memory
+            if self._decoder is not None:
+                chosen["decoder"] = self._decoder
             self._codec = tadan.Codec(self._model, threads=self._threads, **chosen)
         return self._codec
 

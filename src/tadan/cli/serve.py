@@ -36,6 +36,12 @@ def serve(
     ] = None,
     profile: options.ProfileFile = None,
     model: options.ModelName = None,
+    decoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="full|lite|auto", help="What shows .tdn files; auto: lite while requests wait.", show_default="full"
+        ),
+    ] = None,
     max_pixels: options.MaxPixels = None,
     memory: options.Memory = None,
 ) -> None:
@@ -53,6 +59,7 @@ def serve(
         "workers": own.of_machine("workers", workers),
         "max_pixels": None if max_pixels is None else options.parse_size(max_pixels, "--max-pixels"),
         "memory": own.of_machine("memory", None if memory is None else options.parse_size(memory, "--memory")),
+        "decoder": decoder,
         **{name: own(name, None) for name in ("quality", "effort", "schedule", "tile")},
     }
     settings = Settings(

@@ -179,6 +179,48 @@ def finetune(
     typer.echo(f"{out}: {len(data):,} bytes; use it with: tadan encode photo.jpg photo.tdn --model {out}")
 
 
+def lite(
+    pictures: Annotated[Path, typer.Argument(help="Folder of training pictures, 256 pixels a side or more.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Lite decoder to write (.safetensors).")],
+    model: Annotated[str, typer.Option("--model", help="Model whose files it decodes: name or path.")] = "photo",
+    minutes: Annotated[float, typer.Option(help="Time to train.", min=0)] = 20,
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder of checkpoints and log; default: runs/lite-MODEL.")
+    ] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
+    config: Annotated[
+        list[str] | None, typer.Option("--config", help="name=value of the sizes of its g_s, repeatable.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a lite decoder: a small g_s that shows the same files faster, taught by the pictures and the large one.
+
+    Interrupted, the same command goes on.
+    """
+    need_torch()
+    if not out.resolve().parent.is_dir():
+        raise InvalidInput(f"there is no folder {out.resolve().parent} for the lite decoder; create it first")
+    from tadan.files import write_atomically
+    from tadan.models import ModelConfig
+    from tadan.train.lite import LiteTraining
+    from tadan.train.recipe import Recipe
+
+    folder = run or Path("runs") / f"lite-{Path(model).stem}"
+    settings, sizes = parse_settings(setting or [], Recipe()), parse_settings(config or [], ModelConfig())
+    training = LiteTraining(folder, pictures, model, settings, sizes, device)
+    try:
+        signal = training.train(60 * minutes)
+    finally:
+        training.trainer.world.leave()
+    if signal is not None:
+        raise typer.Exit(EXIT_SIGNAL + signal)
+    for line in training.lines():
+        typer.echo(line)
+    made = training.export(Path(model).stem).to_bytes()
+    write_atomically(out, made)
+    typer.echo(f"{out}: {len(made):,} bytes; put it into the folder lite of your models (docs/lite.md)")
+
+
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

@@ -16,7 +16,7 @@ from tadan.bitstream.fields import JPEG_FILE
 from tadan.codec import jpeg_file
 from tadan.codec.decoder import TileDecoder
 from tadan.codec.engine import Engine
-from tadan.codec.options import EncodeFields, EncodeOptions, check_reduce, whole_number
+from tadan.codec.options import FULL, EncodeFields, EncodeOptions, check_reduce, whole_number
 from tadan.codec.parallel import MEMORY
 from tadan.codec.reader import Reader, Verification
 from tadan.codec.reader import salvage as _salvage
@@ -44,6 +44,8 @@ class Codec:
         limits: sizes above which files and pictures are refused.
         memory: bytes that the process should stay below; it bounds how many tiles are worked on at a time. The pixels
             of the picture and the work on one tile are always needed.
+        decoder: "full", or "lite" to show latents by the model's lite decoder, faster and not quite as good
+            (docs/lite.md), or the file of one. Files and latents are the same.
 
     Raises:
         InvalidInput: an argument of another type or out of range.
@@ -56,17 +58,19 @@ class Codec:
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         memory: int = MEMORY,
+        decoder: str = FULL,
     ) -> None:
-        self._engine = Engine(model, threads, limits, memory)
+        self._engine = Engine(model, threads, limits, memory, decoder)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process: the same model and settings, sessions of its own."""
         engine = self._engine
-        return _opened, (engine.named, engine.threads, engine.limits, engine.memory)
+        return _opened, (engine.named, engine.threads, engine.limits, engine.memory, engine.decoder_named)
 
     def __repr__(self) -> str:
         engine = self._engine
-        return f"Codec({engine.named!r}, threads={engine.threads}, limits={engine.limits}, memory={engine.memory})"
+        settings = f"threads={engine.threads}, limits={engine.limits}, memory={engine.memory}"
+        return f"Codec({engine.named!r}, {settings}, decoder={engine.decoder_named!r})"
 
     @property
     def model(self) -> Model:
@@ -188,12 +192,16 @@ class Codec:
             return Reader(self._engine, bytes_of(data)).verify()
 
 
-def _opened(model: str | Path | Model | None, threads: int | None, limits: Limits, memory: int) -> Codec:
-    return Codec(model, threads=threads, limits=limits, memory=memory)
+def _opened(model: str | Path | Model | None, threads: int | None, limits: Limits, memory: int, decoder: str) -> Codec:
+    return Codec(model, threads=threads, limits=limits, memory=memory, decoder=decoder)
 
 
 def bounded_codec(
-    model: str | Path | Model | None, threads: int | None, max_pixels: int | None, memory: int | None
+    model: str | Path | Model | None,
+    threads: int | None,
+    max_pixels: int | None,
+    memory: int | None,
+    decoder: str = FULL,
 ) -> Codec:
     """A codec with bounds of its own, None for the usual one; Pillow's bound for pictures is raised to ``max_pixels``.
 
@@ -202,7 +210,8 @@ def bounded_codec(
     if max_pixels is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)  # ours is the bound that counts
     limits = Limits() if max_pixels is None else Limits(max_pixels=max_pixels)
-    return Codec(model, threads=threads, limits=limits, memory=MEMORY if memory is None else memory)
+    bound = MEMORY if memory is None else memory
+    return Codec(model, threads=threads, limits=limits, memory=bound, decoder=decoder)
 
 
 def file_symbols(data: bytes, model: Model, limits: Limits = Limits()) -> Iterator[CodedStep]:  # noqa: B008 (immutable)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from tadan.bitstream import Header, Limits
 from tadan.codec.decoder import TileDecoder
-from tadan.codec.options import whole_number
+from tadan.codec.options import FULL, check_decoder, whole_number
 from tadan.codec.parallel import MEMORY, Workers
 from tadan.codec.tiling import Box
 from tadan.codec.transforms import Transforms
 from tadan.errors import InvalidInput
 from tadan.fork import ForkLock
 from tadan.models import Model, find_model, load_model
+from tadan.models.lite import find_lite
 
 # Memory in bytes per pixel: of a tile with its margin in work, and of a picture with what is kept of its latents.
 DECODE_BYTES = 240
@@ -32,7 +33,9 @@ class Engine:
         threads: int | None = None,
         limits: Limits = Limits(),  # noqa: B008 (immutable)
         memory: int = MEMORY,
+        decoder: str = FULL,
     ) -> None:
+        self.decoder_named = check_decoder(decoder)
         if not isinstance(limits, Limits):
             raise InvalidInput(f"limits is a tadan.Limits, not {limits!r}; leave it out for the default ones")
         self.named = model
@@ -59,11 +62,16 @@ class Engine:
         return TileDecoder(header, self.model if named else find_model(header.model_id))
 
     def transforms(self, model: Model, threads: int) -> Transforms:
-        """Sessions of the networks of a model."""
+        """Sessions of the networks of a model.
+
+        Raises:
+            ModelMissing: it is to be shown by its lite decoder, and there is none.
+        """
         with self._lock:
             key = model.id, threads
             if key not in self._transforms:
-                self._transforms[key] = Transforms(model, threads)
+                lite = None if self.decoder_named == FULL else find_lite(model, self.decoder_named)
+                self._transforms[key] = Transforms(model, threads, lite)
             return self._transforms[key]
 
     def workers(self, boxes: Sequence[Box], pixel_bytes: int) -> Workers:

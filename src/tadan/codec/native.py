@@ -18,6 +18,7 @@ from tadan.codec.tiling import Box, window
 from tadan.core import CHUNK, OUTPUTS, Area, Dense, Renderer, Search, Wide, library
 from tadan.models import Model
 from tadan.models.graph_check import check_graph
+from tadan.models.lite import Shows
 from tadan.models.search_rule import AXES, CELL
 from tadan.models.weights import stored_tensors, weight_of
 from tadan.team import Strength
@@ -26,7 +27,7 @@ CELL_SAMPLES = 3 * CELL * CELL
 Floats = NDArray[np.float32]
 
 
-def runs_in_core(model: Model) -> bool:
+def runs_in_core(model: Shows) -> bool:
     """Whether there is a core that can run the transforms of a model of these sizes."""
     core, config = library(), model.config
     widths = (config.latent, config.body_width, config.grid, config.grid_hidden, config.analysis_width)
@@ -40,7 +41,7 @@ class _Weights:
         Corrupt: the graph is none of ours, or a weight is missing or does not fit the configuration.
     """
 
-    def __init__(self, model: Model, graph: str) -> None:
+    def __init__(self, model: Shows, graph: str) -> None:
         data = model.graph(graph)
         check_graph(data, graph)  # what one machine refuses, others do not show
         self._stored = stored_tensors(data)
@@ -138,13 +139,13 @@ class CoreSynthesis:
     """g_s; immutable, safe to share between threads.
 
     Args:
-        model: of which :func:`runs_in_core` is true.
+        model: of which :func:`runs_in_core` is true; or a lite decoder.
 
     Raises:
         Corrupt: a weight is missing or does not fit the configuration.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Shows) -> None:
         self._config = config = model.config
         weights = self._weights = _Weights(model, "g_s")
         width, wide, side = config.body_width, config.body_width * config.body_expansion, config.stride // CELL

@@ -6,6 +6,7 @@ Everything that takes these choices reads the fields of :class:`EncodeOptions`: 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -24,6 +25,7 @@ EFFORT_MIN, EFFORT_MAX, DEFAULT_EFFORT = 0, len(STEPS) - 1, 1
 DEFAULT_QUALITY = 60
 DEFAULT_SCHEDULE = "balanced"
 FACTORS = (1, 4, 8, 16)  # by which decoding can make a picture smaller
+FULL, LITE = DECODERS = ("full", "lite")  # which g_s shows the latents; or the file of a lite one
 TILE_WHOLE = 0  # tile size of a picture that is one tile
 
 
@@ -146,3 +148,15 @@ def check_reduce(value: object) -> int:
     if isinstance(value, bool) or value not in FACTORS:
         raise InvalidInput(f"reduce is one of {', '.join(map(str, FACTORS))}, not {value!r}")
     return int(value)  # type: ignore[call-overload,no-any-return]
+
+
+def check_decoder(value: object) -> str:
+    """``value`` if it names what shows latents: one of :data:`DECODERS`, or a file of a lite decoder.
+
+    Raises:
+        InvalidInput: it does not.
+    """
+    named = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(named, str) or not (named in DECODERS or named.endswith(".safetensors")):
+        raise InvalidInput(f"decoder is {', '.join(DECODERS)} or a .safetensors file, not {value!r}")
+    return named

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.errors import Corrupt, InvalidInput, OutOfMemory
-from tadan.models import Model
 from tadan.models.graph_check import check_graph
+from tadan.models.lite import Shows
 
 _MEMORY_WORDS = ("alloc", "out of memory", "not enough memory")
 CPU = "CPUExecutionProvider"
@@ -19,7 +19,7 @@ class Session:
     """A graph that is ready to run; safe to share between threads.
 
     Args:
-        model: whose graph.
+        model: whose graph; or a lite decoder.
         name: ``g_a``, ``h_a``, ``g_s`` or ``g_s_gradient``.
         threads: of one run.
         optimisation: name of a ``GraphOptimizationLevel`` of ONNX Runtime.
@@ -31,7 +31,7 @@ class Session:
     """
 
     def __init__(
-        self, model: Model, name: str, threads: int, optimisation: str = "ORT_ENABLE_ALL", provider: str = CPU
+        self, model: Shows, name: str, threads: int, optimisation: str = "ORT_ENABLE_ALL", provider: str = CPU
     ) -> None:
         import onnxruntime
 

@@ -15,6 +15,7 @@ from tadan.codec.tiling import Box
 from tadan.exact.constants import LATENT_FRACTION
 from tadan.fork import ForkLock, renew_in_children
 from tadan.models import Model
+from tadan.models.lite import LiteDecoder, Shows, check_lite
 from tadan.models.search_rule import CELL, plain_weights
 from tadan.team import team
 
@@ -28,14 +29,21 @@ class Transforms:
     Args:
         model: whose graphs to run.
         threads: threads of one run; None for all cores.
+        lite: lite decoder that shows latents in place of the model's g_s; searches and their errors stay the model's.
+
+    Raises:
+        ModelMissing, Corrupt: the lite decoder does not fit the model.
     """
 
-    def __init__(self, model: Model, threads: int | None = None) -> None:
+    def __init__(self, model: Model, threads: int | None = None, lite: LiteDecoder | None = None) -> None:
         self.model, self._threads = model, threads or os.cpu_count() or 1
+        if lite is not None:
+            check_lite(lite, model)
+        self._shows: Shows = model if lite is None else lite
         self._stride = model.config.stride
         self._sessions: dict[str, Session] = {}
         self._left_behind: list[Any] = []
-        self.in_core = runs_in_core(model)  # where all threads share a tile
+        self.in_core = runs_in_core(model) and runs_in_core(self._shows)  # where all threads share a tile
         self._cores: dict[Any, Any] = {}
         self._lock = ForkLock()
         renew_in_children(self)
@@ -48,7 +56,8 @@ class Transforms:
     def _session(self, name: str) -> Session:
         with self._lock:
             if name not in self._sessions:
-                self._sessions[name] = Session(self.model, name, self._threads)
+                source = self._shows if name == "g_s" else self.model
+                self._sessions[name] = Session(source, name, self._threads)
             return self._sessions[name]
 
     def analyse(self, rgb: NDArray[np.uint8], quality: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -96,24 +105,32 @@ class Transforms:
         """
         height, width = y_hat.shape[:2]
         x, y, w, h = inner or (0, 0, width, height)
-        gains = self.model.block_gains("g_s", quality)
+        gains = self._shows.block_gains("g_s", quality)
         if self.in_core:
             with team(self._threads):
-                return self._core(CoreSynthesis).run(scaled_rows(self.model, y_hat, quality), gains, (x, y, w, h))
+                return self._core_shows().run(scaled_rows(self._shows, y_hat, quality), gains, (x, y, w, h))
         session, stride = self._session("g_s"), self._stride
-        [picture] = session.run(scaled(self.model, y_hat, quality), gains)
+        [picture] = session.run(scaled(self._shows, y_hat, quality), gains)
         session.check(picture, (1, stride * height, stride * width, 3), np.uint8)
         return np.asarray(picture[0, stride * y : stride * (y + h), stride * x : stride * (x + w)])
 
     def _core(self, kind: Callable[..., Core], *parts: Any) -> Core:
         """A network in the core, made once from the model and the ``parts`` that it shares with others."""
-        with self._lock:
-            if kind not in self._cores:
-                self._cores[kind] = kind(self.model, *parts)
-            return self._cores[kind]
+        return self._made(kind, lambda: kind(self.model, *parts))
+
+    def _core_shows(self) -> CoreSynthesis:
+        if self._shows is self.model:
+            return self._core(CoreSynthesis)
+        return self._made("lite", lambda: CoreSynthesis(self._shows))
 
     def _core_gradient(self) -> CoreGradient:
         return self._core(CoreGradient, self._core(CoreSynthesis))
+
+    def _made(self, key: object, make: Callable[[], Core]) -> Core:
+        with self._lock:
+            if key not in self._cores:
+                self._cores[key] = make()
+            return self._cores[key]  # type: ignore[no-any-return]
 
     def error_gradient(
         self,
@@ -210,14 +227,14 @@ class Transforms:
             yield slice(first, last), slice(max(0, first - margin), min(rows, last + margin))
 
 
-def scaled(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+def scaled(shows: Shows, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     """Input of g_s: y_hat int32 (h, w, latent), Q6, under the inverse gains, float32 (1, latent, h, w)."""
-    return np.ascontiguousarray(scaled_rows(model, y_hat, quality).transpose(2, 0, 1))[None]
+    return np.ascontiguousarray(scaled_rows(shows, y_hat, quality).transpose(2, 0, 1))[None]
 
 
-def scaled_rows(model: Model, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
+def scaled_rows(shows: Shows, y_hat: NDArray[np.int32], quality: int) -> NDArray[np.float32]:
     """As :func:`scaled`, position by position: float32 (h, w, latent)."""
-    scale = model.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
+    scale = shows.inverse_gain(quality) * np.float32(2.0**-LATENT_FRACTION)
     return np.multiply(y_hat, scale, dtype=np.float32, casting="same_kind")
 
 

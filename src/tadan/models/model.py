@@ -139,10 +139,7 @@ class Model:
         return self._gains(graph, quality)[None, :, None, None]
 
     def _gains(self, name: str, quality: int) -> NDArray[np.float32]:
-        knots = self._tensor(f"quality.log_{name}")
-        low, high, part = between(quality, len(knots))
-        logs = knots[[low, high]].astype(np.float64)
-        return np.exp((logs[0] * (SPAN - part) + logs[1] * part) / SPAN).astype(np.float32)
+        return gains_at(self._tensor(f"quality.log_{name}"), quality)
 
     @property
     def curvature(self) -> NDArray[np.float32]:
@@ -171,6 +168,13 @@ class Model:
         if is_encoders(name):
             self.check_encoder()
         return self.tensors[name]
+
+
+def gains_at(knots: NDArray[Any], quality: int) -> NDArray[np.float32]:
+    """Factors at a quality from the logarithms of those at the knots, (knots, n): float32 (n,)."""
+    low, high, part = between(quality, len(knots))
+    logs = knots[[low, high]].astype(np.float64)
+    return np.exp((logs[0] * (SPAN - part) + logs[1] * part) / SPAN).astype(np.float32)
 
 
 def _arrived(config: ModelConfig, tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
@@ -202,27 +206,28 @@ def content_id(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> byte
     First 16 bytes of the SHA-256 over configuration, interface, and name, type, shape and bytes of every tensor that
     decoders read, each with its length before it, so that no two models give the same bytes (docs/SPEC.md, section 12).
     """
-    return _digest(config, _decoding(tensors))
+    return digest(config, _decoding(tensors))
 
 
 def identity(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     """Entries of the metadata that name the content: ``id``, and ``encoder`` if the file holds more than a decoder."""
     decoding = _decoding(tensors)
     rest = {name: value for name, value in tensors.items() if name not in decoding}
-    ids = {"id": _digest(config, decoding).hex()}
-    return {**ids, "encoder": _digest(config, rest).hex()} if rest else ids
+    ids = {"id": digest(config, decoding).hex()}
+    return {**ids, "encoder": digest(config, rest).hex()} if rest else ids
 
 
 def _decoding(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name: value for name, value in tensors.items() if not is_encoders(name)}
 
 
-def _digest(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    digest = hashlib.sha256()
+def digest(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+    """First 16 bytes of the SHA-256 over sizes and tensors, as :func:`content_id` takes it."""
+    whole = hashlib.sha256()
 
     def take(part: bytes) -> None:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+        whole.update(len(part).to_bytes(8, "little"))
+        whole.update(part)
 
     for facts in (config.to_dict(), config.interface):
         take(json.dumps(facts, sort_keys=True).encode())
@@ -233,7 +238,7 @@ def _digest(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
         take(little.dtype.str.encode())
         take(",".join(map(str, little.shape)).encode())
         take(little.tobytes())
-    return digest.digest()[:ID_BYTES]
+    return whole.digest()[:ID_BYTES]
 
 
 def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
@@ -257,7 +262,7 @@ def stated_id(path: Path) -> str:
     Raises:
         UnreadableInput, NotOurFile, UnsupportedVersion: as :func:`read_model`.
     """
-    return _opened(path, lambda file: _checked_header(path, dict(file.metadata() or {}))).get("id", "")
+    return opened(path, lambda file: _checked_header(path, dict(file.metadata() or {}))).get("id", "")
 
 
 def read_model(path: Path) -> Model:
@@ -274,7 +279,7 @@ def read_model(path: Path) -> Model:
         names = file.keys()
         return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
 
-    header, tensors = _opened(path, whole)
+    header, tensors = opened(path, whole)
     if any(value.dtype.str not in DTYPES for value in tensors.values()):
         raise NotOurFile(
             f"{path} holds tensors of types that no tadan model has; name a .safetensors file made by tadan"
@@ -305,7 +310,7 @@ def read_model(path: Path) -> Model:
     return Model(config, tensors, header)
 
 
-def _opened(path: Path, read: Callable[[Any], Read]) -> Read:
+def opened(path: Path, read: Callable[[Any], Read]) -> Read:
     """What ``read`` takes from a safetensors file; typed errors if it is none."""
     from safetensors import SafetensorError, safe_open
 

@@ -56,22 +56,64 @@ def start(analysis: Analysis, synthesis: Synthesis, pictures: Iterable[Tensor]) 
     values, vectors = torch.linalg.eigh(moment)
     values, components = values.flip(0).clamp_min(0), vectors.flip(1).T  # rows, largest variance first
     unit = 1 / torch.sqrt(values + FLOOR**2)
-    inside, outside = analysis.inlet.out_features, synthesis.inlet.out_features
+    inside = analysis.inlet.out_features
     analysis.inlet.weight.copy_((components * unit[:, None])[:inside])
     analysis.outlet.weight.normal_(0, 1e-3)
     analysis.outlet.weight[:, :outputs] = torch.diag(1 / unit[:outputs] / STEP)
     synthesis.inlet.weight.normal_(0, 0.02)
     synthesis.inlet.weight[:outputs] = torch.diag(unit[:outputs] * STEP)
+    paint(synthesis, (components[:outputs] / unit[:outputs, None]).T, moment)
+    for layer in (analysis.inlet, analysis.outlet, synthesis.inlet):
+        layer.bias.zero_()
+    return (values[:outputs].sqrt() / STEP).float()
+
+
+@torch.no_grad()
+def paint(synthesis: Synthesis, pixels: Tensor, moment: Tensor) -> None:
+    """Set what is behind the body of g_s so that it paints patches of 16x16 pixels, linear in the body.
+
+    Args:
+        synthesis: g_s.
+        pixels: float64 (768, n), patch of each of the first n values of the body.
+        moment: float64 (768, 768), second moment of patches, 0.5 taken off.
+    """
+    count, width = pixels.shape[1], synthesis.inlet.out_features
     basis = dct_basis()
     cells = moment.reshape(SIDE * SIDE, CELL_SAMPLES, SIDE * SIDE, CELL_SAMPLES).diagonal(dim1=0, dim2=2).mean(-1)
     spread = torch.sqrt((basis @ cells @ basis.T).diagonal() + FLOOR**2)
-    pixels = (components[:outputs] / unit[:outputs, None]).T.reshape(SIDE * SIDE, CELL_SAMPLES, outputs)
-    to_grid = torch.zeros(SIDE * SIDE, synthesis.to_grid.out_features // SIDE**2, outside, dtype=torch.float64)
-    to_grid[:, CELL_SAMPLES:].normal_(0, 1 / math.sqrt(outside))
-    to_grid[:, :CELL_SAMPLES, :outputs] = (basis / spread[:, None]) @ pixels
+    to_grid = torch.zeros(SIDE * SIDE, synthesis.to_grid.out_features // SIDE**2, width, dtype=torch.float64)
+    to_grid[:, CELL_SAMPLES:].normal_(0, 1 / math.sqrt(width))
+    parts = pixels.reshape(SIDE * SIDE, CELL_SAMPLES, count)
+    to_grid[:, :CELL_SAMPLES, :count] = (basis / spread[:, None]) @ parts
     synthesis.to_grid.weight.copy_(to_grid.flatten(0, 1))
     synthesis.outlet.weight.zero_()
     synthesis.outlet.weight[:, :CELL_SAMPLES] = (basis * spread[:, None]).T
-    for layer in (analysis.inlet, analysis.outlet, synthesis.inlet, synthesis.to_grid, synthesis.outlet):
+    for layer in (synthesis.to_grid, synthesis.outlet):
         layer.bias.zero_()
-    return (values[:outputs].sqrt() / STEP).float()
+
+
+@torch.no_grad()
+def start_small(synthesis: Synthesis, latents: Tensor, pictures: Tensor) -> None:
+    """Set a g_s of any width to the best linear one for given latents, of as many components as its body is wide.
+
+    Least squares from the latents of a position to the patch under it; of what that shows the leading principal
+    components. The body starts as these at unit variance.
+
+    Args:
+        synthesis: g_s.
+        latents: float (B, h, w, latent), inverse gain applied.
+        pictures: float (B, 16 h, 16 w, 3) in 0..1.
+    """
+    rows = latents.reshape(-1, latents.shape[-1]).double()
+    patches = to_patches(pictures).reshape(len(rows), -1).double() - 0.5
+    moment = rows.T @ rows / len(rows)
+    ridge = 1e-6 * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
+    by_latent = torch.linalg.solve(moment + ridge, rows.T @ patches / len(rows)).T  # (768, latent)
+    painted = by_latent @ moment @ by_latent.T
+    values, vectors = torch.linalg.eigh(painted)
+    count = min(synthesis.inlet.out_features, latents.shape[-1])
+    scale, components = (values.flip(0)[:count].clamp_min(0) + FLOOR**2).sqrt(), vectors.flip(1)[:, :count]
+    synthesis.inlet.weight.normal_(0, 0.02)
+    synthesis.inlet.weight[:count] = (components.T @ by_latent) / scale[:, None]
+    synthesis.inlet.bias.zero_()
+    paint(synthesis, components * scale, painted)

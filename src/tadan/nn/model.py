@@ -21,13 +21,15 @@ LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
 class Losses(NamedTuple):
     """Per picture, float32 (B,): bits of y and z per pixel, squared error on the 0..1 range, what is seen of it.
 
-    ``unseen`` is :func:`tadan.nn.visual.unseen`, None where it was not asked for.
+    ``unseen`` is :func:`tadan.nn.visual.unseen`, None where it was not asked for. ``taught`` is the squared error
+    against what a teacher shows of the same latents, None without one.
     """
 
     y_bpp: Tensor
     z_bpp: Tensor
     mse: Tensor
     unseen: Tensor | None = None
+    taught: Tensor | None = None
 
 
 def lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
@@ -100,13 +102,15 @@ class TadanModel(nn.Module):
         latents: tuple[Tensor, Tensor],
         hard: bool = False,
         eye: bool = False,
+        teacher: TadanModel | None = None,
     ) -> Losses:
         """Rate and distortion of a batch with latents y and z, those of :meth:`analyse` or moved since.
 
         Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
         rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
         ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
-        spends, up to the coder's overhead and one pass of mean refinement. ``eye`` asks for what is seen of the error.
+        spends, up to the coder's overhead and one pass of mean refinement. ``eye`` asks for what is seen of the error,
+        ``teacher`` for the error against what another model shows.
         """
         y, z = latents
         z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
@@ -124,10 +128,16 @@ class TadanModel(nn.Module):
             y_residual = y_noisy - predicted.mean
         y_hat = round_through(y - predicted.mean) + predicted.mean
         shown = self.synthesise(y_hat, quality)
+        taught = None
+        if teacher is not None:
+            with torch.no_grad():
+                wanted = teacher.synthesise(y_hat, quality)
+            taught = (shown - wanted).square().mean((1, 2, 3))
         pixels = picture.shape[1] * picture.shape[2]
         return Losses(
             gaussian_bits(y_residual, predicted.log_scale).sum((1, 2, 3)) / pixels,
             gaussian_bits(z_residual, z_log_scale).sum((1, 2, 3)) / pixels,
             (shown - picture).square().mean((1, 2, 3)),
             unseen(picture, shown) if eye else None,
+            taught,
         )

@@ -21,10 +21,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from tadan import __version__
+from tadan.codec.options import FULL, LITE
+from tadan.models import load_model
+from tadan.models.lite import find_lite
 from tadan.serve.metrics import Metrics
 from tadan.serve.page import FILES
 from tadan.serve.pool import Gate, Problem, Workers
-from tadan.serve.settings import Settings
+from tadan.serve.settings import AUTO, Settings
 from tadan.serve.store import Cache, Store
 from tadan.serve.work import Answer, Task, pixels_in_work
 
@@ -91,6 +94,12 @@ class Service:
             raise Problem(400, "EmptyBody", "the body is empty; send a picture in it")
         return b"".join(parts)
 
+    @property
+    def prefers_lite(self) -> bool:
+        """Whether the next .tdn file should be shown by the lite decoder."""
+        many = self.gate.load.jobs > self.settings.workers  # somebody waits
+        return self.settings.decoder == LITE or (self.settings.decoder == AUTO and many)
+
     async def do(self, request: Request, task: Task) -> Answer:
         """Have a task done for a request, as far as there is room."""
         if self.workers is None:
@@ -106,8 +115,15 @@ class Service:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The ASGI application for ``uvicorn`` or any other server."""
+    """The ASGI application for ``uvicorn`` or any other server.
+
+    Raises:
+        ModelMissing: there is no such model, or it has no lite decoder although the settings ask for one.
+    """
     from tadan.serve import coding, gallery, iiif, page
+
+    if settings.decoder != FULL:
+        find_lite(load_model(settings.model))
 
     service = Service(settings)
 
@@ -138,7 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.origins:
         from fastapi.middleware.cors import CORSMiddleware
 
-        exposed = ["ETag", "Retry-After", "Tadan-Content", "Tadan-Width", "Tadan-Height"]
+        exposed = ["ETag", "Retry-After", "Tadan-Content", "Tadan-Decoder", "Tadan-Width", "Tadan-Height"]
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,

@@ -67,7 +67,8 @@ def parsed_region(text: str | None) -> tuple[int, int, int, int] | None:
 
 def picture_response(answer: Answer, form: str) -> Response:
     """A picture."""
-    headers = {f"Tadan-{name.title()}": str(answer.facts[name]) for name in ("width", "height")}
+    told = ("width", "height", "decoder")
+    headers = {f"Tadan-{name.title()}": str(answer.facts[name]) for name in told if name in answer.facts}
     return Response(answer.data, media_type=MEDIA_TYPES[form], headers=headers)
 
 
@@ -119,8 +120,8 @@ def router(service: Service) -> APIRouter:
         stages: Stages = None,
     ) -> Response:
         size = None if w is None and h is None else (w, h)
-        wish = Wish(format, quality, parsed_region(region), size, stages=stages)
         body = await service.body(request)
+        wish = Wish(format, quality, parsed_region(region), size, stages=stages, lite=service.prefers_lite)
         return picture_response(await service.do(request, Task("show", body, wish)), format)
 
     @routes.post("/transcode", summary="A picture to another format", responses=PICTURES, openapi_extra=PICTURE_BODY)

@@ -60,11 +60,18 @@ class Gallery:
         """A file and its entity tag."""
         return await asyncio.to_thread(self.store.get, checked_key(key))
 
+    async def wish(self, request: Request, wish: Wish, tag: str) -> Wish:
+        """``wish``, to be met by the lite decoder if the service prefers it, unless the better picture is at hand."""
+        if not self.service.prefers_lite or matches(request.headers.get("if-none-match"), tag_of(tag, wish)):
+            return wish
+        kept = await asyncio.to_thread(self.service.cache.get, _name(tag, wish))
+        return wish if kept is not None else replace(wish, lite=True)
+
     async def made(self, request: Request, task: Task, tag: str) -> bytes:
         """What a task of showing or converting gives: made once, then from the cache. ``tag``: of its data."""
         if task.wish is None:
             raise RuntimeError("a rendition is made for a wish")
-        name = f"{tag_of(tag, task.wish).strip(chr(34))}.{task.wish.form}"
+        name = _name(tag, task.wish)
         found = await asyncio.to_thread(self.service.cache.get, name)
         self.service.metrics.cache.labels("miss" if found is None else "hit").inc()
         if found is None:
@@ -76,6 +83,11 @@ class Gallery:
 def tag_of(tag: str, wish: Wish) -> str:
     """Entity tag of a rendition of the file with entity tag ``tag``."""
     return etag_of(tag, repr(wish))
+
+
+def _name(tag: str, wish: Wish) -> str:
+    """Of a rendition in the cache."""
+    return f"{tag_of(tag, wish).strip(chr(34))}.{wish.form}"
 
 
 async def respond(request: Request, make: Callable[[], Awaitable[bytes]], etag: str, form: str, vary: bool) -> Response:
@@ -163,7 +175,7 @@ def router(service: Service) -> APIRouter:
                     400, "InvalidInput", ".tdn comes as it is kept; leave out size, region, stages and quality"
                 )
             return await respond(request, lambda: _known(data), tag, form, format is None)
-        wish = Wish(form, quality, parsed_region(region), size, stages=stages)
+        wish = await gallery.wish(request, Wish(form, quality, parsed_region(region), size, stages=stages), tag)
         if progressive and request.method == "GET":
             return _in_stages(gallery, request, data, tag, wish, header)
         show = Task("show", data, wish)

@@ -167,7 +167,7 @@ def router(service: Service) -> APIRouter:
                 501 if ending in ("tif", "gif", "jp2", "pdf") else 400, "Format", "formats are jpg, png, webp, avif"
             )
         view = parsed_view(region, size, rotation, quality, header.width, header.height)
-        wish = Wish(_FORMS[ending], None, view.region, view.size, exact=True)
+        wish = await gallery.wish(request, Wish(_FORMS[ending], None, view.region, view.size, exact=True), tag)
         response = await respond(
             request, lambda: views.show(request, (data, tag), view, wish), tag_of(tag, wish), wish.form, vary=False
         )

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from tadan.errors import TadanError
 from tadan.models import find_model, load_model
+from tadan.models.lite import find_lite
 from tadan.serve.negotiate import matches
 from tadan.serve.pool import Problem
 from tadan.serve.store import etag_of
@@ -42,7 +43,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/weights/{name}.safetensors")
     async def weights(name: str) -> Response:
-        if not re.fullmatch("[0-9a-f]{32}", name):
+        if not re.fullmatch("[0-9a-f]{32}(-lite)?", name):
             raise Problem(404, "ModelMissing", "weights are named by the 32 hexadecimal digits of a model's id")
         try:
             data = await run_in_threadpool(_weights, name, service.settings.model)
@@ -55,10 +56,11 @@ def router(service: Service) -> APIRouter:
 
 @lru_cache(maxsize=2)
 def _weights(name: str, own: str | None) -> bytes:
-    """The decoder of the service's own or of an installed model, as a model file."""
-    model = load_model(own)
-    found = model if model.id_hex == name else find_model(bytes.fromhex(name))
-    return found.decoder_only().to_bytes()
+    """The decoder of the service's own or of an installed model, or its lite decoder, as a model file."""
+    model, wanted = load_model(own), name.removesuffix("-lite")
+    found = model if model.id_hex == wanted else find_model(bytes.fromhex(wanted))
+    shown = found.decoder_only() if wanted == name else find_lite(found).with_latents_of(found)
+    return shown.to_bytes()
 
 
 def _giver(data: bytes, kind: str) -> Callable[[Request], Awaitable[Response]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tadan.codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_SCHEDULE, EncodeOptions
+from tadan.codec.options import DECODERS, DEFAULT_EFFORT, DEFAULT_QUALITY, DEFAULT_SCHEDULE, FULL, EncodeOptions
 from tadan.errors import InvalidInput, UnreadableInput
 from tadan.files import user_folder
 
 MEGABYTE = 2**20
+AUTO = "auto"
 TOKENS_VARIABLE = "TADAN_TOKENS"
 
 
@@ -35,6 +36,7 @@ class Settings:
         origins: that browsers may call from (CORS); none: only pages of the service itself.
         model: name or path; None: the bundled one.
         memory: bytes that each worker stays below.
+        decoder: what shows .tdn files: "full", "lite" (docs/lite.md), or "auto" for lite while many requests wait.
         quality: of pictures that are encoded, where a request says nothing; so are the two below.
         effort: of the encoder.
         schedule: order of decoding.
@@ -56,6 +58,7 @@ class Settings:
     origins: tuple[str, ...] = ()
     model: str | None = None
     memory: int = 1024 * MEGABYTE
+    decoder: str = FULL
     quality: int = DEFAULT_QUALITY
     effort: int = DEFAULT_EFFORT
     schedule: str = DEFAULT_SCHEDULE
@@ -66,6 +69,8 @@ class Settings:
         for name in ("workers", "queue_jobs", "queue_bytes", "queue_pixels", "deadline", "max_body", "max_pixels"):
             if getattr(self, name) <= 0:
                 raise InvalidInput(f"{name} is positive, not {getattr(self, name)}")
+        if self.decoder not in (*DECODERS, AUTO):
+            raise InvalidInput(f"decoder is one of {', '.join((*DECODERS, AUTO))}, not {self.decoder!r}")
         EncodeOptions(quality=self.quality, effort=self.effort, schedule=self.schedule, tile=self.tile)
         if any(len(token) < 16 or not token.isascii() for token in self.tokens):
             raise InvalidInput("a token has 16 or more ASCII characters; make one with: openssl rand -hex 24")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tadan.bitstream import Limits, read_header
 from tadan.bitstream.fields import JPEG_FILE, MAGIC, MAX_SIDE
-from tadan.errors import InvalidInput, TadanError
+from tadan.codec.options import FULL, LITE
+from tadan.errors import InvalidInput, ModelMissing, TadanError
 from tadan.pictures.reading import opened
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Wish:
         reduce: factor by which a .tdn file is decoded smaller; None: as far as ``size`` allows.
         stages: a preview from the first ones.
         target_size: bytes that the answer should have at most; the best quality for them is found.
+        lite: whether the lite decoder shows a .tdn file, if its model has one.
     """
 
     form: str
@@ -48,6 +51,7 @@ class Wish:
     reduce: int | None = None
     stages: int | None = None
     target_size: int | None = None
+    lite: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,15 @@ def pixels_in_work(task: Task) -> int:
 
 
 _codec: Codec | None = None
+_lite: Codec | None = None
 
 
 def start(model: str | None, max_pixels: int, memory: int) -> None:
-    """Make the codec of this process, and load the model before the first request does."""
+    """Make the codecs of this process, and load the model before the first request does."""
     from tadan.codec.codec import bounded_codec
 
-    global _codec
-    _codec = bounded_codec(model, 1, max_pixels, memory)
+    global _codec, _lite
+    _codec, _lite = (bounded_codec(model, 1, max_pixels, memory, *decoder) for decoder in ((), (LITE,)))
     _ = _codec.model.twin
 
 
@@ -164,11 +169,18 @@ def _encode(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
 
 def _show(codec: Codec, task: Task) -> tuple[bytes, dict[str, Any]]:
     wish, header = _wish(task), header_of(task.data)
-    if wish == Wish("jpeg") and header.content == JPEG_FILE:
+    if wish in (Wish("jpeg"), Wish("jpeg", lite=True)) and header.content == JPEG_FILE:
         return codec.original(task.data), {"width": header.width, "height": header.height}
     reduce = _reduction(header, wish) if wish.reduce is None else wish.reduce
-    image = codec.decode(task.data, region=wish.region, stages=wish.stages, reduce=reduce)
-    return _handed_out(image, wish)
+    shown: dict[str, Any] = {"region": wish.region, "stages": wish.stages, "reduce": reduce}
+    image, decoder = None, FULL
+    if wish.lite and _lite is not None:
+        with suppress(ModelMissing):  # of this file's model there is no lite decoder
+            image, decoder = _lite.decode(task.data, **shown), LITE
+    if image is None:
+        image = codec.decode(task.data, **shown)
+    data, facts = _handed_out(image, wish)
+    return data, {**facts, "decoder": decoder}
 
 
 def _reduction(header: Header, wish: Wish) -> int:

@@ -57,13 +57,7 @@ class Finetune:
         begun = time.monotonic()
         if not self.resumed:
             write_atomically(self._before, json.dumps(self.trainer.evaluate()).encode())
-            evaluation = time.monotonic() - begun
-            if not self._steps_given:
-                pace = seconds_per_step(self.trainer)
-                left = seconds - (time.monotonic() - begun) - evaluation
-                steps = max(FEWEST, math.floor(FILL * left / pace))
-                self.trainer.set_length(steps, min(self.trainer.recipe.warmup, steps // WARMUP))
-        return self.trainer.run(seconds - (time.monotonic() - begun))
+        return spend(self.trainer, begun, seconds, self.resumed or self._steps_given)
 
     def compare(self) -> BeforeAfter:
         """Held-out scores before the first step and now."""
@@ -72,6 +66,23 @@ class Finetune:
     def export(self, name: str, pictures: int = 16) -> tuple[bytes, list[str]]:
         """Model file, calibrated on the user's pictures, and the report of its overflow proof."""
         return export_run(self.trainer.folder, self._data, name, pictures)
+
+
+def spend(trainer: Trainer, begun: float, seconds: float, steps_stand: bool) -> int | None:
+    """Train until ``seconds`` after ``begun`` (:func:`time.monotonic`), of which an evaluation is over.
+
+    Unless ``steps_stand``, the pace is measured first and the number of steps set to what fits.
+
+    Returns:
+        the signal that ended it early, or None.
+    """
+    if not steps_stand:
+        evaluation = time.monotonic() - begun
+        pace = seconds_per_step(trainer)
+        left = seconds - (time.monotonic() - begun) - evaluation
+        steps = max(FEWEST, math.floor(FILL * left / pace))
+        trainer.set_length(steps, min(trainer.recipe.warmup, steps // WARMUP))
+    return trainer.run(seconds - (time.monotonic() - begun))
 
 
 class BeforeAfter:

@@ -28,10 +28,8 @@ from tadan.train.objective import distortion, draw_schedule
 from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.recipe import Recipe, write_settings
 from tadan.train.search import Search, curvature, moved
-from tadan.train.start import start_linear
+from tadan.train.start import start_linear, start_lite
 from tadan.train.stopping import RECOVERIES, Health, StopRequest, TimeLimit
-
-DECODING = ("g_s.", "log_inverse_gain.", "entropy.")  # parts that a decoder has; and h_a, which is left as it is
 
 
 class Trainer:
@@ -47,6 +45,7 @@ class Trainer:
         config: sizes of a fresh model.
         init: weights to start from, instead of the linear start; a checkpoint in ``folder`` comes first.
         device: as :func:`~tadan.train.device.choose_device` takes it.
+        teacher: of a ``lite`` recipe: the model whose latents are shown, and whose weights all but g_s are.
 
     Raises:
         InvalidInput: there are fewer than two usable pictures, or no such device.
@@ -60,6 +59,7 @@ class Trainer:
         config: ModelConfig,
         init: Mapping[str, Tensor] | None = None,
         device: str = "auto",
+        teacher: TadanModel | None = None,
     ) -> None:
         self.folder, self.recipe, self.config = make_folder(folder), recipe, config
         state = folder / "state.safetensors"
@@ -78,19 +78,18 @@ class Trainer:
         self.model = TadanModel(config)
         if self._fresh and init is not None:
             self.model.load_state_dict(dict(init))
-        elif self._fresh and self.world.leads:
+        elif self._fresh and teacher is None and self.world.leads:
             start_linear(self.model, pictures.split(held_out_count(len(pictures)))[0], recipe)
+        elif self._fresh and teacher is not None:
+            start_lite(self.model, teacher, pictures.split(held_out_count(len(pictures)))[0], recipe)
         self.model.to(self.device)
+        self.teacher = None if teacher is None else teacher.to(self.device).requires_grad_(False)
         pictures = pictures.to(self.device, say)
         self.pictures, self.held_out = pictures.split(held_out_count(len(pictures)))
         self.smallest = min(min(shape) for shape in self.pictures.shapes)
         self.world.share(self.model.state_dict().values())
         compile_transforms(self.model, self.device, recipe)
-        self.trained = {
-            name: value
-            for name, value in self.model.named_parameters()
-            if not recipe.finetune or (name.startswith(DECODING) and not name.startswith("entropy.h_a."))
-        }
+        self.trained = {name: value for name, value in self.model.named_parameters() if recipe.trains(name)}
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
         self.optimizers = make_optimizers(self.trained, recipe)
@@ -166,7 +165,8 @@ class Trainer:
         on_cpu, quality = quality, quality.to(self.device)
         with autocast(self.device, recipe):
             latents = moved(self.search, self.model, picture, quality, schedule)
-            losses = self.model.losses(picture, quality, schedule, latents, recipe.finetune, recipe.eye > 0)
+            seen = recipe.eye > 0
+            losses = self.model.losses(picture, quality, schedule, latents, recipe.hard, seen, self.teacher)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power

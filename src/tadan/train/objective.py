@@ -61,14 +61,19 @@ def _random_pattern(size: int, stages: int, rng: np.random.Generator) -> NDArray
 def distortion(losses: Losses, config: ModelConfig, recipe: Recipe, quality: Tensor) -> Tensor:
     """Of every picture, bits per pixel that its error is worth: ``lambda * 255² * MSE``, and a share that is seen.
 
+    With a teacher a share of it all is the squared error against what that shows (Hinton et al., arXiv 1503.02531).
+
     Args:
-        losses: of the batch, with ``unseen`` if the recipe has an ``eye``.
+        losses: of the batch, with ``unseen`` if the recipe has an ``eye``, ``taught`` if there is a teacher.
         config: which lambdas the qualities stand for.
-        recipe: its ``eye`` is the share.
+        recipe: its ``eye`` and ``distill`` are the shares.
         quality: (B,) in 1..100, on any device.
     """
-    plain = lambdas(config, quality.to(losses.mse.device)) * 255**2 * losses.mse
-    if losses.unseen is None:
-        return plain
-    point = price_of_a_point(quality.cpu()).to(plain.device)
-    return (1 - recipe.eye) * plain + recipe.eye * point * losses.unseen
+    squares = lambdas(config, quality.to(losses.mse.device)) * 255**2
+    own = squares * losses.mse
+    if losses.unseen is not None:
+        point = price_of_a_point(quality.cpu()).to(own.device)
+        own = (1 - recipe.eye) * own + recipe.eye * point * losses.unseen
+    if losses.taught is None:
+        return own
+    return (1 - recipe.distill) * own + recipe.distill * squares * losses.taught

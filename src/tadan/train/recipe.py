@@ -15,6 +15,8 @@ from tadan.models import ModelConfig
 OPTIMIZERS = ("muon", "adam", "adamw", "soap")
 PRECISIONS = ("auto", "bf16", "fp32")
 SWITCHES = ("auto", "on", "off")
+SHOWING = ("g_s.", "log_inverse_gain.")
+DECODING = (*SHOWING, "entropy.")  # parts that a decoder has; and h_a, which is left as it is
 CROP_MULTIPLE = 64  # z stands at 1/64 of the picture
 
 
@@ -26,7 +28,8 @@ class Recipe:
     itself. ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
     ``specialise`` names a schedule: the only one that the model is trained and judged under.
     ``finetune`` trains what decodes (g_s, h_s, context and parameter networks) with hard rounding, from weights that
-    already stand, on the latents that an encoder finds in ``search`` steps.
+    already stand, on the latents that an encoder finds in ``search`` steps. ``lite`` trains g_s alone, for the latents
+    that stand.
 
     Raises:
         InvalidInput: a value is outside its range; the message names it.
@@ -61,6 +64,8 @@ class Recipe:
     log_every: int = 200
     save_every: int = 1000
     finetune: bool = False
+    lite: bool = False
+    distill: float = 0.5  # share of the error of a lite decoder that is against the large one
     search: int = 0
     specialise: str = ""
 
@@ -94,6 +99,7 @@ class Recipe:
             ("quality_power", 1.0),
             ("shrunk", 1.0),
             ("exposed", 1.0),
+            ("distill", 1.0),
             ("ema", 0.999999),
         ):
             if not 0 <= getattr(self, name) <= end:
@@ -110,6 +116,17 @@ class Recipe:
         if unknown:
             raise Corrupt(f"recipe with unknown settings {sorted(unknown)}; upgrade tadan")
         return cls(**values)
+
+    @property
+    def hard(self) -> bool:
+        """Whether latents are rounded in training, as what makes them no longer learns."""
+        return self.finetune or self.lite
+
+    def trains(self, name: str) -> bool:
+        """Whether the parameter of that name is trained."""
+        if self.lite:
+            return name.startswith(SHOWING)
+        return not self.finetune or (name.startswith(DECODING) and not name.startswith("entropy.h_a."))
 
     @property
     def tune(self) -> str:
@@ -147,7 +164,7 @@ class Recipe:
 
     def price_of_z(self, step: int) -> float:
         """Factor of z's rate; it rises slowly, or z is given up before h_s can use it ("posterior collapse")."""
-        if self.finetune or step >= self.z_warmup:
+        if self.hard or step >= self.z_warmup:
             return 1.0
         return Z_PRICE_START + (1 - Z_PRICE_START) * step / self.z_warmup
 

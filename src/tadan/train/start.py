@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tadan.errors import Corrupt, InvalidInput, UnreadableInput
 from tadan.models import ModelConfig, load_model
-from tadan.nn.klt import start
+from tadan.nn.klt import start, start_small
 from tadan.nn.model import TadanModel
 from tadan.train.data import Pictures, draw_crops
 from tadan.train.recipe import EYE, Recipe, read_settings
@@ -89,6 +89,7 @@ def _same(config: ModelConfig, sizes: Mapping[str, Any], what: str) -> None:
         raise InvalidInput(f"{what} has other sizes: {', '.join(other)}; start afresh with another --run and no --init")
 
 
+LITE_SAMPLES = 4_000_000  # pixels that a lite g_s starts from
 SAMPLES = 4_000_000  # eighths of the pixels that the principal components are fitted to
 BATCH = 8
 
@@ -99,3 +100,24 @@ def start_linear(model: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
     draws = (draw_crops(pictures.shapes, BATCH, size, rng) for _ in range(SAMPLES // size**2))
     samples = (pictures.cut(draw, torch.device("cpu")) for draw in draws)
     model.set_start(start(model.g_a, model.g_s, samples))
+
+
+@torch.no_grad()
+def start_lite(model: TadanModel, teacher: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
+    """Give ``model`` all that ``teacher`` has but g_s, and a linear g_s for its latents, fitted to ``pictures``."""
+    names = teacher.state_dict()
+    model.load_state_dict(
+        {
+            name: names.get(name, value) if not name.startswith("g_s.") else value
+            for name, value in model.state_dict().items()
+        }
+    )
+    rng, size = np.random.default_rng(recipe.seed), recipe.largest_size
+    latents, shown = [], []
+    for _ in range(LITE_SAMPLES // size**2 // BATCH + 1):
+        picture = pictures.cut(draw_crops(pictures.shapes, BATCH, size, rng), torch.device("cpu"))
+        quality = torch.from_numpy(rng.uniform(1, 100, BATCH)).float()
+        y_hat = torch.round(model.analyse(picture, quality)[0])
+        latents.append(y_hat * torch.exp(model.log_inverse_gain(quality)))
+        shown.append(picture)
+    start_small(model.g_s, torch.cat(latents), torch.cat(shown))

@@ -40,11 +40,11 @@ from tadan.tune.predict import CostModel
 from tadan.tune.setting import Setting
 from tadan.tune.work import PARTS, Plane, Work, part_work
 
-SIZES = ((8, 12), (16, 24), (32, 48), (64, 72))  # latents of the measured pictures, (rows, columns)
-SCHEDULES = ("hyper", "balanced", "4x4-opt-16", "wavefront")
-QUALITIES = (25, 60, 85)
+SIZES = ((8, 12), (16, 24), (32, 48), (64, 64))  # latents of the measured pictures, (rows, columns)
+SCHEDULES = ("balanced", "hyper", "4x4-opt-16", "wavefront")  # the usual one first
+QUALITIES = (60, 25, 85)  # likewise
 REPEAT = 5
-_USUAL = 60  # quality of what is measured once
+_USUAL = QUALITIES[0]  # quality of what is measured once
 _PROCESS_SIZES = ((16, 16), (64, 80))
 _SEED = 5
 Picture = NDArray[np.uint8]
@@ -89,17 +89,18 @@ def measure_machine(
     """
     model.check_encoder()
     cores = cores or os.cpu_count() or 1
-    parts = {}
+    parts: dict[int, dict[str, dict[str, float]]] = {}
+    rest: dict[str, dict[str, float]] = {}
     for threads in thread_counts(cores):
         say(f"parts, {threads} thread{'s' * (threads > 1)}")
-        measured = list(_parts(model, threads, repeat))
+        samples = _measured(model, threads, repeat)
+        if threads == 1:
+            rest = _rest(samples)
         parts[threads] = {
-            part: fit([one for one in measured if one.part == part], amounts)
+            part: fit([one for own in samples for one in own if one.part == part], amounts)
             for part, amounts in PARTS.items()
-            if not part.endswith("_rest")
+            if part not in rest
         }
-    say("whole encodes and decodes")
-    rest = _rest(model, parts[1], repeat)
     complete = {threads: {**found, **rest} for threads, found in parts.items()}
     factors = {}
     for kind in KINDS:
@@ -151,78 +152,99 @@ def fit(samples: Sequence[Sample], amounts: Sequence[str]) -> dict[str, float]:
     return dict(zip(amounts, map(float, found), strict=True))
 
 
-def _parts(model: Model, threads: int, repeat: int) -> Iterator[Sample]:
-    """Every part but the rests, at every size, with so many threads."""
-    transforms, tune = Transforms(model, threads), model.tune
+@dataclass(frozen=True)
+class _Call:
+    """Something to time: a part at an amount of work, or a whole run (``part`` "encode" or "decode")."""
+
+    part: str
+    work: Work
+    call: Callable[[], object]
+
+
+def _calls(model: Model, transforms: Transforms, rows: int, cols: int) -> Iterator[_Call]:
+    """Every part but the rests, for one picture."""
+    plane, rgb, tune = Plane(rows, cols), photo_like(rows, cols), model.tune
+    coder = LatentCoder(model, _USUAL, get_schedule("balanced"))
+
+    def of(part: str, call: Callable[[], object], schedule: str = "balanced", bits: float = 0) -> _Call:
+        return _Call(part, part_work(part, plane, model.config, get_schedule(schedule), bits), call)
+
+    y, z = transforms.analyse(rgb, _USUAL)
+    z_hat = coder.round_z(z)[1]
+    hyper = coder.hyper(z_hat)
+    trial = coder.price(y, z_hat, hyper)
+    scene = Scene(rgb, tune=tune)
+
+    def move() -> NDArray[np.float32]:
+        slope = rate_slope(model.tables, y, trial.mean, trial.index, SYMBOL_LIMIT)
+        pull = np.clip(slope + y, -1, 1) / 2 + (y - trial.y_hat / np.float32(64))
+        return np.asarray(y - np.float32(0.25) * pull)
+
+    yield of("g_a", lambda: transforms.latents_of(rgb, _USUAL))
+    yield of("h_a", lambda: transforms.hyper_of(y))
+    yield of("h_s", lambda: coder.hyper(z_hat))
+    yield of("weights", lambda: Scene(rgb, tune=tune).weights)
+    yield of("gradient", lambda: scene.error_gradient(transforms, trial.y_hat, _USUAL))
+    yield of("error", lambda: scene.error(transforms, trial.y_hat, _USUAL))
+    yield of("g_s", lambda: transforms.synthesise(trial.y_hat, _USUAL))
+    yield of("move", move)
+    for name in SCHEDULES:
+        for quality in QUALITIES if name == "balanced" else (_USUAL,):
+            own = y if quality == _USUAL else transforms.latents_of(rgb, quality)
+            own_z = z if quality == _USUAL else transforms.hyper_of(own)
+            one = LatentCoder(model, quality, get_schedule(name))
+            for part, call, bits in _coding(one, own, own_z):
+                if part != "walk" or quality == _USUAL:
+                    yield of(part, call, name, bits)
+
+
+def _coding(
+    coder: LatentCoder, y: NDArray[np.float32], z: NDArray[np.float32]
+) -> Iterator[tuple[str, Callable[[], object], float]]:
+    """Parts, and the bits of them, that depend on quality and schedule."""
+    z_hat = coder.round_z(z)[1]
+    hyper, priced = coder.hyper(z_hat), coder.price(y, z_hat)
+    payload = coder.write(priced, z)
+    bits = 8.0 * len(payload.words)
+    yield "walk", lambda: coder.price(y, z_hat, hyper), bits
+    yield "write", lambda: coder.write(priced, z).latents.checksum(), bits
+    yield "read", lambda: coder.decode([payload.words], y.shape[:2])[0].checksum(), bits
+
+
+def _whole(model: Model, rows: int, cols: int) -> Iterator[_Call]:
+    """An encode and a decode of one picture, on one thread."""
+    codec, image = Codec(model, threads=1), Image.fromarray(photo_like(rows, cols))
+    options, work = EncodeOptions(quality=_USUAL, effort=0), {"each": 1.0, "mpixels": rows * cols * 256 / 1e6}
+    data = codec.encode(image, quality=_USUAL, effort=0)
+    yield _Call("encode", work, lambda: codec.encode_picture(image, options))
+    yield _Call("decode", work, lambda: codec.decode(data))
+
+
+def _measured(model: Model, threads: int, repeat: int) -> list[list[Sample]]:
+    """Samples of every part, and of whole runs if there is one thread: a list for each size.
+
+    All take turns, round after round, as the pace of a machine changes while it is measured.
+    """
+    transforms = Transforms(model, threads)
     with threadpool_limits(threads, user_api="blas"), team(threads):
-        for rows, cols in SIZES:
-            plane, rgb = Plane(rows, cols), photo_like(rows, cols)
-            usual = get_schedule("balanced")
-
-            def sample(
-                part: str, call: Callable[[], object], schedule: str = "balanced", bits: float = 0, at: Plane = plane
-            ) -> Sample:
-                order = get_schedule(schedule)
-                return Sample(part, part_work(part, at, model.config, order, bits), _seconds(call, repeat))
-
-            y, z = transforms.analyse(rgb, _USUAL)
-            coder = LatentCoder(model, _USUAL, usual)
-            z_hat = coder.round_z(z)[1]
-            hyper = coder.hyper(z_hat)
-            trial = coder.price(y, z_hat, hyper)
-            scene = Scene(rgb, tune=tune)
-            yield sample("g_a", lambda: transforms.latents_of(rgb, _USUAL))  # noqa: B023 (called at once, as below)
-            yield sample("h_a", lambda: transforms.hyper_of(y))  # noqa: B023
-            yield sample("h_s", lambda: coder.hyper(z_hat))  # noqa: B023
-            yield sample("weights", lambda: Scene(rgb, tune=tune).weights)  # noqa: B023
-            yield sample("gradient", lambda: scene.error_gradient(transforms, trial.y_hat, _USUAL))  # noqa: B023
-            yield sample("error", lambda: scene.error(transforms, trial.y_hat, _USUAL))  # noqa: B023
-            yield sample("g_s", lambda: transforms.synthesise(trial.y_hat, _USUAL))  # noqa: B023
-
-            def move() -> NDArray[np.float32]:
-                slope = rate_slope(model.tables, y, trial.mean, trial.index, SYMBOL_LIMIT)  # noqa: B023
-                pull = np.clip(slope + y, -1, 1) / 2 + (y - trial.y_hat / np.float32(64))  # noqa: B023
-                return np.asarray(y - np.float32(0.25) * pull)  # noqa: B023
-
-            yield sample("move", move)
-            for name in SCHEDULES:
-                quality_set = QUALITIES if name == "balanced" else (_USUAL,)
-                for quality in quality_set:
-                    one = LatentCoder(model, quality, get_schedule(name))
-                    own = y if quality == _USUAL else transforms.latents_of(rgb, quality)
-                    own_z = z if quality == _USUAL else transforms.hyper_of(own)
-                    own_hat = one.round_z(own_z)[1]
-                    priced = one.price(own, own_hat)
-                    if quality == _USUAL:
-                        known = one.hyper(own_hat)
-                        yield sample("walk", lambda: one.price(own, own_hat, known), name)  # noqa: B023
-                    payload = one.write(priced, own_z)
-                    shape, bits = own.shape[:2], 8 * len(payload.words)
-                    yield sample("write", lambda: one.write(priced, own_z).latents.checksum(), name, bits)  # noqa: B023
-                    yield sample("read", lambda: one.decode([payload.words], shape)[0].checksum(), name, bits)  # noqa: B023
+        calls = [
+            [*_calls(model, transforms, rows, cols), *(_whole(model, rows, cols) if threads == 1 else ())]
+            for rows, cols in SIZES
+        ]
+        seconds = iter(_in_turn([one.call for own in calls for one in own], repeat))
+    return [[Sample(one.part, one.work, next(seconds)) for one in own] for own in calls]
 
 
-def _rest(model: Model, parts: dict[str, dict[str, float]], repeat: int) -> dict[str, dict[str, float]]:
-    """Seconds of whole runs on one thread without those of the parts, by pictures."""
-    empty = {rest: dict.fromkeys(PARTS[rest], 0.0) for rest in ("encode_rest", "decode_rest")}
-    known = MachineProfile({}, {}, 1, {1: {**parts, **empty}}, {kind: {1: 1.0} for kind in KINDS}, {}, {}, 0.0)
-    costs, codec = CostModel(known, model.config), Codec(model, threads=1)
-    options = EncodeOptions(quality=_USUAL, effort=0)
+def _rest(samples: Sequence[Sequence[Sample]]) -> dict[str, dict[str, float]]:
+    """Of whole runs on one thread what is beyond their parts, from samples of the same rounds, one list a size."""
     found: dict[str, list[Sample]] = {"encode_rest": [], "decode_rest": []}
-    for rows, cols in SIZES:
-        image = Image.fromarray(photo_like(rows, cols))
-        encoded = codec.encode_picture(image, options)
-        data, setting = encoded.data, Setting(quality=_USUAL, effort=0)
-        bits = 8.0 * len(data)
-        runs = {
-            "encode_rest": (lambda: codec.encode_picture(image, options), costs.encode(setting, image.size, bits)),  # noqa: B023
-            "decode_rest": (lambda: codec.decode(data), costs.decode(setting, image.size, bits)),  # noqa: B023
-        }
-        for name, (call, explained) in runs.items():
-            work = {"each": 1.0, "mpixels": rows * cols * 256 / 1e6}
-            found[name].append(Sample(name, work, max(1e-6, _seconds(call, repeat) - explained)))
+    for own in samples:
+        usual = {one.part: one for one in reversed(own)}  # the first of each part, under the usual settings
+        for whole, parts in (("encode", ("g_a", "h_a", "h_s", "walk", "write")), ("decode", ("read", "g_s"))):
+            rest = usual[whole].seconds - sum(usual[part].seconds for part in parts)
+            found[f"{whole}_rest"].append(Sample(f"{whole}_rest", usual[whole].work, max(1e-6, rest)))
     # The rest is a small difference of large numbers: sums weigh more than the smallest picture.
-    return {name: _fit_plain(samples) for name, samples in found.items()}
+    return {name: _fit_plain(of) for name, of in found.items()}
 
 
 def _fit_plain(samples: Sequence[Sample]) -> dict[str, float]:
@@ -293,10 +315,15 @@ def _memory(peaks: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
 
 def _seconds(call: Callable[[], object], repeat: int) -> float:
     """Median seconds of a call, the first one left out."""
-    call()
-    taken = []
-    for _ in range(repeat):
-        begun = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - begun)
-    return median(taken)
+    return _in_turn([call], repeat)[0]
+
+
+def _in_turn(calls: Sequence[Callable[[], object]], repeat: int) -> list[float]:
+    """Median seconds of calls that take turns, the first round left out."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(1 + repeat):
+        for call, seconds in zip(calls, taken, strict=True):
+            begun = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - begun)
+    return [median(seconds[1:]) for seconds in taken]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tadan_lab.cli.batches import fleet, kills
-from tadan_lab.cli.checks import damage, exactness, monotone, price, tiles
+from tadan_lab.cli.checks import damage, decoders, exactness, monotone, price, tiles
 from tadan_lab.cli.compressai import app as compressai
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.load import load
@@ -31,6 +31,7 @@ app.command()(effort)
 app.command()(predict)
 app.command()(regret)
 app.command()(tiles)
+app.command()(decoders)
 app.command()(crops)
 app.command()(damage)
 app.command()(exactness)

@@ -220,3 +220,44 @@ def tiles(
         soft_wrap=True,
     )
     options.write(out, tiles_document(rows, effort, schedule))
+
+
+def decoders(
+    pictures: options.Pictures,
+    names: Annotated[str, typer.Option("--decoders", help="full, lite or files of lite decoders, by commas.")] = (
+        "full,lite"
+    ),
+    qualities: Annotated[str, typer.Option("-q", "--qualities", help="1 to 100, by commas.")] = "20,35,50,65,80",
+    repeat: Annotated[int, typer.Option(help="Decodes of each file; medians count.", min=1)] = 3,
+    limit: options.Limit = None,
+    threads: options.Threads = None,
+    model: options.Model = None,
+    out: options.Out = None,
+) -> None:
+    """Compare the full decoder with lite ones on the same files: quality, seconds, bytes of weights."""
+    import os
+
+    from rich.console import Console
+
+    from tadan.cli.report import progress_bar
+    from tadan.machine import machine_facts
+    from tadan.models import load_model
+    from tadan.optional import parse_qualities
+    from tadan.pictures.folder import list_pictures
+    from tadan_lab.measure.decoders import compare_decoders, weights_of
+
+    chosen, tried = [name.strip() for name in names.split(",")], parse_qualities(qualities, range(1, 101))
+    files, count = list_pictures(pictures, limit), threads or os.cpu_count() or 1
+    weights = {name: weights_of(name, load_model(model)) for name in chosen}
+    with progress_bar("decoding", len(files) * len(tried)) as step:
+        rows = compare_decoders(files, chosen, tried, model, count, repeat, step)
+    table = options.table("decoder", "quality", "bpp", "PSNR", "SSIMULACRA2", "ms")
+    for row in rows:
+        figures = (f"{row.bpp:.3f}", f"{row.psnr:.2f}", f"{row.ssimulacra2:.2f}", f"{1000 * row.seconds:.0f}")
+        table.add_row(Path(row.decoder).stem, str(row.quality), *figures)
+    console = Console(highlight=False)
+    console.print(table)
+    for name, facts in weights.items():
+        console.print(f"{Path(name).stem}: {facts['bytes']:,.0f} bytes, {facts['kmac']:.2f} kMAC per pixel")
+    document = {"machine": machine_facts(), "threads": count, "repeat": repeat, "weights": weights}
+    options.write(out, {**document, "rows": [row.to_dict() for row in rows]})

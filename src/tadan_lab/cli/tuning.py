@@ -38,7 +38,7 @@ def predict(
     from tadan.pictures.folder import list_pictures, open_rgb
     from tadan.tune.machine import load_machine
     from tadan.tune.setting import grid
-    from tadan_lab.measure.tuning import error_summary, measure_predictions
+    from tadan_lab.measure.tuning import KINDS, error_summary, measure_predictions
 
     profile = load_machine(machine)
     sides = [None if word.strip() == "default" else int(parse_size(word, "--tiles")) for word in tiles.split(",")]
@@ -51,9 +51,9 @@ def predict(
     with progress_bar("running", len(images) * len(settings) * len(counts)) as step:
         rows = measure_predictions(images, profile, settings, counts, repeat, step)
     console = Console(highlight=False)
-    table = options.table("picture", "schedule", "e", "thr", "encode\ns", "\nerror", "decode\ns", "\nerror")
+    table = options.table("picture", "schedule", "e", "thr", "encode\ns", "\nerror", "decode\ns", "\nerror", "pace")
     for row in rows:
-        errors = [f"{100 * row.error(verb, cpu=False):+.1f} %" for verb in ("encode", "decode")]
+        errors = [f"{100 * row.error(verb, 'paced'):+.1f} %" for verb in ("encode", "decode")]
         table.add_row(
             row.picture,
             row.schedule,
@@ -63,15 +63,16 @@ def predict(
             errors[0],
             f"{row.decode:.3f}",
             errors[1],
+            f"{row.pace:.2f}",
         )
     console.print(table)
     summary = {
         kind: {
-            str(count): error_summary([row for row in rows if row.threads == count], kind == "processor")
+            str(count): error_summary([row for row in rows if row.threads == count], kind)
             for count in counts
-            if kind == "wall" or count == 1
+            if kind != "processor" or count == 1
         }
-        for kind in ("wall", "processor")
+        for kind in KINDS
     }
     for kind, by_count in summary.items():
         for count, verbs in by_count.items():

@@ -13,12 +13,21 @@ import numpy as np
 from PIL import Image
 
 from tadan.codec.codec import Codec
+from tadan.codec.transforms import Transforms
+from tadan.models import load_model
+from tadan.schedule import get_schedule
 from tadan.tune.machine import MachineProfile
 from tadan.tune.plan import Planner, loads_of
 from tadan.tune.predict import CostModel
 from tadan.tune.rates import Rates
 from tadan.tune.search import Tuned, Tuner
 from tadan.tune.setting import Setting
+from tadan.tune.work import Plane, part_work
+
+#: Of seconds that predictions are compared with: those of the wall, of processors, and of the wall at the pace at which
+#: the machine was when its profile was measured.
+KINDS = ("wall", "processor", "paced")
+_PROBE = (32, 48)  # latents of what shows the pace
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Prediction:
         decode: as for encode.
         decode_cpu: as for encode.
         decode_predicted: as for encode.
+        pace: of the machine during these runs, in times that g_s took for one of the profile: machines that others use,
+            too, change theirs by a quarter within minutes.
     """
 
     picture: str
@@ -56,15 +67,17 @@ class Prediction:
     decode: float
     decode_cpu: float
     decode_predicted: float
+    pace: float
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         return asdict(self)
 
-    def error(self, verb: str, cpu: bool) -> float:
-        """Predicted over measured, minus 1."""
+    def error(self, verb: str, kind: str) -> float:
+        """Predicted over measured, minus 1; ``kind`` is one of :data:`KINDS`."""
         values = self.to_dict()
-        return float(values[f"{verb}_predicted"] / values[f"{verb}_cpu" if cpu else verb] - 1)
+        measured = values[f"{verb}_cpu" if kind == "processor" else verb]
+        return float(values[f"{verb}_predicted"] * (self.pace if kind == "paced" else 1) / measured - 1)
 
 
 def measure_predictions(
@@ -87,6 +100,7 @@ def measure_predictions(
     """
     rows = []
     for count in threads:
+        probe = _Probe(machine, count)
         codecs: dict[str | None, Codec] = {}
         for name, image in images:
             for setting in settings:
@@ -95,8 +109,9 @@ def measure_predictions(
                 encoded = codec.encode_picture(image, setting.options)
                 data, bits = encoded.data, 8.0 * len(encoded.data)
                 codec.decode(data)
-                encode = _seconds(lambda: codec.encode_picture(image, setting.options), repeat)  # noqa: B023 (at once)
-                decode = _seconds(lambda: codec.decode(data), repeat)  # noqa: B023
+                probe.forget()
+                encode = _seconds(lambda: codec.encode_picture(image, setting.options), repeat, probe)  # noqa: B023
+                decode = _seconds(lambda: codec.decode(data), repeat, probe)  # noqa: B023 (at once)
                 rows.append(
                     Prediction(
                         name,
@@ -110,16 +125,43 @@ def measure_predictions(
                         costs.encode(setting, image.size, bits, count),
                         *decode,
                         costs.decode(setting, image.size, bits, count),
+                        probe.pace,
                     )
                 )
                 on_trial()
     return rows
 
 
-def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, float]:
-    """Medians of wall and processor seconds."""
+class _Probe:
+    """Shows the same latents again and again, to see at which pace the machine is."""
+
+    def __init__(self, machine: MachineProfile, threads: int) -> None:
+        model, plane = load_model(), Plane(*_PROBE)
+        self._transforms, self._taken = Transforms(model, threads), list[float]()
+        self._usual = machine.seconds("g_s", part_work("g_s", plane, model.config, get_schedule("balanced")), threads)
+        self._y_hat = np.random.default_rng(0).integers(-200, 200, (*_PROBE, model.config.latent), np.int32)
+        self()
+
+    def __call__(self) -> None:
+        begun = time.perf_counter()
+        self._transforms.synthesise(self._y_hat, 60)
+        self._taken.append(time.perf_counter() - begun)
+
+    def forget(self) -> None:
+        """What came before."""
+        self._taken.clear()
+
+    @property
+    def pace(self) -> float:
+        """Median since then, of the seconds in the profile."""
+        return median(self._taken) / self._usual
+
+
+def _seconds(call: Callable[[], object], repeat: int, probe: Callable[[], None]) -> tuple[float, float]:
+    """Medians of wall and processor seconds; the probe runs before each call."""
     wall, cpu = [], []
     for _ in range(repeat):
+        probe()
         begun, used = time.perf_counter(), time.process_time()
         call()
         wall.append(time.perf_counter() - begun)
@@ -127,12 +169,12 @@ def _seconds(call: Callable[[], object], repeat: int) -> tuple[float, float]:
     return median(wall), median(cpu)
 
 
-def error_summary(rows: Sequence[Prediction], cpu: bool) -> dict[str, dict[str, float]]:
+def error_summary(rows: Sequence[Prediction], kind: str) -> dict[str, dict[str, float]]:
     """Of encoding and decoding: median and largest absolute error, and median error, all relative."""
     kept = [row for row in rows if not row.stored]
     found = {}
     for verb in ("encode", "decode"):
-        errors = [row.error(verb, cpu) for row in kept]
+        errors = [row.error(verb, kind) for row in kept]
         if errors:
             found[verb] = {
                 "median_absolute": median(map(abs, errors)),

@@ -1,0 +1,131 @@
+"""From a model and a folder of pictures to a lite decoder of it (:mod:`tadan.models.lite`).
+
+All of the model stays as it is but g_s, which is a smaller one. It begins as the best linear g_s of its width for the
+latents, and learns from the pictures and from what the large g_s shows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tadan.errors import InvalidInput
+from tadan.files import write_atomically
+from tadan.models import ModelConfig, load_model
+from tadan.models.lite import OWN_SIZES, LiteDecoder
+from tadan.nn.layers import gains_of
+from tadan.nn.model import TadanModel
+from tadan.train.checkpoint import load_weights
+from tadan.train.evaluation import evaluate
+from tadan.train.finetune import spend
+from tadan.train.loop import Trainer
+from tadan.train.recipe import EYE, Recipe, read_settings
+from tadan.train.restore import restore
+
+#: A seventh of the arithmetic of the bundled model's g_s, as a decoder that is to be 2.5 times as fast needs it: the
+#: integer networks take their time whatever shows the latents.
+SIZES: dict[str, Any] = {
+    "body_width": 192, "body_blocks": 1, "body_expansion": 2, "grid": 48, "grid_hidden": 64, "grid_blocks": 1,
+}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "lite": True, "transform_lr": 1.0, "edge_lr": 0.5, "warmup": 50, "z_warmup": 0, "ema": 0.99,
+    "batch": 8, "size": 192, "late_batch": 5, "late_size": 256, "log_every": 50, "save_every": 250,
+}  # fmt: skip
+
+
+class LiteTraining:
+    """One training of a lite decoder in a folder; the same arguments go on with it later.
+
+    Args:
+        folder: of the run.
+        data: pictures, of 256 pixels a side or more.
+        model: name or path of the model, with its encoder.
+        settings: of the recipe, over :data:`SETTINGS`.
+        sizes: of the decoder, over :data:`SIZES`; those of :data:`~tadan.models.lite.OWN_SIZES`.
+        device: as the trainer takes it.
+
+    Raises:
+        InvalidInput: sizes that a lite decoder does not choose, or of another reach; or the folder holds a run of
+            another model.
+        ModelMissing: there is no such model, or it holds the decoder alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: Path,
+        model: str,
+        settings: Mapping[str, Any],
+        sizes: Mapping[str, Any],
+        device: str = "auto",
+    ) -> None:
+        self._model, self._before = load_model(model), folder / "before.json"
+        teacher = restore(self._model)
+        self.resumed = (folder / "state.safetensors").exists()
+        if self.resumed:
+            recipe, config = read_settings(folder)
+            recipe = replace(recipe, **settings)
+            _check(config, self._model.config, sizes, f"the run in {folder}")
+        else:
+            recipe = Recipe(**{**SETTINGS, "eye": EYE[self._model.tune], **settings})
+            config = replace(self._model.config, **{**SIZES, **sizes})
+            _check(config, self._model.config, sizes, "a lite decoder")
+        self._teacher, self._steps_stand = teacher, self.resumed or "steps" in settings
+        self.trainer = Trainer(folder, data, recipe, config, None, device, teacher)
+
+    def train(self, seconds: float) -> int | None:
+        """Spend ``seconds``; returns the signal that ended it early, or None."""
+        begun = time.monotonic()
+        if not self.resumed:
+            write_atomically(self._before, json.dumps(self._full()).encode())
+        return spend(self.trainer, begun, seconds, self._steps_stand)
+
+    def _full(self) -> dict[str, Any]:
+        """What the large decoder is worth on the held-out pictures."""
+        trainer = self.trainer
+        weights = self._teacher.state_dict()
+        return evaluate(weights, self._model.config, trainer.recipe, trainer.held_out, trainer.device)
+
+    def lines(self) -> list[str]:
+        """For people: both decoders on held-out pictures, a line per quality."""
+        full, lite = json.loads(self._before.read_text()), self.trainer.evaluate()
+        lines = []
+        for quality, row in lite["bpp_zbpp_psnr_J"].items():
+            large = full["bpp_zbpp_psnr_J"][quality]
+            points = f", {row[4] - large[4]:+.1f} points of what is seen" if len(row) > 4 else ""
+            lines.append(
+                f"quality {quality:>3}: {large[2]:.2f} dB, lite {row[2]:.2f} ({row[2] - large[2]:+.2f}){points}"
+            )
+        return lines
+
+    def export(self, name: str) -> LiteDecoder:
+        """The decoder of the averaged weights."""
+        trainer = self.trainer
+        network = TadanModel(trainer.config)
+        network.load_state_dict(load_weights(trainer.folder / "ema.safetensors"))
+        by_block = np.concatenate([by.values.detach().numpy() for by in gains_of(network.g_s)], axis=1)
+        tensors: dict[str, Any] = {
+            "graph.g_s": np.frombuffer(network.g_s.graph(), np.uint8),
+            "quality.log_inverse_gain": network.log_inverse_gain.values.detach().numpy().astype(np.float32),
+            "quality.log_g_s": by_block.astype(np.float16),
+        }
+        facts = {"name": name, "of": self._model.id_hex, "tune": self._model.tune}
+        return LiteDecoder(trainer.config, tensors, facts)
+
+
+def _check(config: ModelConfig, whole: ModelConfig, sizes: Mapping[str, Any], what: str) -> None:
+    own, given = config.to_dict(), whole.to_dict()
+    other = sorted(name for name in own if name not in OWN_SIZES and own[name] != given[name])
+    if other:
+        raise InvalidInput(f"{what} has other {', '.join(other)} than the model; choose {', '.join(sorted(OWN_SIZES))}")
+    changed = sorted(name for name, value in sizes.items() if getattr(config, name) != value)
+    if changed:
+        raise InvalidInput(f"{what} has other sizes: {', '.join(changed)}; start afresh in another folder")
+    if config.reach > whole.reach:
+        raise InvalidInput(f"{what} would reach over {config.reach} positions, its model {whole.reach}; take less")
