@@ -306,6 +306,26 @@ def predicted() -> str:
     return table([*heads, "median with sign"], rows)
 
 
+def decoders() -> str:
+    """The full decoder beside the lite one."""
+    document = load("decoders-kodak.json")
+    by_quality: dict[int, dict[str, Any]] = {}
+    for row in document["rows"]:
+        by_quality.setdefault(row["quality"], {})[row["decoder"]] = row
+    rows: list[Row] = []
+    for quality, both in by_quality.items():
+        full, lite = both["full"], both["lite"]
+        pairs = (f"{full[key]:.2f}, {lite[key]:.2f}" for key in ("psnr", "ssimulacra2"))
+        times = f"{1000 * full['seconds']:.0f}, {1000 * lite['seconds']:.0f}"
+        rows.append([quality, f"{full['bpp']:.3f}", *pairs, times, f"{full['seconds'] / lite['seconds']:.2f}"])
+    sizes = ", ".join(
+        f"{name}: {facts['bytes'] / 1e6:.2f} MB and {facts['kmac']:.2f} kMAC per pixel"
+        for name, facts in document["weights"].items()
+    )
+    heads = ["quality", "bits per pixel", "PSNR, dB: full, lite", "SSIMULACRA2", "decode, ms", "times as fast"]
+    return f"{table(heads, rows)}\n\ng_s, {sizes}. Threads: {document['threads']}."
+
+
 def first_generation() -> str:
     """BD-rates of the first generation's model by PSNR and MS-SSIM on both sets of pictures."""
     metrics = ("psnr-rgb", "ms-ssim-rgb")
@@ -400,6 +420,12 @@ Six pictures of Kodak, schedule `balanced`.
 ### Does a higher quality always give more?
 
 {monotone()}
+
+### Lite decoder
+
+The same files of Kodak, shown by the full decoder and by the [lite one](lite.md) in turn.
+
+{decoders()}
 
 ### Tuning
 

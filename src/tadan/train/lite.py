@@ -31,10 +31,10 @@ from tadan.train.restore import restore
 #: A seventh of the arithmetic of the bundled model's g_s, as a decoder that is to be 2.5 times as fast needs it: the
 #: integer networks take their time whatever shows the latents.
 SIZES: dict[str, Any] = {
-    "body_width": 192, "body_blocks": 1, "body_expansion": 2, "grid": 48, "grid_hidden": 64, "grid_blocks": 1,
+    "body_width": 160, "body_blocks": 1, "body_expansion": 2, "grid": 48, "grid_hidden": 64, "grid_blocks": 1,
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
-    "lite": True, "transform_lr": 1.0, "edge_lr": 0.5, "warmup": 50, "z_warmup": 0, "ema": 0.99,
+    "lite": True, "transform_lr": 2.0, "edge_lr": 0.3, "kernel_lr": 3.0, "warmup": 50, "z_warmup": 0, "ema": 0.99,
     "batch": 8, "size": 192, "late_batch": 5, "late_size": 256, "log_every": 50, "save_every": 250,
 }  # fmt: skip
 
