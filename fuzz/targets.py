@@ -53,7 +53,8 @@ from tadan.errors import (
 from tadan.latents.coder import LatentCoder
 from tadan.latents.schedule_field import schedule_of
 from tadan.models import ModelConfig, find_model
-from tadan.models.model import identity, read_model
+from tadan.models.model import identity
+from tadan.models.reading import read_model
 from tadan.pictures.reading import unpack_alpha
 
 

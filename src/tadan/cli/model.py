@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from tadan.cli import options
 from tadan.cli.report import print_error, printable
 from tadan.cli.train import export, finetune, lite, train
 from tadan.cli.verify import fact_lines
-from tadan.errors import TadanError
+from tadan.errors import ModelMissing, TadanError
 
 if TYPE_CHECKING:
     from tadan.models import Model
@@ -65,6 +65,7 @@ def _show_model(name: str | None, as_json: bool) -> None:
     model = load_model(name)
     costs = _decoder_costs(model)
     encoder = asdict(encoder_cost(get_schedule("balanced"), model.config))
+    lite = _lite_facts(model)
     if as_json:
         facts = {
             "name": model.name,
@@ -73,6 +74,7 @@ def _show_model(name: str | None, as_json: bool) -> None:
             "decoder_kmac_per_pixel": {name: cost.total for name, cost in costs.items()},
             "decoder_parts": {name: _rounded(cost.parts) for name, cost in costs.items()},
             "encoder_parts": _rounded(encoder),
+            "lite_decoder": lite,
             "stages": {name: cost.stages for name, cost in costs.items()},
             "sequential_steps": {name: cost.steps for name, cost in costs.items()},
         }
@@ -88,6 +90,22 @@ def _show_model(name: str | None, as_json: bool) -> None:
     _print_costs(costs)
     parts = ", ".join(f"{part} {value:.2f}" for part, value in encoder.items())
     typer.echo(f"encoder, kMAC per pixel: {sum(encoder.values()):.2f} with balanced ({parts})")
+    if lite:
+        typer.echo(
+            f"lite decoder {lite['id']}: {lite['bytes']:,} bytes, g_s {lite['kmac_per_pixel']:.2f} kMAC per pixel"
+        )
+
+
+def _lite_facts(model: Model) -> dict[str, Any] | None:
+    """Of the model's lite decoder, if there is one."""
+    from tadan.models.lite import find_lite
+    from tadan.models.macs import g_s_macs_per_pixel
+
+    try:
+        lite = find_lite(model)
+    except ModelMissing:
+        return None
+    return {"id": lite.id_hex, "bytes": lite.nbytes, "kmac_per_pixel": round(g_s_macs_per_pixel(lite.config) / 1000, 3)}
 
 
 @dataclass(frozen=True)

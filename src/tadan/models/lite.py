@@ -16,13 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tadan.errors import Corrupt, ModelMissing, NotOurFile, TadanError, UnsupportedVersion
+from tadan.errors import Corrupt, ModelMissing, TadanError
 from tadan.fork import ForkLock
 from tadan.models.config import ModelConfig
-from tadan.models.model import MOST_LOG_GAIN, Model, digest, gains_at, opened
+from tadan.models.model import FORMAT_VERSION, MOST_LOG_GAIN, Model, digest, gains_at
+from tadan.models.reading import checked_header, opened, read_parts
 from tadan.models.store import BUNDLED, SUFFIX, store_folder
 
-FORMAT, FORMAT_VERSION = "tadan-lite", 1
+FORMAT = "tadan-lite"
 FOLDER = "lite"  # below the folder of models
 #: Sizes that a lite decoder may choose for itself; all others are those of the model.
 OWN_SIZES = frozenset({"body_width", "body_blocks", "body_expansion", "kernel", "grid", "grid_hidden", "grid_blocks"})
@@ -113,10 +114,10 @@ class LiteDecoder:
         }
         return bytes(save({name: np.ascontiguousarray(value) for name, value in self.tensors.items()}, header))
 
-    def describe(self) -> dict[str, Any]:
-        """Facts for people."""
-        sizes = {name: getattr(self.config, name) for name in sorted(OWN_SIZES)}
-        return {"id": self.id_hex, "bytes": sum(value.nbytes for value in self.tensors.values()), **sizes}
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(value.nbytes for value in self.tensors.values())
 
 
 def read_lite(path: Path) -> LiteDecoder:
@@ -128,20 +129,7 @@ def read_lite(path: Path) -> LiteDecoder:
         UnsupportedVersion: it was written for a newer tadan.
         Corrupt: its content does not match its id, or parts are missing.
     """
-
-    def whole(file: Any) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-        return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-
-    header, tensors = opened(path, whole)
-    header = _checked(path, header)
-    try:
-        config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
-    except TadanError:
-        raise
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Corrupt(f"the configuration in {path} cannot be read ({error}); fetch it again") from error
-    for value in tensors.values():
-        value.setflags(write=False)
+    header, config, tensors = read_parts(path, FORMAT)
     stated = header.pop("id", "")
     lite = LiteDecoder(config, tensors, header)
     if tensors.keys() != _TENSORS or not _fits(lite) or "of" not in header or stated != lite.id_hex:
@@ -159,14 +147,6 @@ def _fits(lite: LiteDecoder) -> bool:
         if not (np.abs(knots) <= MOST_LOG_GAIN).all():
             return False
     return lite.tensors["graph.g_s"].dtype == np.uint8
-
-
-def _checked(path: Path, header: dict[str, str]) -> dict[str, str]:
-    if header.pop("format", None) != FORMAT:
-        raise NotOurFile(f"{path} is a safetensors file but no lite decoder; make one with: tadan model lite")
-    if header.pop("format_version", "") != str(FORMAT_VERSION):
-        raise UnsupportedVersion(f"the lite decoder {path} needs a newer tadan; run: pip install --upgrade tadan")
-    return header
 
 
 def lite_folders() -> tuple[Path, Path]:
@@ -222,7 +202,9 @@ def _load(path: Path, model: Model) -> LiteDecoder | None:
     with _lock:
         if path not in _loaded:
             try:
-                stated = opened(path, lambda file: _checked(path, dict(file.metadata() or {}))).get("of", "")
+                stated = opened(path, lambda file: checked_header(path, dict(file.metadata() or {}), FORMAT)).get(
+                    "of", ""
+                )
             except (TadanError, MemoryError):
                 return None
             if stated != model.id_hex:

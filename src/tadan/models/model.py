@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tadan.entropy import N_SCALES, ScaleTables
-from tadan.errors import Corrupt, ModelMissing, NotOurFile, TadanError, UnreadableInput, UnsupportedVersion
+from tadan.errors import Corrupt, ModelMissing
 from tadan.exact.network import EntropyTwin, TwinSizes
-from tadan.exact.packing import SPAN, between, check_exact, exact_names, unpack_exact
-from tadan.models.config import TUNES, ModelConfig
-
-Read = TypeVar("Read")
+from tadan.exact.packing import SPAN, between, exact_names, unpack_exact
+from tadan.models.config import ModelConfig
 
 FORMAT = "tadan-model"
 FORMAT_VERSION = 1
-DTYPES = frozenset({"|u1", "|i1", "<i2", "<i4", "<i8", "<u4", "<f2", "<f4"})  # of tensors (docs/SPEC.md, section 12)
 ID_BYTES = 16
 #: Tensors that only training tools read: fraction bits of activations, to get float weights back.
 FORMATS = frozenset(f"format.{name}" for name in ("conv1", "conv2", "embed", "hidden", "late", "pre", "up1", "up2"))
@@ -83,7 +79,7 @@ class Model:
     @cached_property
     def tables(self) -> ScaleTables:
         """Integer frequency tables of the scale indices."""
-        tables = ScaleTables.from_arrays(_below(self.tensors, "tables."))
+        tables = ScaleTables.from_arrays(below(self.tensors, "tables."))
         if tables.n_scales != N_SCALES:
             raise Corrupt(f"the model file holds {tables.n_scales} tables, not {N_SCALES}; fetch or export it again")
         return tables
@@ -95,7 +91,7 @@ class Model:
 
     def exact_arrays(self) -> Mapping[str, NDArray[Any]]:
         """Weights, biases, shifts, tables and rows of the integer networks, unpacked; names without ``exact.``."""
-        return unpack_exact(_below(self.tensors, "exact."), self.config)
+        return unpack_exact(below(self.tensors, "exact."), self.config)
 
     @property
     def has_encoder(self) -> bool:
@@ -183,7 +179,8 @@ def _arrived(config: ModelConfig, tensors: dict[str, NDArray[Any]], metadata: di
     return Model(config, tensors, metadata)
 
 
-def _below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def below(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Tensors whose name begins so, under the rest of it."""
     return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
@@ -254,101 +251,3 @@ def save_model(config: ModelConfig, tensors: Mapping[str, NDArray[Any]], metadat
         **metadata,
     }
     return bytes(save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, header))
-
-
-def stated_id(path: Path) -> str:
-    """The id that a model file states, in hexadecimal; only its header is read, and nothing is checked.
-
-    Raises:
-        UnreadableInput, NotOurFile, UnsupportedVersion: as :func:`read_model`.
-    """
-    return opened(path, lambda file: _checked_header(path, dict(file.metadata() or {}))).get("id", "")
-
-
-def read_model(path: Path) -> Model:
-    """Read and check a model file.
-
-    Raises:
-        UnreadableInput: the file cannot be read.
-        NotOurFile: it is no safetensors file, or none of ours.
-        UnsupportedVersion: it was written for a newer tadan.
-        Corrupt: its content does not match its id, or parts are missing.
-    """
-
-    def whole(file: Any) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-        names = file.keys()
-        return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in names}
-
-    header, tensors = opened(path, whole)
-    if any(value.dtype.str not in DTYPES for value in tensors.values()):
-        raise NotOurFile(
-            f"{path} holds tensors of types that no tadan model has; name a .safetensors file made by tadan"
-        )
-    header = _checked_header(path, header)
-    try:
-        config = ModelConfig.from_dict(json.loads(header.pop("config", "{}")))
-    except TadanError:
-        raise
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Corrupt(f"the configuration in model file {path} cannot be read ({error}); fetch it again") from error
-    unknown = sorted(tensors.keys() - known_tensors(config))
-    if unknown:
-        raise Corrupt(f"model file {path} holds tensors that no tadan model has: {', '.join(map(repr, unknown))}")
-    if header.get("tune", "psnr") not in TUNES:
-        raise Corrupt(f"model file {path} is made for {header['tune']!r}, which no tadan model is; fetch it again")
-    for value in tensors.values():
-        value.setflags(write=False)
-    stated = {key: header.pop(key) for key in ("id", "encoder") if key in header}
-    if stated != identity(config, tensors):
-        raise Corrupt(f"model file {path} does not match its own id {stated.get('id', '')}; fetch or export it again")
-    interface = header.pop("interface", "")
-    if interface != json.dumps(config.interface):
-        raise UnsupportedVersion(f"model file {path} has the interface {interface[:99]!r}, not this version's; upgrade")
-    if not _is_whole(config, tensors):
-        raise Corrupt(f"model file {path} lacks parts; fetch or export it again")
-    check_exact(_below(tensors, "exact."), config)
-    return Model(config, tensors, header)
-
-
-def opened(path: Path, read: Callable[[Any], Read]) -> Read:
-    """What ``read`` takes from a safetensors file; typed errors if it is none."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            return read(file)
-    except OSError as error:
-        raise UnreadableInput(f"cannot read model file {path}: {error.strerror or error}; check its name") from error
-    except (SafetensorError, TypeError, AttributeError) as error:  # the last two: types that numpy does not have
-        raise NotOurFile(
-            f"{path} is not a tadan model file ({error}); name a .safetensors file made by tadan"
-        ) from error
-
-
-def _checked_header(path: Path, header: dict[str, str]) -> dict[str, str]:
-    """Metadata of a model file of this version, without what says so."""
-    if header.pop("format", None) != FORMAT:
-        raise NotOurFile(f"{path} is a safetensors file but not a tadan model; export one with: tadan model export")
-    if header.pop("format_version", "") != str(FORMAT_VERSION):
-        raise UnsupportedVersion(f"model file {path} needs a newer tadan; run: pip install --upgrade tadan")
-    return header
-
-
-def _is_whole(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether all that decoding needs is there, and all or nothing of what encoding needs."""
-    encodes = not ENCODER_TENSORS.isdisjoint(tensors)
-    needed = {part for parts in GRAPHS.values() for part in parts if encodes or not is_encoders(part)}
-    if not needed <= tensors.keys():
-        return False
-    lengths = {"gain": config.latent, "inverse_gain": config.latent, **config.gain_lengths}
-    for name, length in lengths.items():
-        stored = f"quality.log_{name}"
-        if is_encoders(stored) and not encodes:
-            continue
-        knots = tensors.get(stored)
-        if knots is None or knots.shape != (config.knots, length) or knots.dtype.kind != "f":
-            return False
-        if not (np.abs(knots) <= MOST_LOG_GAIN).all():
-            return False
-    curvature = tensors.get("search.curvature")
-    return not encodes or (curvature is not None and curvature.shape == (config.latent,))

@@ -8,7 +8,8 @@ from pathlib import Path
 from tadan.errors import ModelMissing, TadanError
 from tadan.files import user_folder
 from tadan.fork import ForkLock
-from tadan.models.model import Model, read_model, stated_id
+from tadan.models.model import Model
+from tadan.models.reading import read_model, stated_id
 
 BUNDLED = Path(__file__).parent / "data"
 SUFFIX = ".safetensors"
@@ -32,7 +33,7 @@ def load_model(name: str | Path | None = None) -> Model:
 
     Raises:
         ModelMissing: nothing has that name.
-        NotOurFile, UnsupportedVersion, Corrupt, UnreadableInput: as :func:`tadan.models.model.read_model`.
+        NotOurFile, UnsupportedVersion, Corrupt, UnreadableInput: as :func:`tadan.models.reading.read_model`.
     """
     if name is None:
         path = BUNDLED / f"{DEFAULT_MODEL}{SUFFIX}"

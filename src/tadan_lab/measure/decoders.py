@@ -92,5 +92,5 @@ def weights_of(decoder: str, model: Model) -> dict[str, float]:
         size, config = sum(model.tensors[name].nbytes for name in ("graph.g_s", "weights.g_s")), model.config
     else:
         lite = find_lite(model, decoder)
-        size, config = sum(value.nbytes for value in lite.tensors.values()), lite.config
+        size, config = lite.nbytes, lite.config
     return {"bytes": size, "kmac": g_s_macs_per_pixel(config) / 1000}
