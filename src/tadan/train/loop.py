@@ -165,8 +165,8 @@ class Trainer:
         on_cpu, quality = quality, quality.to(self.device)
         with autocast(self.device, recipe):
             latents = moved(self.search, self.model, picture, quality, schedule)
-            seen = recipe.eye > 0
-            losses = self.model.losses(picture, quality, schedule, latents, recipe.hard, seen, self.teacher)
+            seen, teacher = recipe.eye > 0, self.teacher if recipe.distill else None
+            losses = self.model.losses(picture, quality, schedule, latents, recipe.hard, seen, teacher)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power
