@@ -24,14 +24,15 @@ function bytes() {
   const own = files.map((name) => [name, readFileSync(`${here}../dist/${name}`)]);
   const ort = `${here}../node_modules/onnxruntime-web/dist/`;
   const theirs = ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.wasm"].map((name) => [name, readFileSync(ort + name)]);
-  const all = [...own, ["weights", read("weights.safetensors")], ...theirs, ["g_s.onnx", read("g_s.onnx")]];
+  const all = [...own, ...["weights", "weights-lite"].map((name) => [name, read(`${name}.safetensors`)]), ...theirs, ["g_s.onnx", read("g_s.onnx")]];
   return Object.fromEntries(all.map(([name, data]) => [name, { raw: data.length, brotli: brotli(data) }]));
 }
 
 async function inNode() {
   const ort = await import("onnxruntime-web/wasm");
   ort.env.wasm.numThreads = 1;
-  const decoderOf = (options) => nodeDecoder({ weights: () => read("weights.safetensors"), ...options });
+  const weights = (id) => read(id.endsWith("-lite") ? "weights-lite.safetensors" : "weights.safetensors");
+  const decoderOf = (options) => nodeDecoder({ weights, ...options });
   return measure({ facts, runs, read: async (name) => read(name), decoderOf, ort, threads: [1, 2] });
 }
 

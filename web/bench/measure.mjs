@@ -28,12 +28,14 @@ export async function measure({ facts, runs, read, decoderOf, ort, threads }) {
   const found = {};
   const files = {};
   for (const size of Object.keys(facts.sizes)) files[size] = await read(`${size}.tdn`);
-  for (const workers of threads) {
-    const decoder = decoderOf({ workers });
-    for (const [size, file] of Object.entries(files))
-      found[`decode ${size} MP, ${workers} workers`] = await timed(runs, () => decoder.decode(file));
-    decoder.close();
-  }
+  for (const shows of ["full", "lite"])
+    for (const workers of threads) {
+      const decoder = decoderOf({ workers, decoder: shows });
+      const name = shows === "full" ? "decode" : "lite decode";
+      for (const [size, file] of Object.entries(files))
+        found[`${name} ${size} MP, ${workers} workers`] = await timed(runs, () => decoder.decode(file));
+      decoder.close();
+    }
   const gains = new ort.Tensor("float32", new Float32Array((await read("gains.f32")).slice().buffer), facts.gains);
   const session = await ort.InferenceSession.create(await read("g_s.onnx"), { executionProviders: ["wasm"] });
   for (const [size, [width, height]] of Object.entries(facts.sizes)) {

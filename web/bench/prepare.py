@@ -14,6 +14,7 @@ from PIL import Image
 
 import tadan
 from tadan.models import load_model
+from tadan.models.lite import find_lite
 
 SIZES = {"0.4": (768, 512), "1": (1152, 864), "2": (1632, 1224)}
 
@@ -31,6 +32,7 @@ def main(picture: str, folder: Path) -> None:
         scaled = original.resize(sides, Image.Resampling.LANCZOS).crop((0, 0, width, height))
         (folder / f"{name}.tdn").write_bytes(codec.encode(scaled, quality=60))
     (folder / "weights.safetensors").write_bytes(model.decoder_only().to_bytes())
+    (folder / "weights-lite.safetensors").write_bytes(find_lite(model).with_latents_of(model).to_bytes())
     (folder / "g_s.onnx").write_bytes(model.graph("g_s"))
     gains = np.ascontiguousarray(model.block_gains("g_s", 60), np.float32)
     (folder / "gains.f32").write_bytes(gains.tobytes())
