@@ -3,8 +3,8 @@
  *
  *     <script src="tadan-polyfill.js" async data-weights="weights/{id}.safetensors"></script>
  *
- * Attributes of the tag: `data-weights`; `data-decoder`, "lite" for the small one; `data-mode`, "blob" (so by itself) or "canvas"; `data-progressive`, to show
- * previews; `data-workers`; `data-service-worker`, address of this script where it may be a service worker of the page
+ * Attributes of the tag: `data-weights`; `data-decoder`, "lite" for the small one; `data-mode`, "blob" (so by itself) or
+ * "canvas"; `data-progressive`, to show previews; `data-workers`; `data-service-worker`, address of this script where it may be a service worker of the page
  * ("" where it is one beside the page); `data-manual`, to start it by script. The same file is the script of its workers.
  */
 import { type Candidate, TYPE, type Written, candidateOf, isTdn } from "./candidates.js";

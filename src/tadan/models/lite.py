@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tadan.errors import Corrupt, ModelMissing, TadanError
 from tadan.fork import ForkLock
 from tadan.models.config import ModelConfig
-from tadan.models.model import FORMAT_VERSION, MOST_LOG_GAIN, Model, digest, gains_at
-from tadan.models.reading import checked_header, opened, read_parts
+from tadan.models.model import FORMAT_VERSION, Model, digest, gains_at
+from tadan.models.reading import are_gains, checked_header, opened, read_parts
 from tadan.models.store import BUNDLED, SUFFIX, store_folder
 
 FORMAT = "tadan-lite"
@@ -138,15 +138,10 @@ def read_lite(path: Path) -> LiteDecoder:
 
 
 def _fits(lite: LiteDecoder) -> bool:
-    config = lite.config
+    config, tensors = lite.config, lite.tensors
     lengths = {"inverse_gain": config.latent, "g_s": config.gain_lengths["g_s"]}
-    for name, length in lengths.items():
-        knots = lite.tensors[f"quality.log_{name}"]
-        if knots.shape != (config.knots, length) or knots.dtype.kind != "f":
-            return False
-        if not (np.abs(knots) <= MOST_LOG_GAIN).all():
-            return False
-    return lite.tensors["graph.g_s"].dtype == np.uint8
+    gains = (are_gains(tensors[f"quality.log_{name}"], (config.knots, length)) for name, length in lengths.items())
+    return all(gains) and tensors["graph.g_s"].dtype == np.uint8
 
 
 def lite_folders() -> tuple[Path, Path]:

@@ -48,7 +48,6 @@ def read_model(path: Path) -> Model:
         UnsupportedVersion: it was written for a newer tadan.
         Corrupt: its content does not match its id, or parts are missing.
     """
-
     header, config, tensors = read_parts(path, FORMAT)
     unknown = sorted(tensors.keys() - known_tensors(config))
     if unknown:
@@ -136,10 +135,14 @@ def _is_whole(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bool:
         stored = f"quality.log_{name}"
         if is_encoders(stored) and not encodes:
             continue
-        knots = tensors.get(stored)
-        if knots is None or knots.shape != (config.knots, length) or knots.dtype.kind != "f":
-            return False
-        if not (np.abs(knots) <= MOST_LOG_GAIN).all():
+        if not are_gains(tensors.get(stored), (config.knots, length)):
             return False
     curvature = tensors.get("search.curvature")
     return not encodes or (curvature is not None and curvature.shape == (config.latent,))
+
+
+def are_gains(knots: NDArray[Any] | None, shape: tuple[int, int]) -> bool:
+    """Whether a tensor can hold logarithms of gains at the knots."""
+    if knots is None or knots.shape != shape or knots.dtype.kind != "f":
+        return False
+    return bool((np.abs(knots) <= MOST_LOG_GAIN).all())

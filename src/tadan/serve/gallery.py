@@ -64,8 +64,8 @@ class Gallery:
         """``wish``, to be met by the lite decoder if the service prefers it, unless the better picture is at hand."""
         if not self.service.prefers_lite or matches(request.headers.get("if-none-match"), tag_of(tag, wish)):
             return wish
-        kept = await asyncio.to_thread(self.service.cache.get, _name(tag, wish))
-        return wish if kept is not None else replace(wish, lite=True)
+        kept = await asyncio.to_thread(self.service.cache.has, _name(tag, wish))
+        return replace(wish, lite=not kept)
 
     async def made(self, request: Request, task: Task, tag: str) -> bytes:
         """What a task of showing or converting gives: made once, then from the cache. ``tag``: of its data."""

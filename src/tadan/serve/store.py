@@ -100,6 +100,10 @@ class Cache:
             os.utime(path)
         return data
 
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        return self._path(name).is_file()
+
     def put(self, name: str, data: bytes) -> None:
         """Keep a file; a full or missing disk is no error, as everything here can be made again."""
         path = self._path(name)

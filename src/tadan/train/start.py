@@ -105,13 +105,8 @@ def start_linear(model: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
 @torch.no_grad()
 def start_lite(model: TadanModel, teacher: TadanModel, pictures: Pictures, recipe: Recipe) -> None:
     """Give ``model`` all that ``teacher`` has but g_s, and a linear g_s for its latents, fitted to ``pictures``."""
-    names = teacher.state_dict()
-    model.load_state_dict(
-        {
-            name: names.get(name, value) if not name.startswith("g_s.") else value
-            for name, value in model.state_dict().items()
-        }
-    )
+    given = {name: value for name, value in teacher.state_dict().items() if not name.startswith("g_s.")}
+    model.load_state_dict({**model.state_dict(), **given})
     rng, size = np.random.default_rng(recipe.seed), recipe.largest_size
     latents, shown = [], []
     for _ in range(LITE_SAMPLES // size**2 // BATCH + 1):

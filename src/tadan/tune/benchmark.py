@@ -203,7 +203,8 @@ def _coding(
 ) -> Iterator[tuple[str, Callable[[], object], float]]:
     """Parts, and the bits of them, that depend on quality and schedule."""
     z_hat = coder.round_z(z)[1]
-    hyper, priced = coder.hyper(z_hat), coder.price(y, z_hat)
+    hyper = coder.hyper(z_hat)
+    priced = coder.price(y, z_hat, hyper)
     payload = coder.write(priced, z)
     bits = 8.0 * len(payload.words)
     yield "walk", lambda: coder.price(y, z_hat, hyper), bits

@@ -27,7 +27,7 @@ class DecoderRow:
         quality: 1 to 100.
         bpp: bits per pixel of the files, the same for all decoders.
         psnr: dB.
-        ssimulacra2: of the pictures that are large enough for it.
+        ssimulacra2: 100 for equal pictures.
         seconds: of decoding, the mean of each picture's median.
     """
 
@@ -60,7 +60,7 @@ def compare_decoders(
         qualities: 1 to 100.
         model: name or path; None for the bundled one.
         threads: of each codec.
-        repeat: decodes of each file; the first is not counted.
+        repeat: decodes of each file that are timed, after one that is not.
         on_picture: called after every picture and quality.
     """
     codecs = [Codec(model, threads=threads, decoder=one) for one in decoders]
