@@ -18,9 +18,11 @@ from tadan.errors import Corrupt, InvalidInput, ModelMissing, NotOurFile
 from tadan.models import lite as lites
 from tadan.models.lite import LiteDecoder, check_lite, read_lite
 from tadan.nn.klt import start_small
+from tadan.nn.model import Coded
 from tadan.nn.transforms import Synthesis
 from tadan.train import start as beginning
 from tadan.train.lite import LiteTraining
+from tadan.train.replay import FEWEST, Lesson, Replay
 from training_examples import write_pictures
 
 SIZES = {"body_width": 16, "body_blocks": 1, "body_expansion": 1, "grid": 48, "grid_hidden": 16, "grid_blocks": 1}
@@ -101,6 +103,46 @@ def test_the_start_is_the_best_linear_decoder(made):
         best = (rows @ torch.linalg.lstsq(rows, patches).solution - patches).square().mean()
     assert ours < 1.02 * best + 1e-5
     assert ours < mean
+
+
+def test_a_training_starts_from_an_older_decoder(made, tmp_path):
+    model, lite, training = made
+    write_pictures(tmp_path / "data", 4, 80, 80)
+    older = LiteDecoder(lite.config, lite.tensors, {**lite.metadata, "of": "0" * 32})  # of the model before this one
+    (tmp_path / "older.safetensors").write_bytes(older.to_bytes())
+    (tmp_path / "small.safetensors").write_bytes(model.to_bytes())
+    arguments = [tmp_path / "data", str(tmp_path / "small.safetensors"), QUICK]
+    begun = LiteTraining(tmp_path / "run", *arguments, {}, "cpu", tmp_path / "older.safetensors")
+    assert begun.trainer.config == lite.config
+    wanted = training.trainer.average
+    for name, value in begun.trainer.model.state_dict().items():
+        assert torch.allclose(value, wanted[name], rtol=0.01, atol=0.01), name
+    with pytest.raises(InvalidInput, match="body_width"):
+        LiteTraining(tmp_path / "other", *arguments, {"body_width": 8}, "cpu", tmp_path / "older.safetensors")
+
+
+def test_crops_are_used_again_and_only_as_often_as_asked():
+    made = []
+
+    def make():
+        value = torch.full((4, 8, 8, 3), float(len(made)))
+        made.append(value)
+        return Lesson(value, value[:, 0, 0, 0], Coded(value, value[:, 0, 0, 0], value[:, 0, 0, 0]), value + 1)
+
+    once = Replay(make, 1)
+    assert [once.batch(4, 8, step, 0).quality.tolist() for step in range(3)] == [[n] * 4 for n in range(3)]
+    made.clear()
+    replay = Replay(make, 5)
+    batches = [replay.batch(4, 8, step, 0) for step in range(500)]
+    first = FEWEST // 4  # steps that fill the store
+    assert len(made) == pytest.approx(first + (500 - first) / 5, abs=2)
+    for lesson in batches:  # picture, latents and what the teacher shows stay together
+        assert torch.equal(lesson.picture, lesson.coded.y_hat)
+        assert torch.equal(lesson.picture + 1, lesson.wanted)
+        assert torch.equal(lesson.picture[:, 0, 0, 0], lesson.quality)
+    assert torch.equal(batches[-1].quality, replay.batch(4, 8, 499, 0).quality)
+    replay.batch(4, 16, 500, 0)  # of another size: what was kept is of no use
+    assert len(replay._kept) == 4
 
 
 def test_a_decoder_of_another_model_is_refused(made, tmp_path):

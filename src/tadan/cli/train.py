@@ -183,6 +183,9 @@ def lite(
     pictures: Annotated[Path, typer.Argument(help="Folder of training pictures, 256 pixels a side or more.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Lite decoder to write (.safetensors).")],
     model: Annotated[str, typer.Option("--model", help="Model whose files it decodes: name or path.")] = "photo",
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Lite decoder to start from, of this or an older model.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Time to train.", min=0)] = 20,
     run: Annotated[
         Path | None, typer.Option("--run", help="Folder of checkpoints and log; default: runs/lite-MODEL.")
@@ -207,7 +210,7 @@ def lite(
 
     folder = run or Path("runs") / f"lite-{Path(model).stem}"
     settings, sizes = parse_settings(setting or [], Recipe()), parse_settings(config or [], ModelConfig())
-    training = LiteTraining(folder, pictures, model, settings, sizes, device)
+    training = LiteTraining(folder, pictures, model, settings, sizes, device, init)
     try:
         signal = training.train(60 * minutes)
     finally:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
+from tadan.nn.blocks import STRIDE
 from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.layers import ByQuality
 from tadan.nn.transforms import Analysis, Synthesis
@@ -16,6 +17,14 @@ from tadan.nn.visual import unseen
 from tadan.schedule import Schedule
 
 LAMBDA_REFERENCE = 0.013  # where the gain is 1 at the start
+
+
+class Coded(NamedTuple):
+    """Latents as a decoder has them, float32 (B, h, w, latent), and their bits per pixel, y and z, float32 (B,)."""
+
+    y_hat: Tensor
+    y_bpp: Tensor
+    z_bpp: Tensor
 
 
 class Losses(NamedTuple):
@@ -102,15 +111,17 @@ class TadanModel(nn.Module):
         latents: tuple[Tensor, Tensor],
         hard: bool = False,
         eye: bool = False,
-        teacher: TadanModel | None = None,
     ) -> Losses:
-        """Rate and distortion of a batch with latents y and z, those of :meth:`analyse` or moved since.
+        """Rate and distortion of a batch: :meth:`coded`, then :meth:`compare`."""
+        return self.compare(picture, quality, self.coded(quality, schedule, latents, hard), eye)
+
+    def coded(self, quality: Tensor, schedule: Schedule, latents: tuple[Tensor, Tensor], hard: bool = False) -> Coded:
+        """What a decoder gets of latents y and z, those of :meth:`analyse` or moved since, and its rate.
 
         Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
-        rounding around the predicted mean in the distortion; the rate is then a differentiable upper bound.
+        rounding around the predicted mean in y_hat; the rate is then a differentiable upper bound.
         ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
-        spends, up to the coder's overhead and one pass of mean refinement. ``eye`` asks for what is seen of the error,
-        ``teacher`` for the error against what another model shows.
+        spends, up to the coder's overhead and one pass of mean refinement.
         """
         y, z = latents
         z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
@@ -126,18 +137,26 @@ class TadanModel(nn.Module):
             y_noisy = y + torch.rand_like(y) - 0.5
             predicted = self.entropy.parameters_for(y_noisy, z_hat, schedule, quality)
             y_residual = y_noisy - predicted.mean
-        y_hat = round_through(y - predicted.mean) + predicted.mean
-        shown = self.synthesise(y_hat, quality)
-        taught = None
-        if teacher is not None:
-            with torch.no_grad():
-                wanted = teacher.synthesise(y_hat, quality)
-            taught = (shown - wanted).square().mean((1, 2, 3))
-        pixels = picture.shape[1] * picture.shape[2]
-        return Losses(
+        pixels = y.shape[1] * y.shape[2] * STRIDE**2
+        return Coded(
+            round_through(y - predicted.mean) + predicted.mean,
             gaussian_bits(y_residual, predicted.log_scale).sum((1, 2, 3)) / pixels,
             gaussian_bits(z_residual, z_log_scale).sum((1, 2, 3)) / pixels,
+        )
+
+    def compare(
+        self, picture: Tensor, quality: Tensor, coded: Coded, eye: bool = False, wanted: Tensor | None = None
+    ) -> Losses:
+        """What g_s shows of coded latents beside the picture, (B, H, W, 3).
+
+        ``eye`` asks for what is seen of the error, ``wanted`` (of the same shape) for the error against what a
+        teacher shows.
+        """
+        shown = self.synthesise(coded.y_hat, quality)
+        return Losses(
+            coded.y_bpp,
+            coded.z_bpp,
             (shown - picture).square().mean((1, 2, 3)),
             unseen(picture, shown) if eye else None,
-            taught,
+            None if wanted is None else (shown - wanted).square().mean((1, 2, 3)),
         )

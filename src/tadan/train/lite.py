@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from tadan.errors import InvalidInput
 from tadan.files import write_atomically
 from tadan.models import ModelConfig, load_model
-from tadan.models.lite import OWN_SIZES, LiteDecoder
+from tadan.models.lite import OWN_SIZES, LiteDecoder, read_lite
 from tadan.nn.layers import gains_of
 from tadan.nn.model import TadanModel
 from tadan.train.checkpoint import load_weights
@@ -26,7 +27,7 @@ from tadan.train.evaluation import evaluate
 from tadan.train.finetune import spend
 from tadan.train.loop import Trainer
 from tadan.train.recipe import EYE, Recipe, read_settings
-from tadan.train.restore import restore
+from tadan.train.restore import restore, restore_lite
 
 #: A fifth of the arithmetic of the bundled model's g_s. The body is nearly as wide as the latents are many: high
 #: qualities need almost all of them, and what a narrow body leaves out no training brings back.
@@ -35,7 +36,7 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
     "lite": True, "transform_lr": 2.0, "edge_lr": 0.3, "kernel_lr": 3.0, "warmup": 50, "z_warmup": 0, "ema": 0.99,
-    "batch": 8, "size": 192, "late_batch": 5, "late_size": 256, "log_every": 50, "save_every": 250,
+    "batch": 8, "size": 192, "late_batch": 5, "late_size": 256, "reuse": 4, "log_every": 50, "save_every": 250,
 }  # fmt: skip
 
 
@@ -49,11 +50,14 @@ class LiteTraining:
         settings: of the recipe, over :data:`SETTINGS`.
         sizes: of the decoder, over :data:`SIZES`; those of :data:`~tadan.models.lite.OWN_SIZES`.
         device: as the trainer takes it.
+        init: lite decoder to start from, in place of the linear start; it may be of an older model with the same
+            sizes. Ignored by a run that goes on.
 
     Raises:
-        InvalidInput: sizes that a lite decoder does not choose, or of another reach; or the folder holds a run of
-            another model.
+        InvalidInput: sizes that a lite decoder does not choose, or of another reach, or others than ``init`` has; or
+            the folder holds a run of another model.
         ModelMissing: there is no such model, or it holds the decoder alone.
+        NotOurFile, Corrupt, UnreadableInput: ``init`` is no lite decoder, or damaged.
     """
 
     def __init__(
@@ -64,20 +68,27 @@ class LiteTraining:
         settings: Mapping[str, Any],
         sizes: Mapping[str, Any],
         device: str = "auto",
+        init: Path | None = None,
     ) -> None:
         self._model, self._before = load_model(model), folder / "before.json"
         teacher = restore(self._model)
         self.resumed = (folder / "state.safetensors").exists()
+        weights: dict[str, Tensor] | None = None
         if self.resumed:
             recipe, config = read_settings(folder)
             recipe = replace(recipe, **settings)
             _check(config, self._model.config, sizes, f"the run in {folder}")
         else:
             recipe = Recipe(**{**SETTINGS, "eye": EYE[self._model.tune], **settings})
-            config = replace(self._model.config, **{**SIZES, **sizes})
+            older = None if init is None else read_lite(init)
+            given = SIZES if older is None else {name: getattr(older.config, name) for name in OWN_SIZES}
+            config = replace(self._model.config, **{**given, **sizes})
             _check(config, self._model.config, sizes, "a lite decoder")
+            if older is not None:
+                _check(older.config, config, sizes, f"the lite decoder {init}")
+                weights = restore_lite(older, teacher).state_dict()
         self._teacher, self._steps_stand = teacher, self.resumed or "steps" in settings
-        self.trainer = Trainer(folder, data, recipe, config, None, device, teacher)
+        self.trainer = Trainer(folder, data, recipe, config, weights, device, teacher)
 
     def train(self, seconds: float) -> int | None:
         """Spend ``seconds``; returns the signal that ended it early, or None."""

@@ -27,6 +27,7 @@ from tadan.train.log import Display, RunLog, StepFacts
 from tadan.train.objective import distortion, draw_schedule
 from tadan.train.optimizers import make_optimizers, set_learning_rate
 from tadan.train.recipe import Recipe, write_settings
+from tadan.train.replay import Lesson, Replay
 from tadan.train.search import Search, curvature, moved
 from tadan.train.start import start_linear, start_lite
 from tadan.train.stopping import RECOVERIES, Health, StopRequest, TimeLimit
@@ -45,7 +46,8 @@ class Trainer:
         config: sizes of a fresh model.
         init: weights to start from, instead of the linear start; a checkpoint in ``folder`` comes first.
         device: as :func:`~tadan.train.device.choose_device` takes it.
-        teacher: of a ``lite`` recipe: the model whose latents are shown, and whose weights all but g_s are.
+        teacher: of a ``lite`` recipe: the model whose latents are shown, and whose weights all but g_s are. With
+            ``init``, the weights of all are given, and nothing is fitted.
 
     Raises:
         InvalidInput: there are fewer than two usable pictures, or no such device.
@@ -94,6 +96,7 @@ class Trainer:
             value.requires_grad_(name in self.trained)
         self.optimizers = make_optimizers(self.trained, recipe)
         self.search: Search | None = None
+        self.replay = Replay(self._taught, recipe.reuse)
         self.step, self.health = 0, Health()
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         if not self._fresh:
@@ -161,12 +164,14 @@ class Trainer:
             stop.
         """
         recipe, world = self.recipe, self.world
-        picture, quality, schedule = self._batch()
-        on_cpu, quality = quality, quality.to(self.device)
         with autocast(self.device, recipe):
-            latents = moved(self.search, self.model, picture, quality, schedule)
-            seen, teacher = recipe.eye > 0, self.teacher if recipe.distill else None
-            losses = self.model.losses(picture, quality, schedule, latents, recipe.hard, seen, teacher)
+            if recipe.lite:
+                lesson = self.replay.batch(*recipe.crops_at(self.step), self.step, recipe.seed + world.rank)
+            else:
+                lesson = self._lesson()
+            picture, on_cpu = lesson.picture, lesson.quality
+            quality = on_cpu.to(self.device)
+            losses = self.model.compare(picture, quality, lesson.coded, recipe.eye > 0, lesson.wanted)
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power
@@ -192,6 +197,21 @@ class Trainer:
         pixels = float(len(picture) * world.size * picture.shape[1] * picture.shape[2])
         loss_value, y_bpp, z_bpp, psnr_value = row
         return StepFacts(loss_value, y_bpp, z_bpp, psnr_value, norm_value, pixels), wishes > 0
+
+    def _lesson(self) -> Lesson:
+        """A new batch and its latents."""
+        picture, on_cpu, schedule = self._batch()
+        quality = on_cpu.to(self.device)
+        latents = moved(self.search, self.model, picture, quality, schedule)
+        return Lesson(picture, on_cpu, self.model.coded(quality, schedule, latents, self.recipe.hard), None)
+
+    @torch.no_grad()
+    def _taught(self) -> Lesson:
+        """A new batch with what the teacher shows of it."""
+        lesson = self._lesson()
+        if self.teacher is None or not self.recipe.distill:
+            return lesson
+        return lesson._replace(wanted=self.teacher.synthesise(lesson.coded.y_hat, lesson.quality.to(self.device)))
 
     def _batch(self) -> tuple[Tensor, Tensor, Schedule]:
         """Crops, qualities on the CPU and schedule: they follow from seed, step and rank alone.

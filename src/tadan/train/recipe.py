@@ -66,6 +66,7 @@ class Recipe:
     finetune: bool = False
     lite: bool = False
     distill: float = 0.5  # share of the error of a lite decoder that is against the large one
+    reuse: int = 1  # times that a lite decoder learns from a crop, on average
     search: int = 0
     specialise: str = ""
 
@@ -85,6 +86,7 @@ class Recipe:
             "kernel_lr",
             "clip",
             "memory_gb",
+            "reuse",
         ):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name} must be above 0, not {getattr(self, name)}")

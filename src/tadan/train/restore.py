@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from tadan.errors import Corrupt
 from tadan.models import Model, load_model
+from tadan.models.lite import LiteDecoder
 from tadan.models.weights import stored_tensors, weight_of
 from tadan.nn.layers import ByQuality, gains_of
 from tadan.nn.model import TadanModel
 from tadan.train.checkpoint import load_weights
+from tadan.train.recipe import SHOWING
 from tadan.train.twin import fill_entropy
 
 
@@ -44,6 +46,22 @@ def restore(model: Model) -> TadanModel:
         (gains_of(network.g_s), "g_s"),
     ):
         _set_gains(vectors, model.tensors[f"quality.log_{name}"])
+    return network
+
+
+@torch.no_grad()
+def restore_lite(lite: LiteDecoder, teacher: TadanModel) -> TadanModel:
+    """Float network with the g_s of a lite decoder and all else of ``teacher``, which may be newer than it.
+
+    Raises:
+        Corrupt: the graph lacks a weight.
+    """
+    network = TadanModel(lite.config)
+    shared = {name: value for name, value in teacher.state_dict().items() if not name.startswith(SHOWING)}
+    network.load_state_dict({**network.state_dict(), **shared})
+    _fill_by_name(network.g_s, "g_s", lite.graph("g_s"))
+    _set_gains([network.log_inverse_gain], lite.tensors["quality.log_inverse_gain"])
+    _set_gains(gains_of(network.g_s), lite.tensors["quality.log_g_s"])
     return network
 
 
