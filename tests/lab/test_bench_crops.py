@@ -51,3 +51,21 @@ def test_a_sheet_for_every_picture_with_rivals_at_our_size(tmp_path):
     assert sheet.height > 3 * 2 * CROP  # the original, ours, a rival
     wrong = CliRunner().invoke(app, [*arguments, "--against", "gif"])
     assert wrong.exit_code == 2
+
+
+def test_chosen_places_of_chosen_pictures(tmp_path):
+    for name in ("chelsea", "coffee"):
+        Image.fromarray(photo(name, 200, 240)).save(tmp_path / f"{name}.png")
+    arguments = ["lab", "crops", str(tmp_path), "--out", str(tmp_path / "sheets"), "-q", "70", "--metrics", "psnr"]
+    arguments += ["--threads", "1", "--against", "webp"]
+    shown = CliRunner().invoke(app, [*arguments, "--at", "coffee:70,30"])
+    assert shown.exit_code == 0, shown.output
+    [path] = (tmp_path / "sheets").iterdir()
+    assert path.name == "coffee-q70.webp"
+    sheet, corner = np.asarray(Image.open(path).convert("RGB"), float), photo("coffee", 200, 240)[30:190, 70:230]
+    panel = sheet[8 : 8 + 2 * CROP : 2, 8 : 8 + 2 * CROP : 2]
+    assert np.abs(panel - corner).mean() < 4  # the original is the first panel; the sheet is a WebP
+    for place, word in (("tea:0,0", "no picture tea"), ("coffee:0", "STEM:X,Y"), ("coffee:240,0", "not in coffee")):
+        wrong = CliRunner().invoke(app, [*arguments, "--at", place])
+        assert wrong.exit_code == 2
+        assert word in " ".join(wrong.output.split())

@@ -234,10 +234,19 @@ def is_unusual(pixels: Pixels, coded_bytes: int, weight: float) -> bool:
     """Say whether ``pixels``, coded in ``coded_bytes`` at a lambda of ``weight``, should be compared with others."""
     height, width = pixels.shape[:2]
     blocks = -(-height // 16) * -(-width // 16)
+    most_bpp, least_lossless = guard_limits(pixels.ndim, weight)
+    return 8 * coded_bytes > most_bpp * 256 * blocks or lossless_estimate(pixels) < least_lossless * coded_bytes
+
+
+def guard_limits(dimensions: int, weight: float) -> tuple[float, float]:
+    """Two limits of usual pictures at a lambda of ``weight``; ``dimensions``: 2 for grey pictures, 3 for colour.
+
+    Returns:
+        most bits per coded pixel; least estimated bytes of a PNG per byte of the stream.
+    """
     at, known = np.log(weight), np.log(_LAMBDAS)
-    if 8 * coded_bytes > np.interp(at, known, _MOST_BPP[pixels.ndim]) * 256 * blocks:
-        return True
-    return lossless_estimate(pixels) < float(np.interp(at, known, _LEAST_LOSSLESS[pixels.ndim])) * coded_bytes
+    most, least = (np.interp(at, known, table[dimensions]) for table in (_MOST_BPP, _LEAST_LOSSLESS))
+    return float(most), float(least)
 
 
 def lossless_estimate(pixels: Pixels) -> float:

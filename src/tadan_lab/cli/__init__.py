@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from tadan_lab.cli.batches import fleet, kills
-from tadan_lab.cli.checks import damage, decoders, exactness, monotone, price, tiles
+from tadan_lab.cli.checks import damage, decoders, exactness, guard, monotone, price, tiles
 from tadan_lab.cli.compressai import app as compressai
 from tadan_lab.cli.eval import evaluate
 from tadan_lab.cli.load import load
@@ -32,6 +32,7 @@ app.command()(predict)
 app.command()(regret)
 app.command()(tiles)
 app.command()(decoders)
+app.command()(guard)
 app.command()(crops)
 app.command()(damage)
 app.command()(exactness)

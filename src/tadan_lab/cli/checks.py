@@ -222,6 +222,44 @@ def tiles(
     options.write(out, tiles_document(rows, effort, schedule))
 
 
+def guard(
+    pictures: options.Pictures,
+    every: Annotated[int, typer.Option(help="Take every N-th picture, from the first.", min=1)] = 1,
+    limit: options.Limit = None,
+    threads: options.Threads = None,
+    model: options.Model = None,
+    out: options.Out = None,
+) -> None:
+    """What photographs take, beside the limits beyond which the encoder compares with PNG, WebP and JPEG."""
+    from rich.console import Console
+
+    from tadan.cli.report import progress_bar
+    from tadan.models import load_model
+    from tadan.pictures.folder import list_pictures
+    from tadan_lab.measure.guard import QUALITIES, guard_document, measure_guard
+
+    paths = list_pictures(pictures, None)[::every][:limit]
+    with progress_bar("encoding", 2 * len(QUALITIES) * len(paths)) as step:
+        rows = measure_guard(paths, model, threads, step)
+    table = options.table("channels", "q", "lambda", "most\nbpp", "limit", "least\nlossless", "limit", "beyond")
+    for row in rows:
+        limits = (
+            f"{row.most_bpp:.2f}",
+            f"{row.limit_bpp:.2f}",
+            f"{row.least_lossless:.1f}",
+            f"{row.limit_lossless:.1f}",
+        )
+        table.add_row(str(row.channels), str(row.quality), f"{row.lambda_:.4f}", *limits, str(row.flagged))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"{len(paths)} pictures, effort 0. Most bpp: all but 1 % of them stay within. Least lossless: 0.8 of the "
+        "least estimated PNG per byte of the stream.\nBeyond: pictures that the encoder takes for unusual.",
+        soft_wrap=True,
+    )
+    options.write(out, guard_document(rows, len(paths), load_model(model).id_hex))
+
+
 def decoders(
     pictures: options.Pictures,
     names: Annotated[str, typer.Option("--decoders", help="full, lite or files of lite decoders, by commas.")] = (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tadan.cli.options import ModelName, Threads
-from tadan.errors import UnwritableOutput
+from tadan.errors import InvalidInput, UnwritableOutput
 from tadan_lab.cli import options
 
 RIVALS = ("jpeg", "webp", "avif")
@@ -59,6 +59,10 @@ def crops(
     metrics: Annotated[
         str, typer.Option(help="Metrics to state for each codec, as of `tadan lab eval`.")
     ] = "psnr,ssimulacra2",
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", help="STEM:X,Y, repeatable: only that picture, only the square with that corner."),
+    ] = None,
     every: Annotated[int, typer.Option(help="Take every N-th picture, from the first.", min=1)] = 1,
     limit: options.Limit = None,
     threads: options.Threads = None,
@@ -71,7 +75,7 @@ def crops(
     from tadan.files import make_folder, write_atomically
     from tadan.pictures.folder import list_pictures, open_rgb
     from tadan_lab.measure import PictureCodec, TadanCodec
-    from tadan_lab.measure.crops import compare_crops, to_webp
+    from tadan_lab.measure.crops import Place, compare_crops, to_webp
     from tadan_lab.measure.rivals import choose_rivals
     from tadan_lab.measure.yardsticks import choose_metrics
 
@@ -81,10 +85,17 @@ def crops(
     for line in [*skipped, *unmeasured]:
         console.print(line, style="yellow", markup=False)
     codecs: list[PictureCodec] = [TadanCodec(model=model, threads=threads), *rivals]
-    paths, folder = list_pictures(pictures, None)[::every][:limit], make_folder(out)
-    with progress_bar("coding", len(paths)) as step:
-        for path in paths:
-            sheet, trials = compare_crops(codecs, open_rgb(path), quality, chosen)
+    found, places = list_pictures(pictures, None), [Place.parse(text) for text in at or []]
+    stems = {path.stem: path for path in found}
+    absent = sorted({place.stem for place in places} - stems.keys())
+    if absent:
+        raise InvalidInput(f"there is no picture {', '.join(absent)} below {pictures}; look at its names")
+    shown: list[tuple[Path, Place | None]] = [(stems[place.stem], place) for place in places]
+    shown = shown or [(path, None) for path in found[::every]]
+    shown, folder = shown[:limit], make_folder(out)
+    with progress_bar("coding", len(shown)) as step:
+        for path, place in shown:
+            sheet, trials = compare_crops(codecs, open_rgb(path), quality, chosen, place)
             target = folder / f"{path.stem}-q{quality}.webp"
             write_atomically(target, to_webp(sheet))
             for name, trial in trials:

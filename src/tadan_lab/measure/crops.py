@@ -42,19 +42,64 @@ def telling_boxes(image: Image.Image, side: int = CROP) -> list[Box]:
     ]
 
 
+@dataclass(frozen=True)
+class Place:
+    """A square of :data:`CROP` pixels a side to look at: stem of the picture's file name, and its left upper corner."""
+
+    stem: str
+    left: int
+    top: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Of ``STEM:X,Y``.
+
+        Raises:
+            InvalidInput: it is written otherwise.
+        """
+        stem, colon, corner = text.rpartition(":")
+        numbers = corner.split(",")
+        if not (stem and colon and len(numbers) == 2 and all(number.strip().isdecimal() for number in numbers)):
+            raise InvalidInput(f"a place is written STEM:X,Y, such as kodim08:600,240, not {text!r}")
+        return cls(stem, int(numbers[0]), int(numbers[1]))
+
+    def box(self, image: Image.Image) -> Box:
+        """The square in ``image``, moved inside it where it is not.
+
+        Raises:
+            InvalidInput: the corner is outside.
+        """
+        if self.left >= image.width or self.top >= image.height:
+            raise InvalidInput(
+                f"{self.left},{self.top} is not in {self.stem}, which has {image.width}x{image.height} pixels"
+            )
+        left, top = (max(0, min(at, full - CROP)) for at, full in ((self.left, image.width), (self.top, image.height)))
+        return left, top, min(left + CROP, image.width), min(top + CROP, image.height)
+
+
 def compare_crops(
-    codecs: Sequence[PictureCodec], image: Image.Image, quality: int, metrics: Sequence[Metric]
+    codecs: Sequence[PictureCodec],
+    image: Image.Image,
+    quality: int,
+    metrics: Sequence[Metric],
+    place: Place | None = None,
 ) -> tuple[Image.Image, list[tuple[str, Measurement]]]:
     """Code ``image`` (RGB) with the first codec at ``quality``, with the others at about its file size.
 
     Returns:
-        a sheet, a row for the original and for each codec, a column for each box of :func:`telling_boxes`; codec names
-        and what was measured of the whole picture.
+        a sheet, a row for the original and for each codec, a column for each box of :func:`telling_boxes`; of a
+        ``place``, one row of it alone; codec names and what was measured of the whole picture.
     """
     trials: list[tuple[str, Measurement]] = []
     for codec in codecs:
         at = match_size(codec, image, len(trials[0][1].data)).quality if trials else quality
         trials.append((codec.name, run_trial(codec, image, at, metrics)))
+    if place is not None:
+        panels = [("original", f"{image.width}x{image.height}", image)]
+        for name, trial in trials:
+            values = ", ".join(f"{metric.heading} {metric.shown(trial.values[metric.key])}" for metric in metrics)
+            panels.append((f"{name} {trial.quality}: {trial.bpp:.3f} bpp", values.replace("\n", " "), trial.decoded))
+        return side_by_side(panels, place.box(image)), trials
     rows = [(f"original, {image.width}x{image.height}", image)]
     for name, trial in trials:
         values = ", ".join(f"{metric.heading} {metric.shown(trial.values[metric.key])}" for metric in metrics)
@@ -84,13 +129,13 @@ def _sheet(rows: Sequence[tuple[str, Image.Image]], boxes: Sequence[Box]) -> Ima
     return sheet
 
 
-def side_by_side(panels: Sequence[tuple[str, str, Image.Image]]) -> Image.Image:
+def side_by_side(panels: Sequence[tuple[str, str, Image.Image]], box: Box | None = None) -> Image.Image:
     """Return one row of panels: (first line, second line, RGB picture), all pictures of one size.
 
-    Every panel shows the same square of at most 160 pixels, magnified twice without smoothing: where the first picture
-    has the most detail.
+    Every panel shows the same ``box``, magnified twice without smoothing; None: the square of at most 160 pixels where
+    the first picture has the most detail.
     """
-    box = detailed_box(panels[0][2])
+    box = box or detailed_box(panels[0][2])
     width, height = (box[2] - box[0]) * ZOOM, (box[3] - box[1]) * ZOOM
     column = max(width, 200)
     sheet = Image.new("RGB", (_MARGIN + len(panels) * (column + _MARGIN), height + 2 * _MARGIN + _PANEL_TEXT), "white")
