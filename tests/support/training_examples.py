@@ -53,10 +53,10 @@ def one_rank(rank, port, run, data, recipe, poisoned):
 
 def poison(one, steps):
     """Let the loss of a trainer be NaN at some steps."""
-    losses_of = one.model.losses
+    losses_of = one.model.compare
 
     def sick(*arguments, **options):
         losses = losses_of(*arguments, **options)
         return losses._replace(mse=losses.mse * float("nan")) if one.step in steps else losses
 
-    one.model.losses = sick
+    one.model.compare = sick

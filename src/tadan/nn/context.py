@@ -7,8 +7,6 @@ one coefficient per neighbour and channel group, so that one set of weights runs
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
@@ -75,19 +73,27 @@ class AnyScheduleContext(nn.Module):
             pairs = zip(parts, self.embeddings, strict=True)
             return torch.cat([part.flatten(-2) @ weight.flatten(0, 1) for part, weight in pairs], -1)
 
-    def kernels(self, visible: Tensor) -> tuple[Tensor, Tensor]:
-        """Patterns bool (P, window * groups) -> kernels (P, window, features, hidden), biases (P, hidden)."""
+    def mixing(self, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns bool (P, window * groups) -> (P, bases, window, features), 0 where hidden; biases (P, hidden)."""
         config = self.config
         shown = visible.to(self.bases.weight)
         out = self.mask_out(torch.relu(self.mask_in(shown)))
         cut = config.bases * config.visibility_bits
         mixing = out[:, :cut].unflatten(-1, (config.bases, -1)) * shown[:, None]
         mixing = mixing.unflatten(-1, (config.window, config.groups))[..., self.group_of]
-        bases = self.bases.weight.unflatten(-1, (config.bases, config.window, self.features))
-        return torch.einsum("pbvf,hbvf->pvfh", mixing, bases), out[:, cut:] + self.bases.bias
+        return mixing, out[:, cut:] + self.bases.bias
+
+    def kernels(self, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Patterns bool (P, window * groups) -> kernels (P, window, features, hidden), biases (P, hidden)."""
+        mixing, bias = self.mixing(visible)
+        bases = self.bases.weight.unflatten(-1, mixing.shape[1:])
+        return torch.einsum("pbvf,hbvf->pvfh", mixing, bases), bias
 
     def forward(self, y_hat: Tensor, schedule: Schedule, group: int = 0) -> Tensor:
-        """Context term of every position, each on the lattice of its pattern.
+        """Context term of every position; hidden neighbours meet factors of 0.
+
+        What is mixed are the neighbours, not the kernels: planes in training have few positions a pattern, and a kernel
+        for each pattern costs more than a product of twice the size for all.
 
         Args:
             y_hat: (B, h, w, latent) latents in quantisation steps.
@@ -97,10 +103,16 @@ class AnyScheduleContext(nn.Module):
         Returns:
             (B, h, w, hidden)
         """
-        plan = lattices(schedule, group, self.config.radius, self.config.groups)
-        mixed, bias = self.kernels(plan.patterns.to(y_hat.device))
-        kernels = [kernel[offsets].flatten(0, 1) for kernel, offsets in zip(mixed.unbind(0), plan.offsets, strict=True)]
-        return plan.products(self.embedding(y_hat), kernels, bias)
+        radius, (_, h, w, _) = self.config.radius, y_hat.shape
+        patterns, at = patterns_of(schedule, group, radius, self.config.groups)
+        mixing, bias = self.mixing(patterns.to(y_hat.device))
+        rows, cols = (torch.arange(side) % period for side, period in zip((h, w), at.shape, strict=True))
+        at = at[rows[:, None], cols].to(y_hat.device)
+        padded = F.pad(self.embedding(y_hat), (0, 0, *[radius] * 4))
+        side = range(2 * radius + 1)
+        seen = torch.cat([padded[:, i : i + h, j : j + w] for i in side for j in side], -1)
+        mixed = seen[:, :, :, None] * F.embedding(at, mixing.flatten(1)).unflatten(-1, (self.config.bases, -1))
+        return mixed.flatten(3) @ self.bases.weight.T + F.embedding(at, bias)
 
 
 @lru_cache(maxsize=64)
@@ -120,53 +132,14 @@ def visibility_input(schedule: Schedule, height: int, width: int, radius: int, g
     return torch.from_numpy(np.ascontiguousarray(bits.transpose(0, 1, 2, 4, 3))).flatten(3)
 
 
-@dataclass(frozen=True)
-class Lattices:
-    """Visibility patterns of one channel group of a schedule: which kernel each position of the period needs.
-
-    Attributes:
-        patterns: bool (P, window * groups), all different.
-        which: for each row and column of the period, the index of its pattern.
-        offsets: for each pattern the window positions where any channel group is visible, row by row.
-        radius: of the window.
-    """
-
-    patterns: Tensor
-    which: list[list[int]]
-    offsets: list[list[int]]
-    radius: int
-
-    def products(self, embedded: Tensor, kernels: Sequence[Tensor], bias: Tensor) -> Tensor:
-        """Product of the visible neighbours of every position with the kernel of its pattern; only they are gathered.
-
-        Args:
-            embedded: (B, h, w, features) of every position.
-            kernels: of every pattern, (number of its offsets * features, hidden).
-            bias: (P, hidden).
-
-        Returns:
-            (B, h, w, hidden)
-        """
-        (b, h, w, _), r, k = embedded.shape, self.radius, 2 * self.radius + 1
-        padded = F.pad(embedded, (0, 0, r, r, r, r))
-        rows, cols = len(self.which), len(self.which[0])
-        out = padded.new_empty(b, h, w, bias.shape[-1])
-        for i in range(min(rows, h)):
-            for j in range(min(cols, w)):
-                which = self.which[i][j]
-                term = bias[which]
-                if self.offsets[which]:
-                    corners = [(i + o // k, j + o % k) for o in self.offsets[which]]
-                    seen = [padded[:, top : h + top - i : rows, left : w + left - j : cols] for top, left in corners]
-                    term = torch.cat(seen, -1) @ kernels[which] + term
-                out[:, i::rows, j::cols] = term
-        return out
-
-
 @lru_cache(maxsize=256)
-def lattices(schedule: Schedule, group: int, radius: int, groups: int) -> Lattices:
-    """Lattices of one channel group of ``schedule`` for a model with ``groups`` channel groups."""
+def patterns_of(schedule: Schedule, group: int, radius: int, groups: int) -> tuple[Tensor, Tensor]:
+    """Visibility patterns of one channel group of ``schedule``, for a model with ``groups`` channel groups.
+
+    Returns:
+        the patterns, all different, bool (P, window * groups); which of them holds where, int64 (rows, cols) of the
+        period.
+    """
     visible = visibility_input(schedule, *schedule.period, radius, groups)[group]
     patterns, which = torch.unique(visible.flatten(0, 1), dim=0, return_inverse=True)
-    offsets = [one.reshape(-1, groups).any(-1).nonzero().flatten().tolist() for one in patterns]
-    return Lattices(patterns, which.reshape(schedule.period).tolist(), offsets, radius)
+    return patterns, which.reshape(schedule.period)

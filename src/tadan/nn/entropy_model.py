@@ -220,8 +220,10 @@ class EntropyModel(nn.Module):
         rows = torch.split(self.outlet.weight.unflatten(0, (2, -1)), list(config.group_sizes), 1)
         means, log_scales = [], []
         each = config.groups // len(hidden)
-        for group in range(config.groups):
-            out = torch.relu(hidden[group // each] + late[group]) @ rows[group].flatten(0, 1).T
+        for group, term in enumerate(late.unbind(0)):
+            with torch.autocast(term.device.type, enabled=False):  # a mean of 100 steps needs more than bf16's 8 bits
+                inside = torch.relu(hidden[group // each] + term).float()
+                out = inside @ rows[group].flatten(0, 1).T
             mean, log_scale = out.chunk(2, -1)
             means.append(mean)
             log_scales.append(log_scale)

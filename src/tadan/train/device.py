@@ -9,7 +9,7 @@ buffer.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -143,6 +143,15 @@ class World:
         for owner, mean, anywhere in zip(owners, means, present.tolist(), strict=True):
             owner.grad = mean.view_as(owner).to(owner.dtype) if anywhere else None
         return facts
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace every tensor by its sum over all ranks; shapes are the same on all."""
+        if self.size == 1 or not tensors:
+            return
+        buffer = torch.cat([value.flatten() for value in tensors])
+        dist.all_reduce(buffer)
+        for value, total in zip(tensors, buffer.split([value.numel() for value in tensors]), strict=True):
+            value.copy_(total.view_as(value))
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite ``tensors`` with those of rank 0."""

@@ -94,7 +94,7 @@ class Trainer:
         self.trained = {name: value for name, value in self.model.named_parameters() if recipe.trains(name)}
         for name, value in self.model.named_parameters():
             value.requires_grad_(name in self.trained)
-        self.optimizers = make_optimizers(self.trained, recipe)
+        self.optimizers = make_optimizers(self.trained, recipe, self.world)
         self.search: Search | None = None
         self.replay = Replay(self._taught, recipe.reuse)
         self.step, self.health = 0, Health()

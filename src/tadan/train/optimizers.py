@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tadan.errors import InvalidInput
+from tadan.train.device import World
 from tadan.train.recipe import Recipe
 
 BETAS = (0.9, 0.98)
@@ -21,13 +22,16 @@ WEIGHT_DECAY = 0.01  # of adamw
 SOAP_LARGEST = 1024  # sides beyond are not preconditioned: the eigenvectors cost their cube
 
 
-def make_optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    trained: Mapping[str, torch.nn.Parameter], recipe: Recipe, world: World | None = None
+) -> list[torch.optim.Optimizer]:
     """Optimisers that together own every parameter of ``trained`` once.
 
     ``adam`` and ``adamw`` take all; ``muon`` (orthogonalised updates) and ``soap`` (Adam in the eigenbasis of Shampoo)
     take the inner matrices and leave the rest to Adam: what touches pixels, latents, probabilities or biases. Groups
     carry the factor ``scale`` of the learning rate: 1 for the entropy model; for matrices of g_a and g_s
     ``recipe.transform_lr``, at their edges ``recipe.edge_lr``; ``recipe.kernel_lr`` for what is no matrix in them.
+    The processes of a ``world`` divide the work of Muon among them.
 
     Raises:
         InvalidInput: ``soap`` is wanted and its package is not installed.
@@ -43,7 +47,7 @@ def make_optimizers(trained: Mapping[str, torch.nn.Parameter], recipe: Recipe) -
     matrices = _groups({name: trained[name] for name in sorted(inner)}, recipe)
     if recipe.optimizer == "soap":
         return [adam, _soap(matrices, recipe.lr)]
-    return [adam, BlockMuon(matrices, recipe.lr)]
+    return [adam, BlockMuon(matrices, recipe.lr, world=world)]
 
 
 def _groups(parameters: Mapping[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
@@ -102,13 +106,22 @@ EPSILON = 1e-7
 
 
 def orthogonal(matrices: Tensor, steps: int = STEPS) -> Tensor:
-    """Nearest (semi-)orthogonal matrices, roughly: (n, rows, cols) with rows <= cols, same shape and dtype."""
+    """Nearest (semi-)orthogonal matrices, roughly: (n, rows, cols) with rows <= cols, same shape and dtype.
+
+    The steps are polynomials of the Gram matrix, which is small where there are few rows: they are gathered there, and
+    meet the matrices once, at the end. That halves the arithmetic for three times as many columns as rows.
+    """
     a, b, c = COEFFICIENTS
     x = matrices / matrices.norm(dim=(1, 2), keepdim=True).clamp_min(EPSILON)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    gram = x @ x.mT
+    unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    gathered = unit.expand_as(gram)
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * unit
+        gathered = factor @ gathered if step else factor
+        if step + 1 < steps:
+            gram = factor @ gram @ factor
+    return gathered @ x
 
 
 def orthogonal_blocks(matrix: Tensor, block: int = BLOCK) -> Tensor:
@@ -128,25 +141,40 @@ class BlockMuon(torch.optim.Optimizer):
         lr: step size, as Adam's.
         momentum: Nesterov momentum.
         bf16: whether the products run in bf16.
+        world: processes with equal gradients; each makes its part of the matrices orthogonal, for all of them.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95, bf16: bool = False) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.95,
+        bf16: bool = False,
+        world: World | None = None,
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.bf16 = bf16
+        self.bf16, self._world = bf16, world or World()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient."""
-        for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
-                state = self.state[matrix]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(matrix)
-                mean = state["momentum_buffer"]
-                mean.lerp_(matrix.grad, 1 - group["momentum"])
-                look_ahead = matrix.grad.lerp(mean, group["momentum"])
-                update = orthogonal_blocks(look_ahead.bfloat16() if self.bf16 else look_ahead).to(matrix.dtype)
-                rms = update.square().mean().sqrt().clamp_min(EPSILON)
-                matrix.add_(update * (-0.2 * group["lr"] / rms))
+        due = [(group, matrix) for group in self.param_groups for matrix in group["params"] if matrix.grad is not None]
+        updates = []
+        for number, (group, matrix) in enumerate(due):
+            state = self.state[matrix]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(matrix)
+            mean = state["momentum_buffer"]
+            mean.lerp_(matrix.grad, 1 - group["momentum"])
+            if number % self._world.size == self._world.rank:
+                updates.append(self._update(matrix.grad.lerp(mean, group["momentum"])))
+            else:
+                updates.append(torch.zeros_like(matrix))
+        self._world.sum(updates)
+        for (group, matrix), update in zip(due, updates, strict=True):
+            matrix.add_(update, alpha=-0.2 * group["lr"])
+
+    def _update(self, look_ahead: Tensor) -> Tensor:
+        """Orthogonal blocks of root mean square 1, like ``look_ahead``."""
+        update = orthogonal_blocks(look_ahead.bfloat16() if self.bf16 else look_ahead).to(look_ahead.dtype)
+        return update / update.square().mean().sqrt().clamp_min(EPSILON)
