@@ -29,6 +29,22 @@ NAMES = {
     "avif-444-psnr": "AVIF 4:4:4, tune=psnr",
     "tadan-first": "Tadan's first generation",
 }
+#: Curves of others, on the same pictures, by the name in the file; from slow codecs and from papers.
+GIVEN = {
+    "heic-420-slow": "HEIC 4:2:0 (x265, slow)",
+    "heic-444-slow": "HEIC 4:4:4 (x265, slow)",
+    "vvenc-420-fast": "VVC 4:2:0 (vvenc, fast)",
+    "jpeg2000": "JPEG 2000",
+    "BPG 8b 444 x265 ycbcr": "BPG 4:4:4",
+    "HM": "HM",
+    "AV1": "AV1 (libaom)",
+    "VTM": "VTM",
+    "mbt2018-mean": "mean-scale hyperprior (CompressAI)",
+    "mbt2018": "mbt2018, autoregressive (CompressAI)",
+    "elic2022": "ELIC",
+    "EVC EncS_DecS": "EVC, small",
+    "shallow-ntc 2-layer_syn": "shallow NTC",
+}
 RACERS = {"tadan-effort-1": "**Tadan**, effort 1 (default)", "tadan-effort-0": "**Tadan**, effort 0", **NAMES}
 TUNED = {"Kodak": "kodak", "photos_2k": "photos_2k", "screenshots": "screens"}
 METRICS = {
@@ -77,6 +93,51 @@ def rates(name: str, anchors: Sequence[str], metrics: Sequence[str]) -> list[lis
         least = min(cell["coverage"] for cell in cells)
         rows.append([NAMES[anchor], *(percent(cell["percent"]) for cell in cells), f"{100 * least:.0f} %"])
     return rows
+
+
+def published() -> str:
+    """BD-rates by PSNR and MS-SSIM against curves that others made, on Kodak."""
+    cells: dict[str, dict[str, Any]] = {}
+    for entry in load("seen/kodak/bd-rates.json")["bd_rates"]:
+        name, given, _ = entry["anchor"].partition(" (given")
+        if given:
+            cells.setdefault(name, {})[entry["metric"]] = entry
+    rows = []
+    for name, entries in cells.items():
+        found = [entries.get(metric, {}) for metric in ("psnr-rgb", "ms-ssim-rgb")]
+        shown = [percent(one["percent"]) if one.get("percent") is not None else "-" for one in found]
+        rows.append([GIVEN[name], *shown, f"{100 * found[0]['coverage']:.0f} %"])
+    return table(["against", "PSNR", "MS-SSIM", "overlap by PSNR"], rows)
+
+
+def others() -> str:
+    """The section on curves that others made, empty where none is compared."""
+    if not any("(given" in entry["anchor"] for entry in load("seen/kodak/bd-rates.json")["bd_rates"]):
+        return ""
+    return f"""
+### Slow codecs, and codecs of papers
+
+Kodak again, the same curve of Tadan against curves that others made.
+Most of these codecs were made for PSNR, which this model is not.
+
+{published()}
+"""
+
+
+def photographs() -> str:
+    """The section on larger photographs, empty where they are not measured."""
+    if not (RESULTS / "seen" / "photos_2k" / "bd-rates.json").exists():
+        return ""
+    names = [name for name in NAMES if (RESULTS / "seen" / "photos_2k" / f"{name}.json").exists()]
+    rows = rates("seen/photos_2k/bd-rates.json", names, list(METRICS))
+    shown = table(["against", *(name for name, _ in METRICS.values()), "least overlap"], rows)
+    return f"""
+### Photographs of two megapixels
+
+Twelve, whole files, schedule `balanced`, default effort.
+
+{shown}
+"""
 
 
 def raced(name: str) -> list[Row]:
@@ -378,7 +439,7 @@ A form of SSIMULACRA2 is in the training loss, Butteraugli is not.
 The first generation was trained for squared error.
 
 ![Quality over bits per pixel](results/seen/kodak/rate-distortion.png)
-
+{others()}{photographs()}
 ### Speed beside others
 
 Every codec at the setting that comes nearest to the SSIMULACRA2 of Tadan's quality {load("race.json")["quality"]}.
