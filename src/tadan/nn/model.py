@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
 from tadan.nn.blocks import STRIDE
+from tadan.nn.butteraugli import butteraugli
 from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
 from tadan.nn.layers import ByQuality
 from tadan.nn.transforms import Analysis, Synthesis
@@ -30,14 +31,16 @@ class Coded(NamedTuple):
 class Losses(NamedTuple):
     """Per picture, float32 (B,): bits of y and z per pixel, squared error on the 0..1 range, what is seen of it.
 
-    ``unseen`` is :func:`tadan.nn.visual.unseen`, None where it was not asked for. ``taught`` is the squared error
-    against what a teacher shows of the same latents, None without one.
+    ``unseen`` is :func:`tadan.nn.visual.unseen`, ``distance`` :func:`tadan.nn.butteraugli.butteraugli`, each None where
+    it was not asked for. ``taught`` is the squared error against what a teacher shows of the same latents, None without
+    one.
     """
 
     y_bpp: Tensor
     z_bpp: Tensor
     mse: Tensor
     unseen: Tensor | None = None
+    distance: Tensor | None = None
     taught: Tensor | None = None
 
 
@@ -111,9 +114,10 @@ class TadanModel(nn.Module):
         latents: tuple[Tensor, Tensor],
         hard: bool = False,
         eye: bool = False,
+        near: bool = False,
     ) -> Losses:
         """Rate and distortion of a batch: :meth:`coded`, then :meth:`compare`."""
-        return self.compare(picture, quality, self.coded(quality, schedule, latents, hard), eye)
+        return self.compare(picture, quality, self.coded(quality, schedule, latents, hard), eye, near)
 
     def coded(self, quality: Tensor, schedule: Schedule, latents: tuple[Tensor, Tensor], hard: bool = False) -> Coded:
         """What a decoder gets of latents y and z, those of :meth:`analyse` or moved since, and its rate.
@@ -145,12 +149,18 @@ class TadanModel(nn.Module):
         )
 
     def compare(
-        self, picture: Tensor, quality: Tensor, coded: Coded, eye: bool = False, wanted: Tensor | None = None
+        self,
+        picture: Tensor,
+        quality: Tensor,
+        coded: Coded,
+        eye: bool = False,
+        near: bool = False,
+        wanted: Tensor | None = None,
     ) -> Losses:
         """What g_s shows of coded latents beside the picture, (B, H, W, 3).
 
-        ``eye`` asks for what is seen of the error, ``wanted`` (of the same shape) for the error against what a
-        teacher shows.
+        ``eye`` asks for what is seen of the error, ``near`` for the distance, ``wanted`` (of the same shape) for the
+        error against what a teacher shows.
         """
         shown = self.synthesise(coded.y_hat, quality)
         return Losses(
@@ -158,5 +168,6 @@ class TadanModel(nn.Module):
             coded.z_bpp,
             (shown - picture).square().mean((1, 2, 3)),
             unseen(picture, shown) if eye else None,
+            butteraugli(picture, shown) if near else None,
             None if wanted is None else (shown - wanted).square().mean((1, 2, 3)),
         )

@@ -37,10 +37,15 @@ RATES = {
 }  # fmt: skip
 
 
+def usual_rate(quality: Tensor) -> Tensor:
+    """Bits per pixel that a quality stands for (:data:`RATES`): (B,) in 1..100, on the CPU -> float32 (B,)."""
+    log_rate = np.interp(quality.double().numpy(), list(RATES), np.log(list(RATES.values())))
+    return torch.from_numpy(np.exp(log_rate)).float()
+
+
 def price_of_a_point(quality: Tensor) -> Tensor:
     """Bits per pixel that one point of the score is worth: quality (B,) in 1..100, on the CPU -> float32 (B,)."""
-    log_rate = np.interp(quality.double().numpy(), list(RATES), np.log(list(RATES.values())))
-    return torch.from_numpy(POINT * np.exp(log_rate)).float()
+    return POINT * usual_rate(quality)
 
 
 def unseen(picture: Tensor, shown: Tensor) -> Tensor:

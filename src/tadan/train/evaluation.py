@@ -39,7 +39,7 @@ def evaluate(
 
     Returns:
         ``bpp_zbpp_psnr_J``: for each quality of :data:`QUALITIES` bits per pixel, of these z, dB, J; means over crops.
-            A recipe with an ``eye`` adds a score that rises with SSIMULACRA2.
+            A recipe with an ``eye`` adds a score that rises with SSIMULACRA2, one with a ``near`` the distance.
         ``mean_log_J``: mean of ln J over the qualities.
     """
     model = TadanModel(config).to(device)
@@ -54,7 +54,7 @@ def evaluate(
         with autocast(device, recipe):
             at = torch.full((HELD_OUT,), float(quality), device=device)
             latents = moved(search, model, picture, at, schedule)
-            losses = model.losses(picture, at, schedule, latents, hard=True, eye=recipe.eye > 0)
+            losses = model.losses(picture, at, schedule, latents, hard=True, eye=recipe.eye > 0, near=recipe.looks_near)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
         score = float((distortion(losses, config, recipe, at) + rate).mean())
         total += math.log(score) if score > 0 else math.nan
@@ -66,4 +66,6 @@ def evaluate(
         ]
         if losses.unseen is not None:
             rows[str(quality)].append(round(100 - float(losses.unseen.mean()), 3))
+        if losses.distance is not None:
+            rows[str(quality)].append(round(float(losses.distance.mean()), 4))
     return {"bpp_zbpp_psnr_J": rows, "mean_log_J": round(total / len(QUALITIES), 5)}

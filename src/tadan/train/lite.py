@@ -26,7 +26,7 @@ from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
 from tadan.train.finetune import spend
 from tadan.train.loop import Trainer
-from tadan.train.recipe import EYE, Recipe, read_settings
+from tadan.train.recipe import SHARES, Recipe, read_settings
 from tadan.train.restore import restore, restore_lite
 
 #: A fifth of the arithmetic of the bundled model's g_s. The body is nearly as wide as the latents are many: high
@@ -79,7 +79,7 @@ class LiteTraining:
             recipe = replace(recipe, **settings)
             _check(config, self._model.config, sizes, f"the run in {folder}")
         else:
-            recipe = Recipe(**{**SETTINGS, "eye": EYE[self._model.tune], **settings})
+            recipe = Recipe(**{**SETTINGS, **SHARES[self._model.tune], **settings})
             older = None if init is None else read_lite(init)
             given = SIZES if older is None else {name: getattr(older.config, name) for name in OWN_SIZES}
             config = replace(self._model.config, **{**given, **sizes})

@@ -171,7 +171,9 @@ class Trainer:
                 lesson = self._lesson()
             picture, on_cpu = lesson.picture, lesson.quality
             quality = on_cpu.to(self.device)
-            losses = self.model.compare(picture, quality, lesson.coded, recipe.eye > 0, lesson.wanted)
+            losses = self.model.compare(
+                picture, quality, lesson.coded, recipe.eye > 0, recipe.looks_near, lesson.wanted
+            )
         rate = losses.y_bpp + recipe.price_of_z(self.step) * losses.z_bpp
         # J grows about as sqrt(lambda); dividing by it makes one per cent weigh the same at every quality.
         weight = (lambdas(self.config, quality) / LAMBDA_REFERENCE) ** -recipe.quality_power

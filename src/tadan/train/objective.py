@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tadan.models import ModelConfig
+from tadan.nn.butteraugli import price_of_a_unit
 from tadan.nn.model import Losses, lambdas
 from tadan.nn.visual import price_of_a_point
 from tadan.schedule import PatternSchedule, Schedule, get_schedule
@@ -64,16 +65,20 @@ def distortion(losses: Losses, config: ModelConfig, recipe: Recipe, quality: Ten
     With a teacher a share of it all is the squared error against what that shows (Hinton et al., arXiv 1503.02531).
 
     Args:
-        losses: of the batch, with ``unseen`` if the recipe has an ``eye``, ``taught`` if there is a teacher.
+        losses: of the batch, with ``unseen`` if the recipe has an ``eye``, ``distance`` if it has a ``near`` too,
+            ``taught`` if there is a teacher.
         config: which lambdas the qualities stand for.
-        recipe: its ``eye`` and ``distill`` are the shares.
+        recipe: its ``eye``, ``near`` and ``distill`` are the shares.
         quality: (B,) in 1..100, on any device.
     """
     squares = lambdas(config, quality.to(losses.mse.device)) * 255**2
     own = squares * losses.mse
     if losses.unseen is not None:
-        point = price_of_a_point(quality.cpu()).to(own.device)
-        own = (1 - recipe.eye) * own + recipe.eye * point * losses.unseen
+        seen = price_of_a_point(quality.cpu()).to(own.device) * losses.unseen
+        if losses.distance is not None:
+            distance = price_of_a_unit(quality.cpu()).to(own.device) * losses.distance
+            seen = (1 - recipe.near) * seen + recipe.near * distance
+        own = (1 - recipe.eye) * own + recipe.eye * seen
     if losses.taught is None:
         return own
     return (1 - recipe.distill) * own + recipe.distill * squares * losses.taught

@@ -52,6 +52,7 @@ class Recipe:
     z_warmup: int = 4000  # steps over which the price of z rises to 1; 0: full price at once
     quality_power: float = 0.5  # a picture's J weighs lambda**-this: 0.5 makes one per cent equal, 0 favours quality
     eye: float = 0.0  # share of the distortion that is what the eye sees, in place of squared error; at most 0.9
+    near: float = 0.0  # share of what is seen that is a likeness of Butteraugli, the rest of SSIMULACRA2
     ema: float = 0.999
     precision: str = "auto"  # bf16 where the processor multiplies it, else fp32
     optimizer: str = "muon"
@@ -102,6 +103,7 @@ class Recipe:
             ("shrunk", 1.0),
             ("exposed", 1.0),
             ("distill", 1.0),
+            ("near", 1.0),
             ("ema", 0.999999),
         ):
             if not 0 <= getattr(self, name) <= end:
@@ -129,6 +131,11 @@ class Recipe:
         if self.lite:
             return name.startswith(SHOWING)
         return not self.finetune or (name.startswith(DECODING) and not name.startswith("entropy.h_a."))
+
+    @property
+    def looks_near(self) -> bool:
+        """Whether a likeness of Butteraugli is part of what is seen."""
+        return self.eye > 0 and self.near > 0
 
     @property
     def tune(self) -> str:
@@ -172,7 +179,8 @@ class Recipe:
 
 
 Z_PRICE_START = 0.05
-EYE = {"eye": 0.7, "psnr": 0.0}  # share of what is seen in the distortion; with less squared error colours drift
+#: Shares of what a model is trained for, by what its file says; with less squared error colours drift.
+SHARES: dict[str, dict[str, float]] = {"eye": {"eye": 0.85, "near": 0.4}, "psnr": {"eye": 0.0, "near": 0.0}}
 
 
 def write_settings(folder: Path, recipe: Recipe, config: ModelConfig) -> None:

@@ -21,7 +21,7 @@ from tadan.models import ModelConfig, load_model
 from tadan.nn.klt import start, start_small
 from tadan.nn.model import TadanModel
 from tadan.train.data import Pictures, draw_crops
-from tadan.train.recipe import EYE, Recipe, read_settings
+from tadan.train.recipe import SHARES, Recipe, read_settings
 from tadan.train.restore import initial_weights
 
 
@@ -56,21 +56,21 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
         return Start(replace(recipe, **settings), config, None, True)
     if init is None:
         return Start(Recipe(**settings), _fresh(sizes), None, False)
-    config, eye = _facts_of(init)
+    config, shares = _facts_of(init)
     _same(config, sizes, f"the model {init}")
-    return Start(Recipe(**{"eye": eye, **settings}), config, initial_weights(init), False)
+    return Start(Recipe(**{**shares, **settings}), config, initial_weights(init), False)
 
 
-def _facts_of(init: str) -> tuple[ModelConfig, float]:
-    """Sizes of what :func:`~tadan.train.restore.initial_weights` loads, and the ``eye`` of a recipe that suits it."""
+def _facts_of(init: str) -> tuple[ModelConfig, dict[str, float]]:
+    """Sizes of what :func:`~tadan.train.restore.initial_weights` loads, and the shares of a recipe that suits it."""
     path = Path(init)
     if path.name != "ema.safetensors":
         model = load_model(init)
-        return model.config, EYE[model.tune]
+        return model.config, SHARES[model.tune]
     try:
         with safe_open(path, "np") as file:
             facts = file.metadata() or {}
-            return ModelConfig.from_dict(json.loads(facts["config"])), EYE[facts.get("tune", "psnr")]
+            return ModelConfig.from_dict(json.loads(facts["config"])), SHARES[facts.get("tune", "psnr")]
     except (OSError, SafetensorError, KeyError) as error:
         raise UnreadableInput(f"cannot read averaged weights from {path}: {error}; check the path") from error
 
