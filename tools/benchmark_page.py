@@ -424,7 +424,7 @@ A BD-rate says how many more (+) or fewer (-) bytes Tadan takes for equal qualit
 
 ## The bundled model
 
-Model `photo`, id `{model}`: an early branch of a long training, trained for what the eye sees.
+Model `photo`, id `{model}`: a branch of a long training, trained for what the eye sees.
 
 ### Quality and size
 
@@ -435,7 +435,7 @@ Kodak, {measured["meta"]["dataset"].partition("(")[2].rstrip(")")}, whole files,
 {shown}
 
 AVIF as Pillow writes it tunes for the eye.
-A form of SSIMULACRA2 is in the training loss, Butteraugli is not.
+Likenesses of SSIMULACRA2 and of Butteraugli are in the training loss, MS-SSIM is not.
 The first generation was trained for squared error.
 
 ![Quality over bits per pixel](results/seen/kodak/rate-distortion.png)
@@ -474,7 +474,7 @@ Medians of {at["repeat"]} rounds, file bytes to pixels.
 ### Price of integers
 
 Bits of the integer networks against the float networks with the same tables.
-Six pictures of Kodak, schedule `balanced`.
+Kodak, schedule `balanced`.
 
 {price()}
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every figure of the bundled models once more, in one list. Results go to docs/results; tools/benchmark_page.py follows.
+# Every figure of the bundled models once more, in one list. Results go to docs/results; "page" writes docs/benchmarks.md and
+# the table of the README from them.
 #
 #   KODAK=… PHOTOS=… TRAIN=… ANCHORS=… tools/measure.sh [NAME …]     # no name: all of them, in this order
 #
@@ -35,7 +36,7 @@ compare() { # what was measured, against rivals and published curves; codes noth
     done
   fi
   tadan lab eval "${from[@]}" "${given[@]}" --out "$results/seen/$set" | tee "$results/seen/$set/eval.txt"
-  rm -f "$results/seen/$set/report.html"
+  (cd "$results/seen/$set" && rm -rf report.html named-points.json codec-compare)
 }
 compare_kodak() { compare kodak; }
 compare_photos() { compare photos_2k; }
@@ -52,7 +53,7 @@ effort() { tadan lab effort "$KODAK" --threads 2 --efforts 0,1,2,3,5,7,9 --limit
 monotone() { tadan lab monotone "$KODAK" --threads 1 --effort 0 --step 9 --limit 6 --out "$results/monotone-kodak.json"; }
 price() { tadan lab price "$KODAK" --schedule balanced --out "$results/price-kodak.json"; }
 exactness() { tadan lab exactness "$KODAK" --out "$results/exactness-kodak.json"; }
-guard() { tadan lab guard "$TRAIN" --every 10 --threads 1 --out "$results/guard.json"; }
+guard() { tadan lab guard "$TRAIN/00" --limit 200 --threads 1 --out "$results/guard.json"; }
 speed() { tadan lab speed "$KODAK/kodim19.png" --threads 1 --out "$results/speed-768x512.json"; }
 race() {
   local folder
@@ -68,10 +69,11 @@ scale() {
   tadan lab scale "$PHOTOS" --megapixels 0.1,0.3,1,1.5,3,10,33,100 --quality 50 --threads 2 --out "$results/scale.json" --plot "$results/scale.png"
 }
 tiles() { tadan lab tiles "$PHOTOS" --threads 1 --tiles default,512,768,1024 --qualities 15,40,75 --effort 0 --out "$results/tiles.json"; }
+page() { python tools/benchmark_page.py; }
 damage() { tadan lab damage "$PHOTOS" --threads 1 --tile 256 --quality 50 --percent 1 --trials 5 --seed 1 --limit 4 --out "$results/damage.json"; }
 
 all="rivals_kodak rivals_photos curve_kodak curve_photos compare_kodak compare_photos gallery decoders effort monotone
-  price exactness guard speed race throughput scale tiles damage"
+  price exactness guard speed race throughput scale tiles damage page"
 for name in ${@:-$all}; do
   case " ${all//$'\n'/ } " in
     *" $name "*) ;;
@@ -82,4 +84,3 @@ for name in ${@:-$all}; do
   echo "== $name"
   "$name"
 done
-python tools/benchmark_page.py

@@ -16,7 +16,7 @@ from tadan_lab.measure.guard import measure_guard
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(guard, "QUALITIES", (20, 80))
+    monkeypatch.setattr(guard, "QUALITIES", (60, 80))
     noise = np.random.default_rng(1).integers(0, 256, (128, 160, 3), np.uint8)
     for name, pixels in (("coffee", photo("coffee", 128, 160)), ("noise", noise)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_noise_is_beyond_the_limits_and_a_photograph_within(folder):
     usual, unusual = (measure_guard([folder / f"{name}.png"], None, 1) for name in ("coffee", "noise"))
-    assert [(row.channels, row.quality) for row in usual] == [(1, 20), (1, 80), (3, 20), (3, 80)]
+    assert [(row.channels, row.quality) for row in usual] == [(1, 60), (1, 80), (3, 60), (3, 80)]
     assert not any(row.flagged for row in usual)
     assert all(row.flagged for row in unusual)
     for row, other in zip(usual, unusual, strict=True):

@@ -220,12 +220,12 @@ def better_form(
     return None if best.form is None else best
 
 
-_LAMBDAS = (0.0008, 0.00104, 0.00275, 0.0101, 0.0371, 0.136, 0.5)
-# Two limits by lambda, for (H, W) and (H, W, 3), from 200 crops of 512x512 of training photographs and the first
-# model `photo`. Bits per coded pixel (whole 16x16 blocks): all but 2 of the crops take less; noise takes more.
-_MOST_BPP = {2: (0.22, 0.26, 0.59, 1.13, 1.96, 2.99, 4.12), 3: (0.24, 0.28, 0.60, 1.23, 2.16, 3.31, 4.52)}
-# Estimated bytes of a PNG per byte of the stream: 0.8 of the least of any crop; screens and drawings stay below.
-_LEAST_LOSSLESS = {2: (13.8, 11.6, 6.2, 3.1, 1.7, 1.1, 0.8), 3: (32.0, 27.0, 14.0, 6.9, 3.8, 2.5, 1.8)}
+_LAMBDAS = (0.0002, 0.000274, 0.000898, 0.00436, 0.0212, 0.103, 0.5)
+# Two limits by lambda, for (H, W) and (H, W, 3), from 174 training photographs (docs/results/guard.json).
+# Bits per coded pixel (whole 16x16 blocks): all but one in a hundred take less; noise takes more.
+_MOST_BPP = {2: (0.07, 0.08, 0.17, 0.48, 1.28, 2.49, 3.78), 3: (0.08, 0.09, 0.17, 0.54, 1.36, 2.69, 4.07)}
+# Estimated bytes of a PNG per byte of the stream: 0.8 of the least of any photograph; screens and drawings stay below.
+_LEAST_LOSSLESS = {2: (62.3, 53.0, 27.0, 9.8, 3.8, 2.0, 1.4), 3: (141.3, 121.3, 66.3, 25.0, 9.9, 5.1, 3.1)}
 _STRIP_ROWS = 8
 _STRIP_STEP = 256  # one strip for that many rows, at least two
 
