@@ -84,3 +84,6 @@ for name in ${@:-$all}; do
   echo "== $name"
   "$name"
 done
+for name in KODAK PHOTOS TRAIN ANCHORS; do # results name no folder of one machine
+  if [ -n "${!name:-}" ]; then grep -rlF --include='*.json' --include='*.txt' "${!name}" "$results" | xargs -r sed -i "s#${!name}/*#$name/#g"; fi
+done
