@@ -184,7 +184,7 @@ def lite(
     out: Annotated[Path, typer.Option("--out", "-o", help="Lite decoder to write (.safetensors).")],
     model: Annotated[str, typer.Option("--model", help="Model whose files it decodes: name or path.")] = "photo",
     init: Annotated[
-        Path | None, typer.Option("--init", help="Lite decoder to start from, of this or an older model.")
+        str | None, typer.Option("--init", help="Lite decoder to start from (file), of this or an older model.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="Time to train.", min=0)] = 20,
     run: Annotated[
@@ -210,7 +210,7 @@ def lite(
 
     folder = run or Path("runs") / f"lite-{Path(model).stem}"
     settings, sizes = parse_settings(setting or [], Recipe()), parse_settings(config or [], ModelConfig())
-    training = LiteTraining(folder, pictures, model, settings, sizes, device, init)
+    training = LiteTraining(folder, pictures, model, settings, sizes, device, None if init is None else Path(init))
     try:
         signal = training.train(60 * minutes)
     finally:
