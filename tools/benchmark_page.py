@@ -459,6 +459,7 @@ A photograph of 1920x1080 pixels:
 ### Throughput
 
 Threads of Python that share one codec, default effort, pictures cut or scaled from one photograph.
+Measured with the model before this one, which has the same sizes.
 
 {throughput()}
 
@@ -492,6 +493,7 @@ The same files of Kodak, shown by the full decoder and by the [lite one](lite.md
 
 What `tadan tune` chooses with a sample of six pictures, and what trying every setting on all of them finds.
 "Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
+Measured with the model before this one, too.
 
 {tuned()}
 
@@ -500,11 +502,12 @@ So g_s was timed before each run; "at equal pace" is the error when the pace of 
 
 {predicted()}
 
-## The first generation
+## Earlier models
 
-What follows was measured with the model of commit 7647695 and has not been repeated.
+Exactness, effort, tiles and damage are of the model before this one, which has the same sizes.
+Large pictures and what comes first are of the first generation, commit 7647695.
 
-### Quality and size of its files
+### Quality and size of the first generation's files
 
 {first_generation()}
 

@@ -69,8 +69,18 @@ scale() {
   tadan lab scale "$PHOTOS" --megapixels 0.1,0.3,1,1.5,3,10,33,100 --quality 50 --threads 2 --out "$results/scale.json" --plot "$results/scale.png"
 }
 tiles() { tadan lab tiles "$PHOTOS" --threads 1 --tiles default,512,768,1024 --qualities 15,40,75 --effort 0 --out "$results/tiles.json"; }
-page() { python tools/benchmark_page.py; }
 damage() { tadan lab damage "$PHOTOS" --threads 1 --tile 256 --quality 50 --percent 1 --trials 5 --seed 1 --limit 4 --out "$results/damage.json"; }
+page() { python tools/benchmark_page.py; }
+
+neutral() { # results name no folder of one machine
+  local name
+  for name in KODAK PHOTOS TRAIN ANCHORS; do
+    if [ -n "${!name:-}" ]; then
+      { grep -rlF --include='*.json' --include='*.txt' "${!name}" "$results" || true; } | xargs -r sed -i "s#${!name}/*#$name/#g"
+    fi
+  done
+}
+trap neutral EXIT
 
 all="rivals_kodak rivals_photos curve_kodak curve_photos compare_kodak compare_photos gallery decoders effort monotone
   price exactness guard speed race throughput scale tiles damage page"
@@ -83,7 +93,4 @@ done
 for name in ${@:-$all}; do
   echo "== $name"
   "$name"
-done
-for name in KODAK PHOTOS TRAIN ANCHORS; do # results name no folder of one machine
-  if [ -n "${!name:-}" ]; then grep -rlF --include='*.json' --include='*.txt' "${!name}" "$results" | xargs -r sed -i "s#${!name}/*#$name/#g"; fi
 done

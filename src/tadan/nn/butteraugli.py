@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tadan.nn.visual import linear, usual_rate
+from tadan.nn.visual import blur, linear, usual_rate
 
 INTENSITY = 80.0  # of white, in candela a square metre
 MIX = ((0.299565503, 0.633730878, 0.077705618), (0.221586911, 0.693913880, 0.098731359), (0.02, 0.02, 0.204801290))
@@ -41,7 +41,7 @@ MASK_ERROR = 10.0
 GLOBAL_SCALE = 1 / (17.83 * 0.790799174037379)
 AC_MASK, DC_MASK = (0.829591754942, 0.451936922203, 2.5485944793), (0.20025578522, 3.87449418804, 0.505054525019)
 NORMS = (3, 6, 12)
-HALF_WEIGHT = 0.5  # of the differences at half the size
+HALF_WEIGHT, HALF_SHARE = 0.5, 0.3  # of the differences at half the size; of that, what the others lose
 SMALLEST = 32  # samples a side, at which half the size is still looked at
 
 #: Along the curves of codecs the distance falls like rate**-FALL, and is 1.3 at one bit per pixel. At this price a
@@ -74,7 +74,7 @@ def butteraugli(picture: Tensor, shown: Tensor) -> Tensor:
             whole = half.repeat_interleave(2, 1).repeat_interleave(2, 2)
             height, width = differences.shape[1:]
             whole = F.pad(whole, (0, width - whole.shape[2], 0, height - whole.shape[1]), mode="replicate")
-            differences = differences * (1 - 0.3 * HALF_WEIGHT) + HALF_WEIGHT * whole
+            differences = differences * (1 - HALF_SHARE * HALF_WEIGHT) + HALF_WEIGHT * whole
         total = differences.new_zeros(len(differences))
         peak = differences.detach().amax((1, 2)).clamp_min(1e-6)
         for norm in NORMS:
@@ -106,7 +106,7 @@ def _map(ours: Tensor, theirs: Tensor) -> Tensor:
 
 
 def _xyb(light: Tensor) -> Tensor:
-    adapted = _mixed(blur(light, SIGMA_ADAPT))
+    adapted = _mixed(_blur(light, SIGMA_ADAPT))
     sensitivity = (19.245013259875 * (adapted + 9.97106357693).log() - 23.1604623981) / adapted
     seen = _mixed(light) * sensitivity
     red, green, blue = seen.unbind(1)
@@ -119,20 +119,19 @@ def _mixed(light: Tensor) -> Tensor:
 
 
 def _bands(xyb: Tensor) -> Bands:
-    low = blur(xyb, SIGMA_LOW)
+    low = _blur(xyb, SIGMA_LOW)
     rest = xyb - low
-    middle = blur(rest, SIGMA_HIGH)
+    middle = _blur(rest, SIGMA_HIGH)
     high = (rest - middle)[:, :2]
     x, y = high.unbind(1)
     x = x * (SUPPRESS + (1 - SUPPRESS) * SUPPRESS_Y / (y.square() + SUPPRESS_Y))
     high = torch.stack([x, y], 1)
-    smooth = blur(high, SIGMA_ULTRA)
-    scale = xyb.new_tensor((1.0, HIGH_Y))[:, None, None], xyb.new_tensor((1.0, ULTRA_Y))[:, None, None]
-    ultra, high = (high - smooth) * scale[1], smooth * scale[0]
-    across = MASK_X * (ultra[:, 0] + high[:, 0])
-    down = MASK_Y * (ultra[:, 1] + high[:, 1])
-    edges = (across.square() + down.square() + 1e-6).sqrt()
-    activity = blur((MASK_MUL * edges + MASK_MUL * MASK_BIAS).sqrt() - math.sqrt(MASK_MUL * MASK_BIAS), SIGMA_MASK)
+    smooth = _blur(high, SIGMA_ULTRA)
+    ultra = (high - smooth) * xyb.new_tensor((1.0, ULTRA_Y))[:, None, None]
+    high = smooth * xyb.new_tensor((1.0, HIGH_Y))[:, None, None]
+    colour, brightness = ((ultra + high) * xyb.new_tensor((MASK_X, MASK_Y))[:, None, None]).unbind(1)
+    edges = (colour.square() + brightness.square() + 1e-6).sqrt()
+    activity = _blur((MASK_MUL * edges + MASK_MUL * MASK_BIAS).sqrt() - math.sqrt(MASK_MUL * MASK_BIAS), SIGMA_MASK)
     x, y, blue = low.unbind(1)
     scaled = [x * LOW_SCALES[0], y * LOW_SCALES[1], (blue + Y_TO_B * y) * LOW_SCALES[2]]
     return Bands(torch.stack(scaled, 1), middle, high, ultra, activity)
@@ -157,17 +156,8 @@ def _mask(activity: Tensor, constants: tuple[float, float, float]) -> Tensor:
     return (GLOBAL_SCALE * (1 + mul / (scaler * activity + offset))).square()
 
 
-def blur(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (..., H, W), its weights made whole at the borders."""
-    rows, columns = (_banded(side, sigma).to(x) for side in x.shape[-2:])
-    return rows @ x @ columns.T
-
-
-@lru_cache(maxsize=64)
-def _banded(size: int, sigma: float) -> Tensor:
-    distance = np.abs(np.arange(size)[:, None] - np.arange(size))
-    matrix = np.where(distance <= max(1, int(REACH * sigma)), np.exp(-0.5 * (distance / sigma) ** 2), 0.0)
-    return torch.from_numpy(matrix / matrix.sum(1, keepdims=True)).float()
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    return blur(x, sigma, max(1, int(REACH * sigma)), whole=True)
 
 
 @lru_cache(maxsize=16)

@@ -119,18 +119,18 @@ def positive_xyb(light: Tensor) -> Tensor:
     return torch.stack([7 * (first - second) + 0.42, luma + 0.01, third - luma + 0.55], 1)
 
 
-def blur(x: Tensor) -> Tensor:
-    """Gaussian blur of (B, C, H, W), zeros beyond the borders as in the reference."""
-    rows, columns = _banded(x.shape[2]).to(x), _banded(x.shape[3]).to(x)
+def blur(x: Tensor, sigma: float = SIGMA, radius: int = RADIUS, whole: bool = False) -> Tensor:
+    """Gaussian blur of (..., H, W): zeros beyond the borders as in the reference, or weights made ``whole`` there."""
+    rows, columns = (_banded(side, sigma, radius, whole).to(x) for side in x.shape[-2:])
     return rows @ x @ columns.T
 
 
-@lru_cache(maxsize=64)
-def _banded(size: int) -> Tensor:
+@lru_cache(maxsize=128)
+def _banded(size: int, sigma: float, radius: int, whole: bool) -> Tensor:
     distance = np.abs(np.arange(size)[:, None] - np.arange(size))
-    taps = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2).sum()
-    matrix = np.where(distance <= RADIUS, np.exp(-0.5 * (distance / SIGMA) ** 2) / taps, 0.0)
-    return torch.from_numpy(matrix).float()
+    matrix = np.where(distance <= radius, np.exp(-0.5 * (distance / sigma) ** 2), 0.0)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
+    return torch.from_numpy(matrix / (matrix.sum(1, keepdims=True) if whole else taps)).float()
 
 
 @lru_cache(maxsize=1)

@@ -224,7 +224,6 @@ def tiles(
 
 def guard(
     pictures: options.Pictures,
-    every: Annotated[int, typer.Option(help="Take every N-th picture, from the first.", min=1)] = 1,
     limit: options.Limit = None,
     threads: options.Threads = None,
     model: options.Model = None,
@@ -238,7 +237,7 @@ def guard(
     from tadan.pictures.folder import list_pictures
     from tadan_lab.measure.guard import QUALITIES, guard_document, measure_guard
 
-    paths = list_pictures(pictures, None)[::every][:limit]
+    paths = list_pictures(pictures, limit)
     with progress_bar("encoding", 2 * len(QUALITIES) * len(paths)) as step:
         rows = measure_guard(paths, model, threads, step)
     table = options.table("channels", "q", "lambda", "most\nbpp", "limit", "least\nlossless", "limit", "beyond")

@@ -14,6 +14,7 @@ from PIL import Image
 from tadan.bitstream import read_stream
 from tadan.codec.codec import Codec
 from tadan.codec.fallback import guard_limits, lossless_estimate
+from tadan.latents.coder import Y_STRIDE
 from tadan.models.config import quality_lambda
 from tadan.pictures.folder import open_rgb
 
@@ -21,7 +22,6 @@ QUALITIES = (1, 5, 20, 40, 60, 80, 100)
 SIDE = 512  # pixels of a crop
 UNUSUAL = 0.01  # share of photographs that may take more bits than the limit
 MARGIN = 0.8  # of the least lossless file that any photograph promises
-BLOCK = 16  # pixels a side of what is coded together
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def measure_guard(
         colour = _middle(open_rgb(path))
         for picture in (colour, colour.convert("L")):
             pixels = np.asarray(picture)
-            blocks = -(-picture.height // BLOCK) * -(-picture.width // BLOCK)
+            blocks = -(-picture.height // Y_STRIDE) * -(-picture.width // Y_STRIDE)
             estimate = lossless_estimate(pixels)
             for quality in QUALITIES:
                 with warnings.catch_warnings():  # that another format is better; here it is what is measured
@@ -73,7 +73,7 @@ def measure_guard(
                     stream = read_stream(codec.encode(picture, quality=quality, effort=0, fallback=False))
                 size = sum(len(tile.payload) for tile in stream.tiles)
                 key = (1 if pixels.ndim == 2 else 3, quality)
-                taken.setdefault(key, []).append((8 * size / (BLOCK**2 * blocks), estimate / size))
+                taken.setdefault(key, []).append((8 * size / (Y_STRIDE**2 * blocks), estimate / size))
                 on_encode()
     config = codec.model.config
     return [
