@@ -24,7 +24,7 @@ curve_photos() {
   tadan lab eval "$PHOTOS" --threads 1 -q 10,20,30,40,50,60,70,80 --against none --metrics "$metrics" --pictures 0 --out "$results/seen/photos_2k"
 }
 compare() { # what was measured, against rivals and published curves; codes nothing
-  local set=$1 name from=() given=()
+  local set=$1 name drawn from=() given=()
   for name in tadan ${rivals//,/ } tadan-first; do
     if [ -e "$results/seen/$set/$name.json" ]; then from+=(--from "$results/seen/$set/$name.json"); fi
   done
@@ -36,6 +36,12 @@ compare() { # what was measured, against rivals and published curves; codes noth
     done
   fi
   tadan lab eval "${from[@]}" "${given[@]}" --out "$results/seen/$set" | tee "$results/seen/$set/eval.txt"
+  if [ ${#given[@]} -gt 0 ]; then # two dozen curves in one plot cannot be told apart
+    drawn=$(mktemp -d)
+    tadan lab eval "${from[@]}" --out "$drawn" > /dev/null
+    cp "$drawn"/rate-distortion.* "$results/seen/$set"
+    rm -r "$drawn"
+  fi
   (cd "$results/seen/$set" && rm -rf report.html named-points.json codec-compare)
 }
 compare_kodak() { compare kodak; }
