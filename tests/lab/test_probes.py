@@ -65,7 +65,7 @@ def test_a_replay_computes_what_the_whole_model_does(at):
         return 2 - 3 * x
 
     with changed(one.model, at, other):
-        whole = one.model(one.picture, one.quality, SCHEDULE, hard=True)
+        whole = one.model(one.picture, one.quality, SCHEDULE)
     short = one.run(at, other)
     for ours, theirs in zip(short[:3], whole[:3], strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-5)
@@ -85,7 +85,7 @@ def test_each_of_several_blocks_is_changed_where_it_stands():
     one, errors = Replay(model, picture, quality, SCHEDULE), []
     for at in (at for at in interfaces(model) if ".blocks." in at.name):
         hook = model.get_submodule(at.owner).register_forward_hook(lambda module, given, out: 2 - 3 * out)
-        expected = model(picture, quality, SCHEDULE, hard=True)
+        expected = model(picture, quality, SCHEDULE)
         hook.remove()
         found = one.run(at, lambda x: 2 - 3 * x)
         for ours, theirs in zip(found[:3], expected[:3], strict=True):
@@ -145,7 +145,7 @@ def test_headroom_is_never_negative_and_leaves_no_trace(at):
         gains = headroom(one, at, 2, constant)
         assert set(gains) == {20, 70}
         assert all(0 <= gain < 1 for gain in gains.values())
-    again = one.model(one.picture, one.quality, SCHEDULE, hard=True)
+    again = one.model(one.picture, one.quality, SCHEDULE)
     assert torch.equal(total(again), total(one.losses))
 
 

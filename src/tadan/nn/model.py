@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
 from tadan.nn.blocks import STRIDE
 from tadan.nn.butteraugli import butteraugli
-from tadan.nn.entropy_model import EntropyModel, bound_log_scale, gaussian_bits
+from tadan.nn.entropy_model import EntropyModel, bound_log_scale, rounded_bits
 from tadan.nn.layers import ByQuality
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen
@@ -95,11 +95,10 @@ class TadanModel(nn.Module):
         picture: Tensor,
         quality: Tensor,
         schedule: Schedule,
-        hard: bool = False,
         eye: bool = False,
     ) -> Losses:
         """:meth:`losses` of the latents that g_a and h_a give."""
-        return self.losses(picture, quality, schedule, self.analyse(picture, quality), hard, eye)
+        return self.losses(picture, quality, schedule, self.analyse(picture, quality), eye)
 
     def round_z(self, z: Tensor, quality: Tensor) -> Tensor:
         """z_hat, like z, with the gradient of the identity."""
@@ -112,40 +111,32 @@ class TadanModel(nn.Module):
         quality: Tensor,
         schedule: Schedule,
         latents: tuple[Tensor, Tensor],
-        hard: bool = False,
         eye: bool = False,
         near: bool = False,
     ) -> Losses:
         """Rate and distortion of a batch: :meth:`coded`, then :meth:`compare`."""
-        return self.compare(picture, quality, self.coded(quality, schedule, latents, hard), eye, near)
+        return self.compare(picture, quality, self.coded(quality, schedule, latents), eye, near)
 
-    def coded(self, quality: Tensor, schedule: Schedule, latents: tuple[Tensor, Tensor], hard: bool = False) -> Coded:
+    def coded(self, quality: Tensor, schedule: Schedule, latents: tuple[Tensor, Tensor]) -> Coded:
         """What a decoder gets of latents y and z, those of :meth:`analyse` or moved since, and its rate.
 
-        Training (``hard`` False): uniform noise stands for rounding in the rate and in the context, straight-through
-        rounding around the predicted mean in y_hat; the rate is then a differentiable upper bound.
-        ``hard`` rounds everything and repeats the prediction with the rounded latents as context: what the codec
-        spends, up to the coder's overhead and one pass of mean refinement.
+        Latents are rounded around the predicted mean, straight-through, and what is predicted is predicted from them:
+        what the codec spends, up to the coder's overhead and one pass of mean refinement. Only the slope of the rate is
+        that of noise in place of rounding (:func:`~tadan.nn.entropy_model.rounded_bits`).
         """
         y, z = latents
-        z_mean, z_log_scale = self.entropy.z_mean(quality), bound_log_scale(self.entropy.z_log_scale(quality))
+        z_mean = self.entropy.z_mean(quality)
+        z_bits = rounded_bits(z - z_mean, bound_log_scale(self.entropy.z_log_scale(quality)))
         z_hat = round_through(z - z_mean) + z_mean
-        if hard:
-            z_residual = torch.round(z - z_mean)
-            predicted = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality)
-            y_seen = torch.round(y - predicted.mean) + predicted.mean
-            predicted = self.entropy.parameters_for(y_seen, z_hat, schedule, quality)
-            y_residual = round_through(y - predicted.mean)
-        else:
-            z_residual = z - z_mean + torch.rand_like(z) - 0.5
-            y_noisy = y + torch.rand_like(y) - 0.5
-            predicted = self.entropy.parameters_for(y_noisy, z_hat, schedule, quality)
-            y_residual = y_noisy - predicted.mean
+        with torch.no_grad():  # a first mean, to round around
+            mean = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality).mean
+        predicted = self.entropy.parameters_for(round_through(y - mean) + mean, z_hat, schedule, quality)
+        offset = y - predicted.mean
         pixels = y.shape[1] * y.shape[2] * STRIDE**2
         return Coded(
-            round_through(y - predicted.mean) + predicted.mean,
-            gaussian_bits(y_residual, predicted.log_scale).sum((1, 2, 3)) / pixels,
-            gaussian_bits(z_residual, z_log_scale).sum((1, 2, 3)) / pixels,
+            round_through(offset) + predicted.mean,
+            rounded_bits(offset, predicted.log_scale).sum((1, 2, 3)) / pixels,
+            z_bits.sum((1, 2, 3)) / pixels,
         )
 
     def compare(

@@ -1,4 +1,4 @@
-"""What averaged weights are worth on held-out pictures, with hard rounding."""
+"""What averaged weights are worth on held-out pictures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def evaluate(
         with autocast(device, recipe):
             at = torch.full((HELD_OUT,), float(quality), device=device)
             latents = moved(search, model, picture, at, schedule)
-            losses = model.losses(picture, at, schedule, latents, hard=True, eye=recipe.eye > 0, near=recipe.looks_near)
+            losses = model.losses(picture, at, schedule, latents, eye=recipe.eye > 0, near=recipe.looks_near)
         rate, mse = losses.y_bpp + losses.z_bpp, losses.mse
         score = float((distortion(losses, config, recipe, at) + rate).mean())
         total += math.log(score) if score > 0 else math.nan

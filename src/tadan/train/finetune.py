@@ -16,8 +16,8 @@ from tadan.train.export import export_run
 from tadan.train.loop import Trainer
 from tadan.train.start import begin
 
-#: Short and gentle, and only what decodes: noise instead of rounding in so short a run would first lose what the last
-#: phase of the model's own training gained. Steps are counted once their pace is known; export needs crops of 256, too.
+#: Short and gentle, and only what decodes: a g_a that moves would first lose what the last phase of the model's own
+#: training gained. Steps are counted once their pace is known; export needs crops of 256, too.
 GENTLE: dict[str, Any] = {
     "finetune": True, "search": 2, "lr": 1e-4, "lr_end": 2e-6, "warmup": 20, "z_warmup": 0, "ema": 0.99,
     "batch": 4, "size": 192, "late_batch": 3, "late_size": 256, "log_every": 20, "save_every": 100,

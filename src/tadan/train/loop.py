@@ -205,7 +205,7 @@ class Trainer:
         picture, on_cpu, schedule = self._batch()
         quality = on_cpu.to(self.device)
         latents = moved(self.search, self.model, picture, quality, schedule)
-        return Lesson(picture, on_cpu, self.model.coded(quality, schedule, latents, self.recipe.hard), None)
+        return Lesson(picture, on_cpu, self.model.coded(quality, schedule, latents), None)
 
     @torch.no_grad()
     def _taught(self) -> Lesson:

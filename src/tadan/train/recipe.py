@@ -27,9 +27,8 @@ class Recipe:
     ``batch`` counts pictures of one process: several processes take that many each, and no learning rate changes by
     itself. ``size`` applies up to the share ``switch`` of all steps, then ``late_size`` and ``late_batch``.
     ``specialise`` names a schedule: the only one that the model is trained and judged under.
-    ``finetune`` trains what decodes (g_s, h_s, context and parameter networks) with hard rounding, from weights that
-    already stand, on the latents that an encoder finds in ``search`` steps. ``lite`` trains g_s alone, for the latents
-    that stand.
+    ``finetune`` trains what decodes (g_s, h_s, context and parameter networks), from weights that already stand, on the
+    latents that an encoder finds in ``search`` steps. ``lite`` trains g_s alone, for the latents that stand.
 
     Raises:
         InvalidInput: a value is outside its range; the message names it.
@@ -122,8 +121,8 @@ class Recipe:
         return cls(**values)
 
     @property
-    def hard(self) -> bool:
-        """Whether latents are rounded in training, as what makes them no longer learns."""
+    def settled(self) -> bool:
+        """Whether what makes latents no longer learns."""
         return self.finetune or self.lite
 
     def trains(self, name: str) -> bool:
@@ -173,7 +172,7 @@ class Recipe:
 
     def price_of_z(self, step: int) -> float:
         """Factor of z's rate; it rises slowly, or z is given up before h_s can use it ("posterior collapse")."""
-        if self.hard or step >= self.z_warmup:
+        if self.settled or step >= self.z_warmup:
             return 1.0
         return Z_PRICE_START + (1 - Z_PRICE_START) * step / self.z_warmup
 

@@ -86,7 +86,7 @@ def fit_components(
             for at in places:
                 stack.enter_context(changed(model, at, partial(_read, at, moments)))
             for batch in pictures.split(AT_ONCE):
-                model(batch, torch.full((len(batch),), float(value)), schedule, hard=True)
+                model(batch, torch.full((len(batch),), float(value)), schedule)
         for name, one in moments.items():
             samples[name].append(one)
     return {name: Components(of_each) for name, of_each in samples.items()}

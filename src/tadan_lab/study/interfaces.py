@@ -121,7 +121,7 @@ class Replay:
         with ExitStack() as stack, torch.no_grad():
             for part in self._parts:
                 stack.enter_context(_instead(model, *part, self._keeping(part)))
-            self.losses: Losses = model(picture, quality, schedule, hard=True)
+            self.losses: Losses = model(picture, quality, schedule)
 
     def run(self, at: Interface, change: Change) -> Losses:
         """Code the batch with hard rounding while ``change`` stands at the interface."""
@@ -130,7 +130,7 @@ class Replay:
                 outputs = cycle(self._kept[part])
                 stack.enter_context(_instead(self.model, *part, lambda *_, outputs=outputs: next(outputs)))
             stack.enter_context(changed(self.model, at, change))
-            losses: Losses = self.model(self.picture, self.quality, self.schedule, hard=True)
+            losses: Losses = self.model(self.picture, self.quality, self.schedule)
         return losses
 
     def _keeping(self, part: tuple[str, str]) -> Callable[..., Any]:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from tadan.nn.blocks import STRIDE
-from tadan.nn.entropy_model import bound_log_scale, gaussian_bits
-from tadan.nn.model import Losses, TadanModel, lambdas, round_through
+from tadan.nn.model import Losses, TadanModel, lambdas
 from tadan.nn.transforms import to_patches
 from tadan_lab.study.components import AT_ONCE, Components, Moments
 from tadan_lab.study.interfaces import Interface, Replay, changed
@@ -27,7 +26,6 @@ PREDICTED = 0.1  # of J: what the first step would take away if J were linear
 FORGET_FIRST, FORGET_SECOND = 0.8, 0.95  # Adam's means
 PATIENCE = 2  # steps above the best before the best is returned to, with half the step size
 
-HYPER_LATENT = Interface("z", "entropy.h_a")
 DECODED = Interface("y_hat", "g_s", reads=True)
 
 
@@ -159,24 +157,11 @@ def _nothing(vectors: Tensor, constant: bool) -> Tensor:
 
 
 def _cost_to_descend(replay: Replay, at: Interface, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """:func:`cost` with a change at an interface; the rate of z, rounded without a gradient in the model, has one."""
-    model, quality, entropy = replay.model, replay.quality, replay.model.entropy
-    seen: list[Tensor] = []
-
-    def watch(z: Tensor) -> Tensor:
-        seen.append(z.float())
-        return z
-
-    with changed(model, HYPER_LATENT, watch), ExitStack() as stack:
+    """:func:`cost` with a change at an interface."""
+    with ExitStack() as stack:
         if at.owner.startswith("entropy"):  # y_hat = round(y - mean) + mean: rounding as the identity has no gradient
-            stack.enter_context(changed(model, DECODED, torch.Tensor.detach))
-        losses = replay.run(at, change)
-    found = cost(model, losses, quality)
-    if seen:  # else z stands before the interface
-        residual = round_through(seen[0] - entropy.z_mean(quality))
-        bits = gaussian_bits(residual, bound_log_scale(entropy.z_log_scale(quality))).sum((1, 2, 3))
-        found = found + (bits - bits.detach()) / (replay.picture.shape[1] * replay.picture.shape[2])
-    return found
+            stack.enter_context(changed(replay.model, DECODED, torch.Tensor.detach))
+        return cost(replay.model, replay.run(at, change), replay.quality)
 
 
 @torch.no_grad()
