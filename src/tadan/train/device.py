@@ -135,14 +135,11 @@ class World:
         owners = list(parameters)
         present = torch.tensor([owner.grad is not None for owner in owners], dtype=torch.float32).to(facts.device)
         grads = [torch.zeros_like(owner) if owner.grad is None else owner.grad for owner in owners]
-        buffer = torch.cat([*(grad.flatten().float() for grad in grads), present, facts])
-        dist.all_reduce(buffer)
-        buffer /= self.size
-        sizes = [grad.numel() for grad in grads]
-        *means, present, facts = buffer.split([*sizes, len(owners), len(facts)])
-        for owner, mean, anywhere in zip(owners, means, present.tolist(), strict=True):
-            owner.grad = mean.view_as(owner).to(owner.dtype) if anywhere else None
-        return facts
+        facts = facts.clone()
+        self.sum([*grads, present, facts])
+        for owner, grad, anywhere in zip(owners, grads, present.tolist(), strict=True):
+            owner.grad = grad / self.size if anywhere else None
+        return facts / self.size
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace every tensor by its sum over all ranks; shapes are the same on all."""

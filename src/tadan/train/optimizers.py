@@ -140,7 +140,6 @@ class BlockMuon(torch.optim.Optimizer):
         params: matrices, or groups of them.
         lr: step size, as Adam's.
         momentum: Nesterov momentum.
-        bf16: whether the products run in bf16.
         world: processes with equal gradients; each makes its part of the matrices orthogonal, for all of them.
     """
 
@@ -149,11 +148,10 @@ class BlockMuon(torch.optim.Optimizer):
         params: Iterable[Any],
         lr: float,
         momentum: float = 0.95,
-        bf16: bool = False,
         world: World | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
-        self.bf16, self._world = bf16, world or World()
+        self._world = world or World()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -167,14 +165,10 @@ class BlockMuon(torch.optim.Optimizer):
             mean = state["momentum_buffer"]
             mean.lerp_(matrix.grad, 1 - group["momentum"])
             if number % self._world.size == self._world.rank:
-                updates.append(self._update(matrix.grad.lerp(mean, group["momentum"])))
+                update = orthogonal_blocks(matrix.grad.lerp(mean, group["momentum"]))
+                updates.append(update / update.square().mean().sqrt().clamp_min(EPSILON))
             else:
                 updates.append(torch.zeros_like(matrix))
         self._world.sum(updates)
         for (group, matrix), update in zip(due, updates, strict=True):
             matrix.add_(update, alpha=-0.2 * group["lr"])
-
-    def _update(self, look_ahead: Tensor) -> Tensor:
-        """Orthogonal blocks of root mean square 1, like ``look_ahead``."""
-        update = orthogonal_blocks(look_ahead.bfloat16() if self.bf16 else look_ahead).to(look_ahead.dtype)
-        return update / update.square().mean().sqrt().clamp_min(EPSILON)
