@@ -1,6 +1,7 @@
 """Golden streams for other decoders, the verb, and making them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from tadan.conformance.dumps import read_dump, write_reference
 from tadan.conformance.golden import LATENTS_SUFFIX, MANIFEST, PACKAGED
 from tadan.errors import Corrupt, UnreadableInput
 from tadan.models import load_model, read_model
+from tadan.models.store import BUNDLED
 from tadan_lab.golden.cases import CASES
 from tadan_lab.golden.make import main, make_model_set, make_stored_set
 
@@ -140,18 +142,36 @@ def test_sets_are_never_overwritten_silently(tmp_path, capsys, monkeypatch):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_shipping_a_model_replaces_the_bundled_one_and_its_set(tmp_path, monkeypatch):
+def test_shipping_a_model_replaces_that_of_its_name_and_its_set(tmp_path, monkeypatch):
     monkeypatch.setattr("tadan_lab.golden.cases.CASES", CASES[-1:])
     monkeypatch.setattr("tadan_lab.golden.make.BUNDLED", tmp_path)
     small_set(tmp_path / "sets", NAME)
-    path = tmp_path / "new.safetensors"
+    path = tmp_path / "new" / "model.safetensors"
+    path.parent.mkdir()
     path.write_bytes(exported_bytes())
     assert main([str(tmp_path / "sets"), "--ship", str(path)]) == 0
     assert (tmp_path / "photo.safetensors").read_bytes() == path.read_bytes()
-    made = {folder.name for folder in (tmp_path / "sets").iterdir()}
-    assert made == {"v1-stored", f"v1-{read_model(path).id_hex}"}
+    made = {"v1-stored", f"v1-{read_model(path).id_hex}"}
+    assert {folder.name for folder in (tmp_path / "sets").iterdir()} == made
     path.write_bytes(b"damaged")
     assert main([str(tmp_path / "sets"), "--ship", str(path)]) == 2
+    assert main([str(tmp_path / "sets"), "--ship", str(path), "--as", "../out"]) == 2
+    assert {folder.name for folder in (tmp_path / "sets").iterdir()} == made
+
+
+def test_a_second_model_ships_beside_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("tadan_lab.golden.cases.CASES", CASES[-1:])
+    monkeypatch.setattr("tadan_lab.golden.make.BUNDLED", tmp_path)
+    first, second = tmp_path / "photo.safetensors", tmp_path / "new" / "model.safetensors"
+    shutil.copy(BUNDLED / "photo.safetensors", first)
+    second.parent.mkdir()
+    second.write_bytes(exported_bytes())
+    old = tmp_path / "sets" / f"v1-{read_model(first).id_hex}"
+    old.mkdir(parents=True)
+    (old / MANIFEST).write_text("{}")
+    assert main([str(tmp_path / "sets"), "--ship", str(second), "--as", "photo-psnr"]) == 0
+    assert (tmp_path / "photo-psnr.safetensors").read_bytes() == second.read_bytes()
+    made = {old.name, "v1-stored", f"v1-{read_model(second).id_hex}"}
     assert {folder.name for folder in (tmp_path / "sets").iterdir()} == made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import shutil
 import sys
 import warnings
@@ -41,13 +42,12 @@ from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.files import make_folder, write_atomically
 from tadan.latents.coder import Y_STRIDE, LatentCoder, plane_shape
 from tadan.models import Model, load_model, read_model
-from tadan.models.store import BUNDLED, SUFFIX
+from tadan.models.reading import stated_id
+from tadan.models.store import BUNDLED, DEFAULT_MODEL, SUFFIX
 from tadan.pictures.reading import pack_alpha, read_picture
 from tadan.schedule import get_schedule
 from tadan_lab.golden.cases import STORED, Case, cases_for, metadata_of, picture_of
 from tadan_lab.golden.damage import Damage, damaged_latents, damaged_stored, damaged_tiles
-
-SHIPPED = "photo"  # the bundled model
 
 
 class Maker:
@@ -221,19 +221,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; 0 if something was made, 2 if not."""
     parser = argparse.ArgumentParser(prog="python -m tadan_lab.golden.make", description="Make golden streams.")
     parser.add_argument("folder", nargs="?", type=Path, default=PACKAGED, help="default: %(default)s")
-    parser.add_argument("--model", help="name or file; default: the bundled one")
+    parser.add_argument("--model", help="name or file; default: photo")
     parser.add_argument("--force", action="store_true", help="replace sets that exist; only before their release")
     parser.add_argument(
         "--ship",
         type=Path,
         metavar="FILE",
-        help="bundle this model file and drop the sets of others; only before a release",
+        help="bundle this model file and drop the sets of models that no longer are; only before a release",
     )
+    parser.add_argument("--as", dest="name", metavar="NAME", default=DEFAULT_MODEL, help="with --ship; %(default)s")
     given = parser.parse_args(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            model = load_model(given.model) if given.ship is None else _ship(given.ship, given.folder)
+            model = load_model(given.model) if given.ship is None else _ship(given.ship, given.name, given.folder)
             made = _make(given.folder, model, given.force)
     except TadanError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -244,14 +245,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ship(path: Path, folder: Path) -> Model:
-    """Put a model file into the package in place of the bundled one, and remove the golden sets of other models."""
+def _ship(path: Path, name: str, folder: Path) -> Model:
+    """Put a model file into the package under a name, and remove the golden sets of models that no longer are there."""
+    if not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InvalidInput(f"a bundled model has a name of small letters, digits and hyphens, not {name!r}")
     model = read_model(path)
     model.check_encoder()
     _ = model.twin, model.tables  # what does not fit is refused before anything is replaced
-    write_atomically(BUNDLED / f"{SHIPPED}{SUFFIX}", path.read_bytes())
+    write_atomically(BUNDLED / f"{name}{SUFFIX}", path.read_bytes())
+    kept = {"stored", *(stated_id(one) for one in BUNDLED.glob(f"*{SUFFIX}"))}
     for manifest in folder.glob(f"*/{MANIFEST}"):
-        if manifest.parent.name not in (f"v{VERSION}-stored", f"v{VERSION}-{model.id_hex}"):
+        if manifest.parent.name.removeprefix(f"v{VERSION}-") not in kept:
             shutil.rmtree(manifest.parent)
     return model
 
