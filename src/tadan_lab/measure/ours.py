@@ -1,5 +1,6 @@
 """Tadan as one more codec under test."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -20,7 +21,7 @@ class TadanCodec:
 
     Args:
         schedule: as in :func:`tadan.encode`; one other than "balanced" becomes part of the name.
-        model: as in :class:`tadan.Codec`.
+        model: as in :class:`tadan.Codec`; one that is named becomes part of the name.
         threads: as in :class:`tadan.Codec`.
         effort: 0..9, how long the encoder may search, part of the name; None leaves it to the encoder.
         tune: what the encoder's search lowers, "eye" or "psnr", part of the name; None leaves it to the model.
@@ -45,7 +46,9 @@ class TadanCodec:
         if effort is not None and effort not in EFFORTS:
             raise InvalidInput(f"Effort goes from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort}.")
         self.schedule = schedule
-        self.name = "tadan" if schedule == "balanced" else f"tadan-{schedule}"
+        self.name = "tadan" if model is None else f"tadan-{Path(model).stem}"
+        if schedule != "balanced":
+            self.name += f"-{schedule}"
         self._options: dict[str, Any] = {}
         if effort is not None:
             self.name += f"-effort-{effort}"
