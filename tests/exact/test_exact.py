@@ -250,6 +250,13 @@ def test_fractions_leave_the_promised_headroom():
     assert (2 * maximum[4:] * 2.0 ** (k[4:] + 1) > 2047).all()
 
 
+def test_a_layer_that_never_fires_has_a_format_that_weights_fit():
+    """As h_s behind a z that training gave up."""
+    k = fractions_for(np.zeros(5), 2**15 - 1)
+    layer = to_integer(RNG.normal(0, 3, (7, 5)), np.full(5, -0.5), 8, k, 16)
+    assert np.abs(layer.weight).max() > 2**12
+
+
 def test_by_quality_passes_through_its_knots():
     knots = RNG.normal(0, 1, (9, 4))
     rows = by_quality(knots, 97)  # 8 intervals of 12 steps

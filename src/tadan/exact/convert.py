@@ -16,9 +16,12 @@ HEADROOM = 2.0  # activations may exceed those seen in calibration by this facto
 
 
 def fractions_for(maximum: NDArray[np.floating[Any]], limit: int) -> NDArray[np.int64]:
-    """Fraction bits per channel such that ``maximum * HEADROOM`` just fits ``limit``; int64, same shape."""
+    """Fraction bits per channel such that ``maximum * HEADROOM`` just fits ``limit``; int64, same shape.
+
+    Channels that hardly ever fire get a hundredth of the largest, those of a layer that never does a maximum of 1.
+    """
     largest = np.asarray(maximum, np.float64) * HEADROOM
-    safe = np.maximum(largest, max(1e-6, 0.01 * float(largest.max(initial=0))))  # channels that hardly ever fire
+    safe = np.maximum(largest, max(1e-6, 0.01 * float(largest.max(initial=0)) or 1.0))
     return np.clip(np.floor(np.log2(limit / safe)), -8, 24).astype(np.int64)
 
 

@@ -273,13 +273,20 @@ def gaussian_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     return -torch.log2(0.5 * (upper - lower) + 2.0**-16 / (1 + residual))
 
 
-def rounded_bits(offset: Tensor, log_scale: Tensor) -> Tensor:
-    """Bits of rounded offsets, float32, as :func:`gaussian_bits`; they may be lowered by gradients.
+def rounded_bits(offset: Tensor, log_scale: Tensor, learnt: bool) -> Tensor:
+    """Bits of rounded offsets, float32, as :func:`gaussian_bits`; scales learn from what is coded.
 
-    Scales learn from what is coded. Offsets, whose rounding has no slope, get that of the mean over uniform noise of
-    one step in place of rounding (Balle et al. 2017, arXiv 1611.01704, section 3.2), in closed form.
+    Args:
+        offset: latents less their predicted means.
+        log_scale: of the same shape.
+        learnt: whether the latents learn. They get the slope of the mean over uniform noise of one step in place of
+            rounding (Balle et al. 2017, arXiv 1611.01704, section 3.2), in closed form. Where latents stand, means that
+            followed that slope would leave what is coded: they get that of the rounded offset.
     """
     offset = offset.float()
+    rounded = torch.round(offset).detach()
+    if not learnt:
+        return gaussian_bits(offset + (rounded - offset).detach(), log_scale)
     with torch.no_grad():
         slope = gaussian_bits(offset + 0.5, log_scale) - gaussian_bits(offset - 0.5, log_scale)
-    return gaussian_bits(torch.round(offset).detach(), log_scale) + slope * (offset - offset.detach())
+    return gaussian_bits(rounded, log_scale) + slope * (offset - offset.detach())

@@ -121,12 +121,12 @@ class TadanModel(nn.Module):
         """What a decoder gets of latents y and z, those of :meth:`analyse` or moved since, and its rate.
 
         Latents are rounded around the predicted mean, straight-through, and what is predicted is predicted from them:
-        what the codec spends, up to the coder's overhead and one pass of mean refinement. Only the slope of the rate is
-        that of noise in place of rounding (:func:`~tadan.nn.entropy_model.rounded_bits`).
+        what the codec spends, up to the coder's overhead and one pass of mean refinement. The slope of the rate is
+        that of :func:`~tadan.nn.entropy_model.rounded_bits`.
         """
         y, z = latents
         z_mean = self.entropy.z_mean(quality)
-        z_bits = rounded_bits(z - z_mean, bound_log_scale(self.entropy.z_log_scale(quality)))
+        z_bits = rounded_bits(z - z_mean, bound_log_scale(self.entropy.z_log_scale(quality)), z.requires_grad)
         z_hat = round_through(z - z_mean) + z_mean
         with torch.no_grad():  # a first mean, to round around
             mean = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality).mean
@@ -135,7 +135,7 @@ class TadanModel(nn.Module):
         pixels = y.shape[1] * y.shape[2] * STRIDE**2
         return Coded(
             round_through(offset) + predicted.mean,
-            rounded_bits(offset, predicted.log_scale).sum((1, 2, 3)) / pixels,
+            rounded_bits(offset, predicted.log_scale, y.requires_grad).sum((1, 2, 3)) / pixels,
             z_bits.sum((1, 2, 3)) / pixels,
         )
 
