@@ -13,7 +13,7 @@ import tadan
 from browser_use import Site, browser
 from tadan.bitstream import read_stream, write_stream
 from tadan.conformance.golden import load_sets
-from tadan.models import load_model
+from tadan.models import bundled_models, load_model
 from web_use import BUILT, SITE
 
 __all__ = ["browser"]
@@ -50,9 +50,9 @@ def pictures():
 @pytest.fixture(scope="module")
 def site(pictures):
     """A static host with the built files, the weights and pictures."""
-    model = load_model()
     files = {f"/tadan/{name}": (SITE / name).read_bytes() for name in BUILT}
-    files[f"/weights/{model.id_hex}.safetensors"] = model.decoder_only().to_bytes()
+    for model in map(load_model, bundled_models()):
+        files[f"/weights/{model.id_hex}.safetensors"] = model.decoder_only().to_bytes()
     jpeg = io.BytesIO()
     photograph().save(jpeg, "JPEG")
     site = Site({**files, **pictures, "/fallback.jpg": jpeg.getvalue()}, {"Content-Security-Policy": POLICY})
@@ -145,8 +145,9 @@ def test_golden_streams(page, site, workers, scalar):
     wanted = {}
     for golden in load_sets():
         for one in (*golden.streams, *golden.damaged):
-            site.files[f"/golden/{one.name}"] = golden.read(one.name, ".tdn")
-            wanted[one.name] = golden, one
+            name = f"{golden.name}/{one.name}"
+            site.files[f"/golden/{name}"] = golden.read(one.name, ".tdn")
+            wanted[name] = golden, one
     opened = page("", "data-manual")
     found = opened.evaluate(DECODE, [sorted(wanted), workers, scalar])
     assert found.keys() == wanted.keys()
@@ -157,7 +158,7 @@ def test_golden_streams(page, site, workers, scalar):
         assert not isinstance(found[name], str), f"{name}: {found[name]}"
         if one.levels is None:
             continue
-        reference = Image.open(io.BytesIO(golden.read(name, ".png"))).convert("RGBA")
+        reference = Image.open(io.BytesIO(golden.read(one.name, ".png"))).convert("RGBA")
         samples = np.frombuffer(base64.b64decode(found[name]["data"]), np.uint8)
         samples = samples.reshape(found[name]["height"], found[name]["width"], 4).astype(np.int16)
         difference = np.abs(samples - np.asarray(reference, np.int16))

@@ -9,20 +9,22 @@ import { checksum, decodeLatents } from "../src/latents.js";
 import { readModel } from "../src/model.js";
 import { Networks } from "../src/networks.js";
 import { scheduleOf } from "../src/schedule.js";
-import { DAMAGED, DIST, STREAMS, decoder, golden, goldenPixels, modelFile } from "./support.js";
+import { DAMAGED, DIST, IDS, STREAMS, decoder, golden, goldenPixels, modelFile } from "./support.js";
 
 const hex = (crc: number) => crc.toString(16).padStart(8, "0");
 const bytes = (values: Int32Array | Uint8Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 
-describe.each(["tadan.wasm", "tadan-scalar.wasm"])("latents with %s", (file) => {
+const CORES = ["tadan.wasm", "tadan-scalar.wasm"];
+
+describe.each(CORES.flatMap((file) => IDS.map((id) => [file, id])))("latents with %s, model %s", (file, id) => {
   let networks: Networks;
   beforeAll(async () => {
     const core = new Core(await WebAssembly.compile(readFileSync(new URL(file, DIST))));
     expect(core.kernel).toBe(file === "tadan.wasm" ? "simd128" : "scalar");
-    networks = new Networks(core, await readModel(modelFile()));
+    networks = new Networks(core, await readModel(modelFile(id)));
   });
 
-  it.each(STREAMS.filter((stream) => stream.tiles.length))("$name", ({ set, name, tiles }) => {
+  it.each(STREAMS.filter((stream) => stream.set.endsWith(id)))("$name", ({ set, name, tiles }) => {
     const container = new Container(golden(set, name));
     const { header } = container;
     const { group_sizes: groups, radius } = networks.config;

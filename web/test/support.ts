@@ -1,14 +1,14 @@
 /** Golden streams of the Python package, and decoders on the built files. */
 import { readFileSync, readdirSync } from "node:fs";
 import sharp from "sharp";
+import { ModelMissing } from "../src/errors.js";
 import type { DecoderOptions, ImageDecoder } from "../src/index.js";
 import { nodeDecoder } from "../src/node.js";
 
 const DATA = new URL("../../src/tadan/conformance/data/", import.meta.url);
 export const DIST = new URL("../dist/", import.meta.url);
 
-/** Model file, whole: `npm test` needs no other than the one of the package. */
-const MODEL = new URL("../../src/tadan/models/data/photo.safetensors", import.meta.url);
+const MODELS = new URL("../../src/tadan/models/data/", import.meta.url);
 
 export interface TileRecord {
   z: string;
@@ -32,6 +32,7 @@ export interface GoldenStream {
 }
 
 interface Manifest {
+  model: string | null;
   streams: GoldenStream[];
   damaged: { name: string; shows: string; error: string }[];
 }
@@ -58,9 +59,22 @@ export function goldenPixels(set: string, name: string): ReturnType<typeof pixel
   return pixels(new URL(`${set}/${name}.png`, DATA));
 }
 
-let model: Uint8Array | undefined;
-export function modelFile(): Uint8Array {
-  return (model ??= new Uint8Array(readFileSync(MODEL)));
+/** Ids of the models that golden streams are of. */
+export const IDS = [...new Set(manifests().flatMap(([, { model }]) => model ?? []))];
+
+const models = new Map<string, Uint8Array>();
+
+/** Whole model file of the package, by its id. */
+export function modelFile(id: string): Uint8Array {
+  for (const name of models.size ? [] : readdirSync(MODELS).filter((name) => name.endsWith(".safetensors"))) {
+    const file = new Uint8Array(readFileSync(new URL(name, MODELS)));
+    const length = Number(new DataView(file.buffer).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length))) as { __metadata__: { id: string } };
+    models.set(header.__metadata__.id, file);
+  }
+  const found = models.get(id);
+  if (!found) throw new ModelMissing(`the package holds no model ${id}`);
+  return found;
 }
 
 export const decodeImage: ImageDecoder = async (file) => {
@@ -69,5 +83,5 @@ export const decodeImage: ImageDecoder = async (file) => {
 };
 
 export function decoder(options: DecoderOptions = {}): ReturnType<typeof nodeDecoder> {
-  return nodeDecoder({ base: DIST, weights: () => modelFile(), decodeImage, ...options });
+  return nodeDecoder({ base: DIST, weights: modelFile, decodeImage, ...options });
 }
