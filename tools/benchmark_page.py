@@ -45,6 +45,7 @@ GIVEN = {
     "EVC EncS_DecS": "EVC, small",
     "shallow-ntc 2-layer_syn": "shallow NTC",
 }
+TITLES = {**NAMES, "tadan": "Tadan, `photo`"}
 RACERS = {"tadan-effort-1": "**Tadan**, effort 1 (default)", "tadan-effort-0": "**Tadan**, effort 0", **NAMES}
 TUNED = {"Kodak": "kodak", "photos_2k": "photos_2k", "screenshots": "screens"}
 METRICS = {
@@ -72,9 +73,9 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{value:+.{digits}f} %"
 
 
-def kodak_curve() -> str:
-    """Tadan's own points: one column a quality."""
-    curve = load("seen/kodak/tadan.json")
+def kodak_curve(name: str) -> str:
+    """Tadan's own points of a curve: one column a quality."""
+    curve = load(name)
     results = curve["results"]
     rows: list[Row] = [["bits per pixel", *(f"{bpp:.3f}" for bpp in results["bpp"])]]
     for key, (name, digits) in METRICS.items():
@@ -91,37 +92,88 @@ def rates(name: str, anchors: Sequence[str], metrics: Sequence[str]) -> list[lis
     for anchor in anchors:
         cells = [found[anchor, metric] for metric in metrics]
         least = min(cell["coverage"] for cell in cells)
-        rows.append([NAMES[anchor], *(percent(cell["percent"]) for cell in cells), f"{100 * least:.0f} %"])
+        rows.append([TITLES[anchor], *(percent(cell["percent"]) for cell in cells), f"{100 * least:.0f} %"])
     return rows
 
 
-def published() -> str:
-    """BD-rates by PSNR and MS-SSIM against curves that others made, on Kodak."""
+def published(name: str, metrics: Sequence[str]) -> dict[str, list[str]]:
+    """BD-rates against curves that others made, on Kodak: a cell a metric, and the overlap by the first."""
     cells: dict[str, dict[str, Any]] = {}
-    for entry in load("seen/kodak/bd-rates.json")["bd_rates"]:
-        name, given, _ = entry["anchor"].partition(" (given")
+    for entry in load(name)["bd_rates"]:
+        anchor, given, _ = entry["anchor"].partition(" (given")
         if given:
-            cells.setdefault(name, {})[entry["metric"]] = entry
-    rows = []
-    for name, entries in cells.items():
-        found = [entries.get(metric, {}) for metric in ("psnr-rgb", "ms-ssim-rgb")]
+            cells.setdefault(anchor, {})[entry["metric"]] = entry
+    rows = {}
+    for anchor, entries in cells.items():
+        found = [entries.get(metric, {}) for metric in metrics]
         shown = [percent(one["percent"]) if one.get("percent") is not None else "-" for one in found]
-        rows.append([GIVEN[name], *shown, f"{100 * found[0]['coverage']:.0f} %"])
-    return table(["against", "PSNR", "MS-SSIM", "overlap by PSNR"], rows)
+        rows[anchor] = [*shown, f"{100 * found[0]['coverage']:.0f} %"]
+    return rows
 
 
 def others() -> str:
     """The section on curves that others made, empty where none is compared."""
-    if not any("(given" in entry["anchor"] for entry in load("seen/kodak/bd-rates.json")["bd_rates"]):
+    rows = published("seen/kodak/bd-rates.json", ("psnr-rgb", "ms-ssim-rgb"))
+    if not rows:
         return ""
+    shown = table(
+        ["against", "PSNR", "MS-SSIM", "overlap by PSNR"], ([GIVEN[name], *row] for name, row in rows.items())
+    )
     return f"""
 ### Slow codecs, and codecs of papers
 
 Kodak again, the same curve of Tadan against curves that others made.
 Most of these codecs were made for PSNR, which this model is not.
 
-{published()}
+{shown}
 """
+
+
+def for_squares() -> str:
+    """The section on the model for squared error: default effort and the highest, against rivals and given curves."""
+    curve, most = load("psnr/tadan-photo-psnr.json"), load("psnr/effort-9/bd-rates.json")
+    model = curve["meta"]["measured"]["model"]
+    rivals = ("avif-444-psnr", "avif-psnr", "avif-444", "jxl", "webp", "jpeg", "tadan", "tadan-first")
+    rows = []
+    for name in rivals:
+        [row] = rates("psnr/default/bd-rates.json", (name,), ("psnr-rgb", "ms-ssim-rgb", "ssimulacra2"))
+        rows.append([*row[:-1], searched(most, name), row[-1]])
+    given = published("psnr/default/bd-rates.json", ("psnr-rgb", "ms-ssim-rgb"))
+    for name, (*cells, overlap) in given.items():
+        rows.append([GIVEN[name], *cells, "-", searched(most, name), overlap])
+    head = ["against", "PSNR", "MS-SSIM", "SSIMULACRA2", "PSNR, effort 9", "least overlap"]
+    return f"""
+## The model for squared error
+
+Model `photo-psnr`, id `{model}`: trained from `photo` for squared error alone, used with `--model photo-psnr`.
+Kodak, whole files, schedule `balanced`, default effort; the last column of percents has effort 9.
+
+{kodak_curve("psnr/tadan-photo-psnr.json")}
+
+{table(head, rows)}
+
+![Quality over bits per pixel](results/psnr/default/rate-distortion.png)
+
+{stated()}
+"""
+
+
+def stated() -> str:
+    """BD-rates that a paper states, and no curves can be had of."""
+    document = load("psnr/stated.json")
+    rows = ([row["codec"], row["kmac"] or "-", percent(row["percent"])] for row in document["rows"])
+    shown = table(
+        ["codec", "kMAC per pixel of the decoder", f"{document['metric']}, against {document['anchor']}"], rows
+    )
+    return f"As others state it for {document['pictures']} ({document['source']}); not measured here:\n\n{shown}"
+
+
+def searched(document: Mapping[str, Any], anchor: str) -> str:
+    """The BD-rate by PSNR of one anchor, "-" where it is not compared."""
+    for entry in document["bd_rates"]:
+        if entry["anchor"].partition(" (given")[0] == anchor and entry["metric"] == "psnr-rgb":
+            return percent(entry["percent"])
+    return "-"
 
 
 def photographs() -> str:
@@ -430,7 +482,7 @@ Model `photo`, id `{model}`: a branch of a long training, trained for what the e
 
 Kodak, {measured["meta"]["dataset"].partition("(")[2].rstrip(")")}, whole files, schedule `balanced`, default effort.
 
-{kodak_curve()}
+{kodak_curve("seen/kodak/tadan.json")}
 
 {shown}
 
@@ -459,7 +511,7 @@ A photograph of 1920x1080 pixels:
 ### Throughput
 
 Threads of Python that share one codec, default effort, pictures cut or scaled from one photograph.
-Measured with the model before this one, which has the same sizes.
+Measured with an earlier model of the same sizes.
 
 {throughput()}
 
@@ -488,28 +540,6 @@ Kodak, schedule `balanced`.
 The same files of Kodak, shown by the full decoder and by the [lite one](lite.md) in turn.
 
 {decoders()}
-
-### Tuning
-
-What `tadan tune` chooses with a sample of six pictures, and what trying every setting on all of them finds.
-"Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
-Measured with the model before this one, too.
-
-{tuned()}
-
-The seconds of the cost model against real runs. The machine's pace changed meanwhile, by up to a quarter.
-So g_s was timed before each run; "at equal pace" is the error when the pace of the profile's measurement is put in.
-
-{predicted()}
-
-## Earlier models
-
-Exactness, effort, tiles and damage are of the model before this one, which has the same sizes.
-Large pictures and what comes first are of the first generation, commit 7647695.
-
-### Quality and size of the first generation's files
-
-{first_generation()}
 
 ### Exactness
 
@@ -548,6 +578,25 @@ Quality {harm["quality"]}, tiles of {harm["tile"]} pixels, damage anywhere, head
 "Wrong tiles" are called intact although they are not; there must be none.
 
 {damage()}
+
+### Tuning
+
+What `tadan tune` chooses with a sample of six pictures, and what trying every setting on all of them finds.
+"Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
+Measured with an earlier model, too.
+
+{tuned()}
+
+The seconds of the cost model against real runs. The machine's pace changed meanwhile, by up to a quarter.
+So g_s was timed before each run; "at equal pace" is the error when the pace of the profile's measurement is put in.
+
+{predicted()}
+{for_squares()}
+## Quality and size of the first generation's files
+
+Of commit 7647695; trained for squared error.
+
+{first_generation()}
 """
 
 

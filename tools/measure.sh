@@ -23,29 +23,45 @@ curve_kodak() {
 curve_photos() {
   tadan lab eval "$PHOTOS" --threads 1 -q 10,20,30,40,50,60,70,80 --against none --metrics "$metrics" --pictures 0 --out "$results/seen/photos_2k"
 }
-compare() { # what was measured, against rivals and published curves; codes nothing
-  local set=$1 name drawn from=() given=()
-  for name in tadan ${rivals//,/ } tadan-first; do
-    if [ -e "$results/seen/$set/$name.json" ]; then from+=(--from "$results/seen/$set/$name.json"); fi
+curve_psnr() { # of the model for squared error, also with all the effort there is
+  tadan lab eval "$KODAK" --threads 1 --model photo-psnr -q 5,10,20,30,40,50,60,70,80,90 --against none --metrics "$metrics" --pictures 0 --out "$results/psnr"
+  tadan lab eval "$KODAK" --threads 1 --model photo-psnr --effort 9 -q 10,20,30,40,50,60,70,80,90 --against none --metrics psnr,ms-ssim --pictures 0 --out "$results/psnr"
+  (cd "$results/psnr" && rm -rf report.html bd-rates.json rate-distortion.* named-points.json codec-compare)
+}
+compare() { # FOLDER CURVE …: ours, then rivals, as far as they are there, and curves of others on Kodak; codes nothing
+  local out=$results/$1 name drawn from=() given=()
+  shift
+  for name in "$@"; do
+    if [ -e "$results/$name.json" ]; then from+=(--from "$results/$name.json"); fi
   done
-  if [ "$set" = kodak ]; then
+  if [[ $1 != *photos_2k* ]]; then
     for name in heic-420-slow heic-444-slow vvenc-420-fast jpeg2000 published/hm published/vtm published/av1 \
       published/bpg_444_x265_ycbcr published/compressai-mbt2018-mean_mse_cpu published/compressai-mbt2018_mse_cpu \
       published/paper-elic2022_mse published/evc_EncS_DecS published/shallow-ntc_2-layer_syn; do
       given+=(--anchor "$ANCHORS/kodak/$name.json")
     done
   fi
-  tadan lab eval "${from[@]}" "${given[@]}" --out "$results/seen/$set" | tee "$results/seen/$set/eval.txt"
+  mkdir -p "$out"
+  tadan lab eval "${from[@]}" "${given[@]}" --out "$out" | tee "$out/eval.txt"
   if [ ${#given[@]} -gt 0 ]; then # two dozen curves in one plot cannot be told apart
     drawn=$(mktemp -d)
     tadan lab eval "${from[@]}" --out "$drawn" > /dev/null
-    cp "$drawn"/rate-distortion.* "$results/seen/$set"
+    cp "$drawn"/rate-distortion.* "$out"
     rm -r "$drawn"
   fi
-  (cd "$results/seen/$set" && rm -rf report.html named-points.json codec-compare)
+  (cd "$out" && rm -rf report.html named-points.json codec-compare)
 }
-compare_kodak() { compare kodak; }
-compare_photos() { compare photos_2k; }
+seen() { # their curves on a set of pictures
+  local name
+  for name in ${rivals//,/ }; do echo "seen/$1/$name"; done
+}
+compare_kodak() { compare seen/kodak seen/kodak/tadan $(seen kodak) seen/kodak/tadan-first; }
+compare_photos() { compare seen/photos_2k seen/photos_2k/tadan $(seen photos_2k); }
+compare_psnr() {
+  compare psnr/default psnr/tadan-photo-psnr seen/kodak/tadan $(seen kodak) seen/kodak/tadan-first
+  compare psnr/effort-9 psnr/tadan-photo-psnr-effort-9 psnr/tadan-photo-psnr $(seen kodak)
+  rm "$results"/psnr/effort-9/rate-distortion.*
+}
 gallery() { # letters, faces, regular patterns, grain
   local place at=()
   for place in kodim08:600,220 kodim14:488,330 kodim20:225,205 kodim09:340,350 kodim04:160,330 kodim15:400,70 \
@@ -88,7 +104,7 @@ neutral() { # results name no folder of one machine
 }
 trap neutral EXIT
 
-all="rivals_kodak rivals_photos curve_kodak curve_photos compare_kodak compare_photos gallery decoders effort monotone
+all="rivals_kodak rivals_photos curve_kodak curve_photos curve_psnr compare_kodak compare_photos compare_psnr gallery decoders effort monotone
   price exactness guard speed race throughput scale tiles damage page"
 for name in ${@:-$all}; do
   case " ${all//$'\n'/ } " in
