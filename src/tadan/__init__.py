@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     )
     from tadan.schedule import PatternSchedule, Schedule
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES = {
     "tadan.bitstream": ("Limits",),
