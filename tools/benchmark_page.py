@@ -511,7 +511,6 @@ A photograph of 1920x1080 pixels:
 ### Throughput
 
 Threads of Python that share one codec, default effort, pictures cut or scaled from one photograph.
-Measured with an earlier model of the same sizes.
 
 {throughput()}
 
@@ -583,7 +582,7 @@ Quality {harm["quality"]}, tiles of {harm["tile"]} pixels, damage anywhere, head
 
 What `tadan tune` chooses with a sample of six pictures, and what trying every setting on all of them finds.
 "Regret" is what the choice loses: bytes, or pictures a second where the goal is speed.
-Measured with an earlier model, too.
+Measured with an earlier model of the same sizes.
 
 {tuned()}
 
