@@ -134,10 +134,8 @@ def for_squares() -> str:
     curve, most = load("psnr/tadan-photo-psnr.json"), load("psnr/effort-9/bd-rates.json")
     model = curve["meta"]["measured"]["model"]
     rivals = ("avif-444-psnr", "avif-psnr", "avif-444", "jxl", "webp", "jpeg", "tadan", "tadan-first")
-    rows = []
-    for name in rivals:
-        [row] = rates("psnr/default/bd-rates.json", (name,), ("psnr-rgb", "ms-ssim-rgb", "ssimulacra2"))
-        rows.append([*row[:-1], searched(most, name), row[-1]])
+    found = rates("psnr/default/bd-rates.json", rivals, ("psnr-rgb", "ms-ssim-rgb", "ssimulacra2"))
+    rows = [[*row[:-1], searched(most, name), row[-1]] for name, row in zip(rivals, found, strict=True)]
     given = published("psnr/default/bd-rates.json", ("psnr-rgb", "ms-ssim-rgb"))
     for name, (*cells, overlap) in given.items():
         rows.append([GIVEN[name], *cells, "-", searched(most, name), overlap])

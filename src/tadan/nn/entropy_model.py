@@ -273,6 +273,11 @@ def gaussian_bits(residual: Tensor, log_scale: Tensor) -> Tensor:
     return -torch.log2(0.5 * (upper - lower) + 2.0**-16 / (1 + residual))
 
 
+def round_through(x: Tensor) -> Tensor:
+    """Round with the gradient of the identity."""
+    return x + (torch.round(x) - x).detach()
+
+
 def rounded_bits(offset: Tensor, log_scale: Tensor, learnt: bool) -> Tensor:
     """Bits of rounded offsets, float32, as :func:`gaussian_bits`; scales learn from what is coded.
 
@@ -284,9 +289,8 @@ def rounded_bits(offset: Tensor, log_scale: Tensor, learnt: bool) -> Tensor:
             followed that slope would leave what is coded: they get that of the rounded offset.
     """
     offset = offset.float()
-    rounded = torch.round(offset).detach()
     if not learnt:
-        return gaussian_bits(offset + (rounded - offset).detach(), log_scale)
+        return gaussian_bits(round_through(offset), log_scale)
     with torch.no_grad():
         slope = gaussian_bits(offset + 0.5, log_scale) - gaussian_bits(offset - 0.5, log_scale)
-    return gaussian_bits(rounded, log_scale) + slope * (offset - offset.detach())
+    return gaussian_bits(torch.round(offset).detach(), log_scale) + slope * (offset - offset.detach())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tadan.models.config import QUALITY_MAX, QUALITY_MIN, ModelConfig, quality_lambda
 from tadan.nn.blocks import STRIDE
 from tadan.nn.butteraugli import butteraugli
-from tadan.nn.entropy_model import EntropyModel, bound_log_scale, rounded_bits
+from tadan.nn.entropy_model import EntropyModel, bound_log_scale, round_through, rounded_bits
 from tadan.nn.layers import ByQuality
 from tadan.nn.transforms import Analysis, Synthesis
 from tadan.nn.visual import unseen
@@ -48,11 +48,6 @@ def lambdas(config: ModelConfig, quality: Tensor) -> Tensor:
     """:func:`~tadan.models.config.quality_lambda` of every picture, float32 (B,), without waiting for the device."""
     position = (quality.double() - QUALITY_MIN) / (QUALITY_MAX - QUALITY_MIN)
     return (config.lambda_min * (config.lambda_max / config.lambda_min) ** position).float()
-
-
-def round_through(x: Tensor) -> Tensor:
-    """Round with the gradient of the identity."""
-    return x + (torch.round(x) - x).detach()
 
 
 class TadanModel(nn.Module):
@@ -125,9 +120,9 @@ class TadanModel(nn.Module):
         that of :func:`~tadan.nn.entropy_model.rounded_bits`.
         """
         y, z = latents
-        z_mean = self.entropy.z_mean(quality)
-        z_bits = rounded_bits(z - z_mean, bound_log_scale(self.entropy.z_log_scale(quality)), z.requires_grad)
-        z_hat = round_through(z - z_mean) + z_mean
+        z_log_scale = bound_log_scale(self.entropy.z_log_scale(quality))
+        z_bits = rounded_bits(z - self.entropy.z_mean(quality), z_log_scale, z.requires_grad)
+        z_hat = self.round_z(z, quality)
         with torch.no_grad():  # a first mean, to round around
             mean = self.entropy.parameters_for(torch.round(y), z_hat, schedule, quality).mean
         predicted = self.entropy.parameters_for(round_through(y - mean) + mean, z_hat, schedule, quality)
