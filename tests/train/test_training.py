@@ -14,12 +14,13 @@ from model_examples import exported_bytes
 from photo_examples import photo
 from tadan.errors import Corrupt, InvalidInput, TadanError
 from tadan.models import ModelConfig, read_model
+from tadan.nn.model import TadanModel
 from tadan.train import loop, stopping
 from tadan.train import start as beginning
 from tadan.train.checkpoint import load_weights
 from tadan.train.evaluation import evaluate
 from tadan.train.loop import Trainer
-from tadan.train.start import begin
+from tadan.train.start import GROWING, begin
 from tadan.train.stopping import TimeLimit
 from training_examples import CONFIG, RECIPE, poison, trainer, write_pictures
 
@@ -62,6 +63,29 @@ def test_a_fresh_start_takes_sizes_and_a_given_model_keeps_its_own(tmp_path):
     assert given.weights is not None
     with pytest.raises(InvalidInput, match="other sizes: hidden"):
         begin(tmp_path, str(path), {}, {"hidden": given.config.hidden + 64})
+
+
+def test_a_model_may_grow_blocks_which_change_nothing_at_first(tmp_path):
+    """More of every kind of block; pictures and latents stay bit for bit."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(exported_bytes())
+    small = begin(tmp_path, str(path), {}, {})
+    more = {name: getattr(small.config, name) + 1 for name in GROWING}
+    large = begin(tmp_path, str(path), {}, more)
+    assert large.config == replace(small.config, **more)
+    before, after = TadanModel(small.config), TadanModel(large.config)
+    before.load_state_dict(small.weights)
+    after.load_state_dict(large.weights)
+    picture, quality = torch.rand(2, 64, 64, 3), torch.tensor([10.0, 90.0])
+    with torch.no_grad():
+        y = before.analyse(picture, quality)[0]
+        assert torch.equal(after.analyse(picture, quality)[0], y)
+        assert torch.equal(after.synthesise(y, quality), before.synthesise(y, quality))
+    assert all(torch.equal(value, large.weights[name]) for name, value in small.weights.items())
+    again = begin(tmp_path, str(path), {}, more)
+    assert all(torch.equal(value, again.weights[name]) for name, value in large.weights.items())
+    with pytest.raises(InvalidInput, match="other sizes: body_blocks"):
+        begin(tmp_path, str(path), {}, {**more, "body_blocks": small.config.body_blocks - 1})
 
 
 # --- pieces -------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def train(
     setting: Annotated[list[str] | None, typer.Option("--set", help="name=value of the recipe, repeatable.")] = None,
     config: Annotated[
         list[str] | None,
-        typer.Option("--config", help="name=value of the sizes of a fresh model, repeatable."),
+        typer.Option("--config", help="name=value of the sizes of a fresh model, or more blocks than --init has."),
     ] = None,
     device: Device = "auto",
     bench: Annotated[

@@ -1,6 +1,7 @@
 """Where a run begins: fresh, from given weights, or where it stopped; which settings then hold.
 
-A fresh model is the linear transform codec that suits the training pictures (:mod:`tadan.nn.klt`).
+A fresh model is the linear transform codec that suits the training pictures (:mod:`tadan.nn.klt`). One that starts from
+another may have more residual blocks than that: they change nothing until they have learned.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from tadan.train.data import Pictures, draw_crops
 from tadan.train.recipe import SHARES, Recipe, read_settings
 from tadan.train.restore import initial_weights
 
+#: Sizes that may rise when a run starts from a model.
+GROWING = ("analysis_blocks", "body_blocks", "grid_blocks")
+
 
 @dataclass(frozen=True)
 class Start:
@@ -39,13 +43,14 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
     """Settle how a run starts.
 
     A run that goes on keeps the settings that it had, but for those that ``settings`` name; the sizes of its model are
-    fixed, and so are those of a model that ``init`` names. One that starts from a model for the eye trains for the eye.
+    fixed. So are those of a model that ``init`` names, but for :data:`GROWING`, which may rise. One that starts from a
+    model for the eye trains for the eye.
 
     Args:
         folder: of the run.
         init: name or path of a model, or another run's ``ema.safetensors``; ignored by a run that goes on.
         settings: of the recipe.
-        sizes: fields of the configuration of a fresh model.
+        sizes: fields of the configuration of a fresh or a grown model.
 
     Raises:
         InvalidInput: ``sizes`` contradict the model that stands already, or are impossible together.
@@ -56,9 +61,18 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
         return Start(replace(recipe, **settings), config, None, True)
     if init is None:
         return Start(Recipe(**settings), _fresh(sizes), None, False)
-    config, shares = _facts_of(init)
+    stands, shares = _facts_of(init)
+    config = replace(stands, **{name: sizes[name] for name in GROWING if sizes.get(name, 0) > getattr(stands, name)})
     _same(config, sizes, f"the model {init}")
-    return Start(Recipe(**{**shares, **settings}), config, initial_weights(init), False)
+    recipe = Recipe(**{**shares, **settings})
+    return Start(recipe, config, _grown(initial_weights(init), config, recipe.seed), False)
+
+
+def _grown(weights: Mapping[str, Tensor], config: ModelConfig, seed: int) -> dict[str, Tensor]:
+    """``weights`` and, for ``config`` with more blocks, fresh ones behind the others: their branches end in zeros."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return {**TadanModel(config).state_dict(), **weights}
 
 
 def _facts_of(init: str) -> tuple[ModelConfig, dict[str, float]]:
