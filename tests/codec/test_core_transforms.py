@@ -65,7 +65,7 @@ def test_a_part_is_the_same_as_in_the_whole(latents, inner):
 @pytest.mark.parametrize("size", [(144, 176), (130, 161)])
 def test_errors_and_gradients_are_those_of_onnx_runtime(latents, tune, size):
     rgb = PICTURE[: size[0], : size[1]]
-    weights = error_weights(rgb, tune)
+    weights = error_weights(rgb, tune, 50)
     (error, gradient), (expected, theirs) = (
         one.error_gradient(latents, 40, rgb, weights) for one in (Transforms(MODEL, 2), without_core())
     )

@@ -131,7 +131,7 @@ def test_the_margin_of_the_analysis_follows_from_the_sizes():
 def test_parts_of_a_large_picture_have_the_gradient_of_the_whole(model, monkeypatch):
     transforms, picture = Transforms(model, 1), photo("coffee", 16 * 11, 48)
     y_hat = np.round(transforms.latents_of(picture, 60) * 64).astype(np.int32)
-    weights = error_weights(picture, "eye")
+    weights = error_weights(picture, "eye", 50)
     error, gradient = transforms.error_gradient(y_hat, 60, picture, weights)
     monkeypatch.setattr("tadan.codec.transforms.STRIP_PIXELS", 1)
     again, parts = transforms.error_gradient(y_hat, 60, picture, weights)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,19 +52,20 @@ class Scene:
     window: Window | None = None
     tune: str = "psnr"
 
-    @cached_property
-    def weights(self) -> Floats:
+    def weights(self, quality: int) -> Floats:
         """Of the error in the cells of ``rgb``, as :func:`~tadan.models.search_rule.error_weights` gives them."""
-        return error_weights(self.rgb, self.tune)
+        return error_weights(self.rgb, self.tune, quality)
 
-    def error_gradient(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> tuple[float, Floats]:
+    def error_gradient(
+        self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int, weights: Floats
+    ) -> tuple[float, Floats]:
         """As :meth:`Transforms.error_gradient`, of the picture with its margin by the latents of the tile."""
-        error, gradient = transforms.error_gradient(self._filled(y_hat), quality, self.rgb, self.weights)
+        error, gradient = transforms.error_gradient(self._filled(y_hat), quality, self.rgb, weights)
         return error, gradient if self._alone(y_hat) else gradient[self.window.inside]  # type: ignore[union-attr]
 
-    def error(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int) -> float:
+    def error(self, transforms: Transforms, y_hat: NDArray[np.int32], quality: int, weights: Floats) -> float:
         """The error alone."""
-        return transforms.error(self._filled(y_hat), quality, self.rgb, self.weights)
+        return transforms.error(self._filled(y_hat), quality, self.rgb, weights)
 
     def _alone(self, y_hat: NDArray[np.int32]) -> bool:
         return self.around is None or self.window is None or self.around.shape == y_hat.shape
@@ -107,15 +107,16 @@ def refine(
     if steps == 0:
         return best
     weight = quality_lambda(model.config, quality) / 3  # bits per squared level of one sample
+    weights = scene.weights(quality)
     curvature = weight * model.curvature * model.inverse_gain(quality) ** 2
     curvature = np.maximum(curvature, CURVATURE_FLOOR).astype(np.float32)
     start, lowest, move, size = y, np.inf, np.zeros_like(y), FIRST_SIZE
     for step in range(steps + 1):
         if step == steps:  # nobody goes on from the last one
-            cost = weight * scene.error(transforms, trial.y_hat, quality) + trial.bits
+            cost = weight * scene.error(transforms, trial.y_hat, quality, weights) + trial.bits
             observe(cost)
             return trial if cost < lowest else best
-        error, gradient = scene.error_gradient(transforms, trial.y_hat, quality)
+        error, gradient = scene.error_gradient(transforms, trial.y_hat, quality, weights)
         cost = weight * error + trial.bits
         observe(cost)
         if cost < lowest:

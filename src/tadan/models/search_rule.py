@@ -1,9 +1,9 @@
 """What the encoder's search lowers and in which steps; training repeats both (:mod:`tadan.codec.effort`).
 
 The error is squared levels, or the same weighed by what the eye sees of it: a quadratic form for every cell of 4x4
-pixels, diagonal in three colour axes, so that the search's model of J stays as it is. For the eye: squared differences
-in XYB, the colour space of JPEG XL, divided by the activity around the cell, as texture hides errors; and a share of
-plain squared error, which keeps colours in place.
+pixels, diagonal in three colour axes, so that the search's model of J stays as it is. For the eye a squared level
+counts the less, the more activity is around the cell, as texture hides errors; less so at high qualities, where no
+error is large. The law is fitted to the slope of what ``photo`` is trained for (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from tadan.errors import InvalidInput
 from tadan.models.config import TUNES
 
 CURVATURE_FLOOR = 5.0  # bits per squared step; below, g_s is about to ignore the channel and its curvature says little
-FIRST_SIZE = 0.25  # of a Newton step of the diagonal model; at 0.4 first trials overshoot at low qualities
-RATE_FORCE = 1.2  # above 1, as a latent that costs less also makes its neighbours cheaper
+FIRST_SIZE = 0.18  # of a Newton step of the diagonal model; at 0.3 first trials overshoot at low qualities
+RATE_FORCE = 1.35  # above 1, as a latent that costs less also makes its neighbours cheaper
 FORCE_LIMIT = 12.0  # bits per step; a stray gradient must not throw a latent across several symbols
 
 
 CELL = 4  # pixels a side
 
 # XYB of sRGB levels is nearly linear. With weights 0.3, 1, 0.1 of squared X, Y, B its differences around a grey are
-# this quadratic form: orthonormal axes (rows, over R, G, B) and what each counts for, of mean 1. It is the same for
-# all greys within 0.1 % (Jacobian of XYB as in SSIMULACRA2).
+# diagonal in these orthonormal axes (rows, over R, G, B), for all greys (Jacobian of XYB as in SSIMULACRA2).
 AXES = np.array([[0.2461, 0.9671, 0.0643], [0.9592, -0.2526, 0.1268], [-0.1389, -0.0305, 0.9898]])
 AXES = AXES.astype(np.float16).astype(np.float64)  # as graphs store them
-AXIS_WEIGHTS = np.array([2.384, 0.508, 0.107])
-SEEN_SHARE = 0.7  # of the error, the rest is squared error
-QUIET = 0.0004  # variance of Y that counts as none; below, the eye does not see better
+
+# What a squared level along each axis counts where the variance of Y is BUSY; how it falls towards that: QUIET is the
+# variance below which the eye does not see better, the last column the power of the fall. That of the first axis is
+# for quality 0 and loses FLATTER a quality.
+BUSY = 0.03
+LAWS = np.array([[0.40, 1.5e-4, 0.62], [0.26, 1e-3, 0.33], [0.22, 1.5e-4, 0.17]])
+FLATTER = 0.0037
 
 # Y of XYB: mean of the cube roots of two mixtures of linear light.
 _MIX = np.array([[0.30, 0.622, 0.078], [0.23, 0.692, 0.078]], np.float32)
@@ -48,24 +51,26 @@ def plain_weights(height: int, width: int) -> NDArray[np.float32]:
     return np.ones((-(-height // CELL), -(-width // CELL), 3), np.float32)
 
 
-def error_weights(rgb: NDArray[np.uint8], tune: str) -> NDArray[np.float32]:
-    """How much a squared level along each of :data:`AXES` counts in every cell.
+def error_weights(rgb: NDArray[np.uint8], tune: str, quality: float) -> NDArray[np.float32]:
+    """How much a squared level along each of :data:`AXES` counts in every cell, against one of plain squared error.
 
     Args:
         rgb: uint8 (H, W, 3), the picture to reach; continued by its last rows and columns to whole cells.
         tune: "eye", or "psnr" for squared error.
+        quality: 1..100.
 
     Returns:
-        float32 (ceil(H / 4), ceil(W / 4), 3), of mean 1, so that lambda keeps its meaning.
+        float32 (ceil(H / 4), ceil(W / 4), 3).
 
     Raises:
         InvalidInput: there is no such ``tune``.
     """
     if check_tune(tune) == "psnr":
         return plain_weights(*rgb.shape[:2])
-    seen = 1 / (_activity(_cells(_brightness(rgb))) + QUIET)
-    weights = SEEN_SHARE * (seen / seen.mean())[..., None] * AXIS_WEIGHTS + (1 - SEEN_SHARE)
-    return np.asarray(weights, np.float32)
+    busy, quiet, power = LAWS.T.astype(np.float32)
+    power -= np.float32(FLATTER * quality) * np.array([1, 0, 0], np.float32)
+    activity = _activity(_cells(_brightness(rgb)))[..., None]
+    return np.asarray(busy * ((activity + quiet) / np.float32(BUSY)) ** -power, np.float32)
 
 
 def _brightness(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -64,7 +64,7 @@ class Search:
         weight = (lambdas(model.config, quality) * 255**2 / 3)[:, None, None, None]
         per_unit = self.curvature.to(y.device) / 255**2
         curved = (weight * per_unit * torch.exp(2 * model.log_inverse_gain(quality))).clamp_min(CURVATURE_FLOOR)
-        weights, axes = self._weights(picture), torch.from_numpy(AXES).to(picture)
+        weights, axes = self._weights(picture, quality), torch.from_numpy(AXES).to(picture)
         best, lowest, seen = y, torch.full((len(y),), math.inf, device=y.device), torch.round(y)
         for step in range(self.steps + 1):
             predicted = model.entropy.parameters_for(seen, z_hat, schedule, quality)
@@ -87,10 +87,11 @@ class Search:
             y = y - FIRST_SIZE * (pull / (2 * curved) + (y - seen))
         return best
 
-    def _weights(self, picture: Tensor) -> Tensor:
+    def _weights(self, picture: Tensor, quality: Tensor) -> Tensor:
         """Of the error of every pixel along the axes, as the encoder has them: float32 (B, H, W, 3)."""
         levels = (picture * 255).round().clamp(0, 255).byte().cpu().numpy()
-        cells = torch.from_numpy(np.stack([error_weights(one, self.tune) for one in levels])).to(picture)
+        each = zip(levels, quality.tolist(), strict=True)
+        cells = torch.from_numpy(np.stack([error_weights(one, self.tune, at) for one, at in each])).to(picture)
         whole = cells.repeat_interleave(CELL, 1).repeat_interleave(CELL, 2)
         return whole[:, : picture.shape[1], : picture.shape[2]]
 

@@ -174,6 +174,7 @@ def _calls(model: Model, transforms: Transforms, rows: int, cols: int) -> Iterat
     hyper = coder.hyper(z_hat)
     trial = coder.price(y, z_hat, hyper)
     scene = Scene(rgb, tune=tune)
+    weights = scene.weights(_USUAL)
 
     def move() -> NDArray[np.float32]:
         slope = rate_slope(model.tables, y, trial.mean, trial.index, SYMBOL_LIMIT)
@@ -183,9 +184,9 @@ def _calls(model: Model, transforms: Transforms, rows: int, cols: int) -> Iterat
     yield of("g_a", lambda: transforms.latents_of(rgb, _USUAL))
     yield of("h_a", lambda: transforms.hyper_of(y))
     yield of("h_s", lambda: coder.hyper(z_hat))
-    yield of("weights", lambda: Scene(rgb, tune=tune).weights)
-    yield of("gradient", lambda: scene.error_gradient(transforms, trial.y_hat, _USUAL))
-    yield of("error", lambda: scene.error(transforms, trial.y_hat, _USUAL))
+    yield of("weights", lambda: scene.weights(_USUAL))
+    yield of("gradient", lambda: scene.error_gradient(transforms, trial.y_hat, _USUAL, weights))
+    yield of("error", lambda: scene.error(transforms, trial.y_hat, _USUAL, weights))
     yield of("g_s", lambda: transforms.synthesise(trial.y_hat, _USUAL))
     yield of("move", move)
     for name in SCHEDULES:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tadan.codec.codec import Codec
-from tadan.codec.options import DEFAULT_SCHEDULE
+from tadan.codec.options import DEFAULT_QUALITY, DEFAULT_SCHEDULE
 from tadan.codec.target import psnr
 from tadan.files import make_folder
 from tadan.latents.schedule_field import schedule_field
@@ -209,8 +209,11 @@ class Rates:
 
 
 def weighted_psnr(original: Pixels, shown: Pixels, tune: str) -> float:
-    """Decibels of the error that the encoder's search lowers (:func:`~tadan.models.search_rule.error_weights`)."""
-    weights = error_weights(original, tune)
+    """Decibels of the error that the encoder's search lowers (:func:`~tadan.models.search_rule.error_weights`).
+
+    With the weights of one quality, so that files of several compare.
+    """
+    weights = error_weights(original, tune, DEFAULT_QUALITY)
     difference = (shown.astype(np.float32) - original) @ AXES.T.astype(np.float32)
     height, width = original.shape[:2]
     spread = np.repeat(np.repeat(weights, CELL, axis=0), CELL, axis=1)[:height, :width]
