@@ -100,12 +100,13 @@ def test_every_schedule_decodes_to_what_the_encoder_had(schedule):
         assert tadan.inspect(data).schedule == schedule
 
 
-def test_aliases_and_patterns_of_the_catalogue_travel_by_name():
+def test_aliases_and_patterns_travel_by_name_where_the_catalogue_has_one():
     picture = photo()
     assert CODEC.encode(picture, quality=50, schedule="balanced") == CODEC.encode(
         picture, quality=50, schedule="4x4-opt-4"
     )
     assert tadan.inspect(CODEC.encode(picture, quality=50, schedule="best")).schedule == "4x4-opt-8"
+    assert tadan.inspect(CODEC.encode(picture, quality=50, schedule="fast")).schedule == "0,1/1,1"
     assert tadan.inspect(CODEC.encode(picture, quality=50, schedule=INLINE)).schedule == "0,1,2/3,1,4"
     unnamed = CODEC.encode(picture, quality=50, schedule=PatternSchedule([[0, 2], [3, 1]]))
     named = CODEC.encode(picture, quality=50, schedule="2x2")

@@ -14,7 +14,7 @@ from machine_examples import machine
 from photo_examples import photo
 from tadan.errors import InvalidInput, TargetMissed, UnreadableInput
 from tadan.models import load_model
-from tadan.schedule import ALIASES
+from tadan.schedule import parse_schedule
 from tadan.tune.album import LEAST_SIDE, Album, SamplePicture, open_album
 from tadan.tune.halving import rounds, successive_halving
 from tadan.tune.outcome import front, profile_of
@@ -212,7 +212,7 @@ class PaperRates(Rates):
         return np.zeros((512, 768, 3), np.uint8)
 
     def coded(self, setting, picture, pixels=None):
-        stages = {name: at for at, name in enumerate(SCHEDULES)}[ALIASES.get(setting.schedule, setting.schedule)]
+        stages = [parse_schedule(name) for name in SCHEDULES].index(setting.order)
         gain = 0.05 * (1 - 0.5**stages) + 0.04 * (1 - 0.6**setting.effort)
         busy = 1 + picture / 10
         size = 40_000 * math.exp(0.03 * (setting.quality - 60)) * busy * (1 - gain * (0.8 + picture / 20))

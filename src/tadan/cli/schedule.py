@@ -84,10 +84,15 @@ def list_(model: ModelName = None) -> None:
     """List the named schedules and what they cost under a model: the catalogue, then those stored on this machine."""
     from rich.console import Console
 
+    from tadan.codec.info import schedule_text
+    from tadan.latents.schedule_field import schedule_field
     from tadan.schedule import ALIASES, get_schedule, schedule_names, stored_names, stored_schedule
 
-    alias_of = {name: alias for alias, name in ALIASES.items()}
+    alias_of = {schedule.name: alias for alias, schedule in ALIASES.items()}
     table, config = _costs_table(), _config(model)
+    for alias, meant in ALIASES.items():
+        if meant.name is None:
+            _add_costs(table, schedule_text(schedule_field(meant)), alias, meant, config)
     for name in schedule_names():
         _add_costs(table, name, alias_of.get(name, ""), get_schedule(name), config)
     if stored_names():

@@ -12,7 +12,7 @@ from tadan.schedule import Schedule, parse_schedule
 
 EFFORTS = tuple(range(EFFORT_MAX + 1))
 #: Decoding orders that are tried: the least steps for every step towards less rate, and what nothing but rate chooses.
-SCHEDULES = ("hyper", "checkerboard", "4x4-opt-4", "4x4-opt-8", "4x4-opt-16", "wavefront")
+SCHEDULES = ("hyper", "0,1/1,1", "4x4-opt-4", "4x4-opt-8", "4x4-opt-16", "wavefront")
 TILES = (None, 512, 768, 1024, 0)
 
 
