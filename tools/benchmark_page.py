@@ -144,6 +144,7 @@ def for_squares() -> str:
 ## The model for squared error
 
 Model `photo-psnr`, id `{model}`: trained from `photo` for squared error alone, used with `--model photo-psnr`.
+Its decoder has more arithmetic than that of `photo`; `tadan model info` tells how much.
 Kodak, whole files, schedule `balanced`, default effort; the last column of percents has effort 9.
 
 {kodak_curve("psnr/tadan-photo-psnr.json")}

@@ -27,9 +27,9 @@ CELL = 4  # pixels a side
 AXES = np.array([[0.2461, 0.9671, 0.0643], [0.9592, -0.2526, 0.1268], [-0.1389, -0.0305, 0.9898]])
 AXES = AXES.astype(np.float16).astype(np.float64)  # as graphs store them
 
-# What a squared level along each axis counts where the variance of Y is BUSY; how it falls towards that: QUIET is the
-# variance below which the eye does not see better, the last column the power of the fall. That of the first axis is
-# for quality 0 and loses FLATTER a quality.
+# A row for each axis: what a squared level counts where the variance of Y is BUSY; the variance below which the eye
+# does not see better; the power by which the one falls towards the other. The first power is for quality 0, and
+# FLATTER less for every quality.
 BUSY = 0.03
 LAWS = np.array([[0.40, 1.5e-4, 0.62], [0.26, 1e-3, 0.33], [0.22, 1.5e-4, 0.17]])
 FLATTER = 0.0037
