@@ -81,7 +81,10 @@ def test_xdg_mime_asks_file_which_reads_the_magic_of_the_user(tdn, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(FOLDER / "tadan.magic", home / ".magic")
-    desktop = {"XDG_CURRENT_DESKTOP": "", "DESKTOP_SESSION": "", "DISPLAY": ""}
+    # Where there is a mimetype, xdg-mime asks that in place of file, and it reads no magic.
+    (home / "mimetype").symlink_to("/bin/false")
+    path = f"{home}{os.pathsep}{os.environ['PATH']}"
+    desktop = {"XDG_CURRENT_DESKTOP": "", "DESKTOP_SESSION": "", "DISPLAY": "", "PATH": path}
     assert output("xdg-mime", "query", "filetype", tdn, HOME=str(home), **desktop).strip() == KIND
 
 
