@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tadan.batch.crew import AHEAD
 from tadan.batch.journal import Journal
 from tadan.batch.setup import JOURNAL_NAME
 from tadan.errors import InvalidInput
@@ -153,7 +152,7 @@ class Rehearsal:
         if kind == PROCESS:
             again = max(again, encoded + len(before) - len(whole))
         in_flight = self.workers if journaled is None else len(before) - journaled
-        if again > (0 if naming == "hash" else min(in_flight, AHEAD * self.workers)):
+        if again > (0 if naming == "hash" else min(in_flight, self.workers)):
             faults.append(f"{again} pictures that had their output were encoded again")
         return Trial(kind, naming, moment, len(before), journaled, encoded, again, tuple(faults))
 
