@@ -64,12 +64,12 @@ def begin(folder: Path, init: str | None, settings: Mapping[str, Any], sizes: Ma
     stands, shares = _facts_of(init)
     config = replace(stands, **{name: sizes[name] for name in GROWING if sizes.get(name, 0) > getattr(stands, name)})
     _same(config, sizes, f"the model {init}")
-    recipe = Recipe(**{**shares, **settings})
-    return Start(recipe, config, _grown(initial_weights(init), config, recipe.seed), False)
+    recipe, weights = Recipe(**{**shares, **settings}), initial_weights(init)
+    return Start(recipe, config, weights if config == stands else _grown(weights, config, recipe.seed), False)
 
 
 def _grown(weights: Mapping[str, Tensor], config: ModelConfig, seed: int) -> dict[str, Tensor]:
-    """``weights`` and, for ``config`` with more blocks, fresh ones behind the others: their branches end in zeros."""
+    """``weights`` and, as ``config`` has more blocks, fresh ones behind the others: their branches end in zeros."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return {**TadanModel(config).state_dict(), **weights}
