@@ -6,6 +6,7 @@
 /* ---------------------------------------------------------------------------------------------------- rANS */
 
 #define QUANTILE ((UINT32_C(1) << 24) - 1)
+#define OFTEN (UINT32_C(3) << 22) /* three symbols of four */
 
 static inline void refill(tadan_stack *stack, const uint32_t *words) {
     if (stack->state >> 32 == 0 && stack->count > 0) stack->state = stack->state << 32 | words[--stack->count];
@@ -35,7 +36,15 @@ int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *ta
         const int64_t offset = tables->offsets[i];
         const int32_t entries = (int32_t)(tables->offsets[i + 1] - offset), half = tables->half_widths[i];
         const uint16_t *guess = tables->guess + 256 * i;
+        const uint32_t zero = tables->starts[offset + half], of_zero = tables->widths[offset + half];
         for (; at < first[i]; at++) {
+            const uint32_t within = (uint32_t)(stack->state & QUANTILE) - zero;
+            if (of_zero >= OFTEN && within < of_zero) { /* a guess that is not looked up: the next one waits for it */
+                stack->state = (stack->state >> 24) * of_zero + within;
+                refill(stack, words);
+                symbols[order[at]] = 0;
+                continue;
+            }
             const int32_t entry = guess[(stack->state & QUANTILE) >> 16];
             const int32_t slot = pop(stack, words, tables->starts + offset, tables->widths + offset, entry, entries);
             symbols[order[at]] = slot - half;

@@ -63,7 +63,8 @@ typedef struct {
     int32_t split, narrow, direct;
 } tadan_layer;
 
-/* n rows of x, `stride` values apart; wide 0: float32, 1: float64. Scratch: int16 [2 * TADAN_CHUNK * k].
+/* n rows of x, `stride` values apart; wide 0: float32, 1: float64.
+ * Scratch: TADAN_CHUNK times 2 * k int16, and outputs rounded up to 16 int32.
  * out: double [n][outputs]. tadan_product leaves bias, shift and clip out. */
 TADAN_API void tadan_product(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
                              int64_t stride, double *out);

@@ -83,10 +83,12 @@ def test_layers_are_those_of_numpy(shape, seed, shift, bias_bits):
     layer = ExactLayer(weight, bias, shifts, ACTIVATION_LIMIT, low, high)
     assert layer.core is not None
     x = rng.integers(0, ACTIVATION_LIMIT + 1, (rows, inputs)).astype(np.float32)
-    expected = layer(x, lambda a, b: a @ b)  # another backend than np.matmul: not in the core
+    other = bias // 3  # that of another quality, say; the layer's own bounds it
+    expected, of_other = (layer(x, lambda a, b: a @ b, one) for one in (None, other))  # not np.matmul: not in the core
     for scalar in (0, 1):
         core.library().tadan_force_scalar(scalar)
         np.testing.assert_array_equal(layer(x), expected)
+        np.testing.assert_array_equal(layer(x, np.matmul, other), of_other)
         np.testing.assert_array_equal(layer(x[:, ::-1][:, ::-1]), expected)
     core.library().tadan_force_scalar(0)
 

@@ -75,9 +75,9 @@ export class Networks {
     if (largest(this.baseShift) > MAX_NARROW_SHIFT || largest(hyperBias) > 2 ** 30) throw beyond();
     this.twin = this.makeTwin();
     const window = (2 * config.radius + 1) ** 2 * this.features;
-    const inputs = Math.max(...Object.values(this.layers).map((layer) => layer.inputs + 1));
+    const widths = Object.values(this.layers).map(({ inputs, outputs }) => inputs + 1 + outputs + OUTPUTS - 1);
     const scratch = Number(core.run.tadan_scratch(this.twin, BigInt(window)));
-    this.force = core.force(Math.max(scratch, 4 * CHUNK * inputs));
+    this.force = core.force(Math.max(scratch, 4 * CHUNK * Math.max(...widths)));
     this.kernels = new Kernels(this, this.weight("bases"));
   }
 

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tadan.fork import ForkLock, renew_in_children
 from tadan.team import team
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 MEMORY = 2**30  # bytes that a process aims to stay below: what it takes for a picture of 100 megapixels
 BASE_BYTES = 150 * 2**20  # of interpreter, libraries and model
@@ -97,10 +100,8 @@ renew_in_children(_nobody)
 @contextmanager
 def _blas_threads(limit: int) -> Iterator[None]:
     """Limit the threads of matrix products, which is one setting of the process, while any caller is inside."""
-    from threadpoolctl import threadpool_limits
-
     with _blas_lock:
-        _blas_users.append(None if _blas_users else threadpool_limits(limit, user_api="blas"))
+        _blas_users.append(None if _blas_users else _blas().limit(limits=limit, user_api="blas"))
         own = _blas_users[0]
     try:
         yield
@@ -110,6 +111,14 @@ def _blas_threads(limit: int) -> Iterator[None]:
                 _blas_users.pop()
             if not _blas_users:
                 own.restore_original_limits()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Libraries of numpy, which is there by now. To find them is to read the list of all: half a millisecond."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def release_memory() -> None:

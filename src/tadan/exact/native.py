@@ -118,15 +118,15 @@ class CoreLayer:
         struct = self.struct
         if bias is not None:
             struct = Layer.from_buffer_copy(self.struct)
-            kept = padded_vector(bias, self.outputs, np.int64)
-            struct.bias = kept.ctypes.data
+            kept = both_biases(bias, self.outputs)
+            struct.bias, struct.bias32 = (one.ctypes.data for one in kept)
         return self._run(library().tadan_apply, struct, x)
 
     def _run(self, function: Any, struct: Layer, x: Floats) -> NDArray[np.float64]:
         if x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
             x = np.ascontiguousarray(x)  # type: ignore[assignment]
         out, wide, stride = np.empty((len(x), self.outputs)), int(x.dtype == np.float64), x.strides[0] // x.itemsize
-        strength = Strength(2 * CHUNK * self._k * 2)
+        strength = Strength(4 * CHUNK * (self._k + -(-self.outputs // OUTPUTS) * OUTPUTS))
         function(strength.address, ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, out.ctypes.data)
         return out
 

@@ -189,6 +189,7 @@ class EntropyTwin:
         weight, shift = arrays["outlet.weight"], arrays["outlet.shift"]
         largest = np.abs(arrays["quality.outlet"].astype(np.int64)).max(axis=0)  # each call brings its quality's row
         self._outlets, self._outlet_bias = [], []
+        self._core_biases: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int32]]] = {}
         for group in range(sizes.groups):
             own = np.arange(2 * sizes.latent).reshape(2, -1)[:, sizes.channels(group)].ravel()
             is_mean = own < sizes.latent
@@ -226,9 +227,11 @@ class EntropyTwin:
         )
 
     def outlet_bias(self, quality: int, group: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Row of a quality as the core takes it."""
-        row = self._outlet_bias[group][quality - 1]
-        return both_biases(row, len(row))
+        """Row of a quality as the core takes it, made once."""
+        if (quality, group) not in self._core_biases:
+            row = self._outlet_bias[group][quality - 1]
+            self._core_biases[quality, group] = both_biases(row, len(row))
+        return self._core_biases[quality, group]
 
     def proofs(self) -> dict[str, Proof]:
         """Overflow proof of every layer; those of mixed kernels are made when a visibility pattern is first met."""

@@ -18,6 +18,7 @@ from tadan.exact.linear import MatMul
 from tadan.exact.native import CoreTwin, in_core
 from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Predicted, Step, check_groups
+from tadan.latents.core_steps import CoreSteps
 from tadan.schedule import Cell, Schedule
 from tadan.team import Strength
 
@@ -63,7 +64,9 @@ class LatentPlane:
         self._core = core = twin.core if matmul is np.matmul else None
         self._hyper: NDArray[Any] = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
         self._pitch = width + 2 * sizes.radius
-        # A margin of `radius` zeros stands for the neighbours outside the plane.
+        # A margin of `radius` zeros stands for the neighbours outside the plane; where each position is, with it.
+        self._padded = sizes.radius + np.add.outer((np.arange(height) + sizes.radius) * self._pitch, np.arange(width))
+        self._padded = self._padded.ravel()
         rows = (height + 2 * sizes.radius) * self._pitch
         kinds: tuple[Any, Any] = (np.float32, np.float64) if core is None else (np.int16, np.int64)
         self._embedded: NDArray[Any] = np.zeros((self._batch, rows, sizes.features), kinds[0])
@@ -71,11 +74,12 @@ class LatentPlane:
         self._left = np.full(height * width, sizes.groups)  # groups that are not decoded yet
         self._stage: tuple[int, int] | None = None  # stage and schedule group that `_hidden` belongs to
         self._hidden: NDArray[Any] = np.empty((0, sizes.hidden))
+        self.y_hat = np.zeros((self._batch, height * width, sizes.latent), np.int32)
+        self._core_steps: CoreSteps | None = None
         if core is not None:
             self._hyper = np.ascontiguousarray(self._hyper, np.int32)
-            self._outlet_bias = [twin.outlet_bias(quality, group) for group in range(sizes.groups)]
+            self._core_steps = CoreSteps(core, twin, quality, (self._embedded, self._late, self.y_hat))
             self._windows: dict[int, tuple[Window, Any]] = {}
-        self.y_hat = np.zeros((self._batch, height * width, sizes.latent), np.int32)
 
     def steps(self, schedule: Schedule) -> Iterator[Step]:
         """One step per stage and model group."""
@@ -98,20 +102,11 @@ class LatentPlane:
     def predict_step(self, step: Step) -> Predicted:
         """Mean (Q6) and scale index of the model group of a step, both (batch, n)."""
         self._ready(step)
-        if self._core is not None:
-            return self._predict_in_core(self._core, step)
+        if self._core_steps is not None:
+            return self._core_steps.predict(step)
         late = self._late[:, step.positions].reshape(len(self._hidden), -1)
         mean, index = self._twin.parameters(self._hidden, late, self._quality, step.group, self._matmul)
         return mean.reshape(self._batch, -1), index.reshape(self._batch, -1)
-
-    def _predict_in_core(self, core: CoreTwin, step: Step) -> Predicted:
-        n, size = len(step.positions), self._twin.sizes.group_sizes[step.group]
-        mean, index = np.empty((self._batch, n * size), np.int32), np.empty((self._batch, n * size), np.uint8)
-        rows, hidden = np.ascontiguousarray(step.positions), self._hidden.reshape(self._batch, n, -1)
-        for b in range(self._batch):
-            bias = self._outlet_bias[step.group]
-            core.predict(step.group, hidden[b], self._late[b], rows, bias, mean[b], index[b])
-        return mean, index
 
     @property
     def in_core(self) -> bool:
@@ -125,27 +120,20 @@ class LatentPlane:
             step: the next of :meth:`steps`.
             most: largest magnitude of a symbol.
         """
-        core, sizes, n = self._core, self._twin.sizes, len(step.positions)
-        if core is None:
-            return
+        if self._core_steps is None:
+            raise RuntimeError("these planes are not in the core")
         self._ready(step)
-        self._left[step.positions] -= 1
-        read, size = bool(self._left[step.positions].any()), sizes.group_sizes[step.group]
-        rows, starts = np.ascontiguousarray(step.positions), self._padded(step.positions) * sizes.features
-        hidden = self._hidden.reshape(self._batch, n, -1)
-        mean, symbols = np.empty(n * size, np.int32), np.empty(n * size, np.int32)
-        index, order = np.empty(n * size, np.uint8), np.empty(n * size, np.int64)
-        for b in range(self._batch):
-            given = (hidden[b], rows, starts, *self._outlet_bias[step.group])
-            planes = (self._embedded[b], self._late[b], self.y_hat[b], mean, symbols, index, order)
-            addresses = (one.ctypes.data for one in (*given, *planes))
-            counts = (n, sizes.latent, step.channels.start, step.group, read, most)
-            yield StepOf(core.address, *addresses, *counts), core.strength()
+        left = self._left[step.positions] - 1
+        self._left[step.positions] = left
+        return self._core_steps.open(step, bool(left.any()), most)
 
     def _ready(self, step: Step) -> None:
         key = step.stage, step.group // self._own
         if self._stage != key:
             self._stage, self._hidden = key, self._hidden_of(step.cells)
+            if self._core_steps is not None:
+                rows = np.ascontiguousarray(step.positions)
+                self._core_steps.enter(self._hidden, rows, self._padded[rows] * self._twin.sizes.features)
 
     def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
         """Take in the decoded latents of a step: int32 (batch, n), Q6."""
@@ -204,7 +192,7 @@ class LatentPlane:
             if id(kernel) not in self._windows:  # which keeps the kernel, and so its id
                 self._windows[id(kernel)] = core.window(kernel, self._pitch)
             window, rows = self._windows[id(kernel)][0], np.ascontiguousarray(cell.positions)
-            starts = self._padded(rows) * self._twin.sizes.features
+            starts = self._padded[rows] * self._twin.sizes.features
             for b in range(self._batch):
                 core.hidden(window, self._hyper[b], rows, self._embedded[b], starts, out[b, first:end])
         return out.reshape(-1, out.shape[2])
@@ -213,7 +201,7 @@ class LatentPlane:
         kernel, n = self._twin.kernel(cell.visible), len(cell.positions)
         context = None
         if kernel.product is not None:
-            where = self._padded(cell.positions)[:, None] + kernel.taps @ np.array([self._pitch, 1])
+            where = self._padded[cell.positions][:, None] + kernel.taps @ np.array([self._pitch, 1])
             seen = self._embedded[:, where] if kernel.features is None else self._embedded[:, where, kernel.features]
             context = seen.reshape(self._batch * n, -1)
         pre = np.asarray(self._hyper[:, cell.positions].reshape(self._batch * n, -1), np.float64)
@@ -227,7 +215,7 @@ class LatentPlane:
             return
         values = twin.read(y_hat.reshape(-1, y_hat.shape[2]))
         embedded = twin.embed(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
-        self._embedded[:, self._padded(positions), sizes.embedded(group)] = embedded
+        self._embedded[:, self._padded[positions], sizes.embedded(group)] = embedded
         self._left[positions] -= 1
         if self._left[positions].any():  # else no group is left that could see the sums
             self._late[:, positions] += twin.late(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
@@ -237,15 +225,10 @@ class LatentPlane:
     ) -> None:
         self._left[positions] -= 1
         needed = bool(self._left[positions].any())
-        rows, starts = np.ascontiguousarray(positions), self._padded(positions) * self._twin.sizes.features
+        rows, starts = np.ascontiguousarray(positions), self._padded[positions] * self._twin.sizes.features
         for b in range(self._batch):
             own, late = np.ascontiguousarray(y_hat[b]), self._late[b] if needed else None
             core.reveal(group, own, rows, starts, self._embedded[b], late)
-
-    def _padded(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        row, col = np.divmod(positions, self.shape[1])
-        radius = self._twin.sizes.radius
-        return (row + radius) * self._pitch + col + radius
 
 
 @dataclass(frozen=True, eq=False)
