@@ -196,6 +196,15 @@ static inline int32_t clipped(int64_t value, int32_t low, int32_t high) {
     return value < low ? low : value > high ? high : (int32_t)value;
 }
 
+/* How many values of a window stand side by side each time, 1 if that differs. */
+static int64_t side_by_side(const int64_t *where, int64_t n) {
+    int64_t run = 1;
+    while (run < n && where[run] == where[0] + run) run++;
+    for (int64_t i = run; i < n; i++)
+        if (n % run || where[i] != where[i - i % run] + i % run) return 1;
+    return run;
+}
+
 static int64_t padded(int64_t outputs) { return (outputs + TADAN_OUTPUTS - 1) / TADAN_OUTPUTS * TADAN_OUTPUTS; }
 
 static int64_t largest_group(const tadan_twin *twin, int64_t groups) {
