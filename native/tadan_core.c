@@ -325,24 +325,26 @@ typedef struct {
     const tadan_force *force;
     const tadan_layer *layer;
     const void *x;
-    int wide, whole;
+    int wide;
     int64_t stride;
-    double *out;
+    int32_t *whole;
+    double *products;
 } rows_job;
 
 SHARED(rows, BEST(tadan_rows, (job->layer, (const char *)job->x + first * job->stride * (job->wide ? 8 : 4), job->wide,
-                               last - first, job->stride, SCRATCH, job->whole,
-                               job->out + first * job->layer->outputs)))
+                               last - first, job->stride, SCRATCH,
+                               job->whole ? job->whole + first * job->layer->outputs : 0,
+                               job->products ? job->products + first * job->layer->outputs : 0)))
 
 void tadan_product(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
                    int64_t stride, double *out) {
-    const rows_job job = {force, layer, x, wide, 0, stride, out};
+    const rows_job job = {force, layer, x, wide, stride, 0, out};
     START(rows, n);
 }
 
 void tadan_apply(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
-                 int64_t stride, double *out) {
-    const rows_job job = {force, layer, x, wide, 1, stride, out};
+                 int64_t stride, int32_t *out) {
+    const rows_job job = {force, layer, x, wide, stride, out, 0};
     START(rows, n);
 }
 

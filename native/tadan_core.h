@@ -65,11 +65,11 @@ typedef struct {
 
 /* n rows of x, `stride` values apart; wide 0: float32, 1: float64.
  * Scratch: TADAN_CHUNK times 2 * k int16, and outputs rounded up to 16 int32.
- * out: double [n][outputs]. tadan_product leaves bias, shift and clip out. */
+ * out: [n][outputs]. tadan_product leaves bias, shift and clip out. */
 TADAN_API void tadan_product(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
                              int64_t stride, double *out);
 TADAN_API void tadan_apply(const tadan_force *force, const tadan_layer *layer, const void *x, int wide, int64_t n,
-                           int64_t stride, double *out);
+                           int64_t stride, int32_t *out);
 
 /* The entropy network of one model. Sizes in channels; arrays of groups have one entry a model group. */
 typedef struct {

@@ -102,10 +102,6 @@ export class Core {
     return new Float32Array(this.run.memory.buffer, at, length);
   }
 
-  f64(at: number, length: number): Float64Array {
-    return new Float64Array(this.run.memory.buffer, at, length);
-  }
-
   /** Put 16-bit integers into memory. */
   put16(values: ArrayLike<number>): number {
     const at = this.alloc(2 * values.length);

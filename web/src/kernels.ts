@@ -132,18 +132,18 @@ export class Kernels {
   }
 
   /** What the mask network says of a pattern. */
-  private mask(bits: Float32Array): { coefficients: Float64Array; bias: Int32Array } {
+  private mask(bits: Float32Array): { coefficients: Int32Array; bias: Int32Array } {
     const { core, networks } = this;
     const mark = core.mark();
     const through = (name: string, x: ArrayLike<number>) => {
       const outputs = networks.layers[name]!.outputs;
-      const out = core.alloc(8 * outputs);
+      const out = core.alloc(4 * outputs);
       networks.apply(name, core.putFloats(x), 1, out);
-      return core.f64(out, outputs).slice();
+      return core.i32(out, outputs).slice();
     };
     const state = through("mask_in", bits);
     const coefficients = through("mask_mix", state);
-    const bias = Int32Array.from(through("mask_bias", state));
+    const bias = through("mask_bias", state);
     core.release(mark);
     return { coefficients, bias };
   }

@@ -292,7 +292,6 @@ class TileDecoder {
     const where = this.where(kernel);
     const mark = core.mark();
     const rows = core.alloc(4 * n * width);
-    const result = core.alloc(8 * n * width);
     const inputs = core.f32(rows, n * width);
     const plane = core.i16(this.embedded, (this.height + 2 * networks.config.radius) * this.pitch * networks.features);
     const hyper = core.i32(this.hyper, this.n * width);
@@ -313,8 +312,7 @@ class TileDecoder {
         inputs[i * width + d] = Math.min(Math.max(Math.floor((pre + half) / 2 ** PRE_EXTRA), 0), ACTIVATION_LIMIT);
       }
     });
-    networks.apply("hidden", rows, n, result);
-    core.i32(out, n * width).set(core.f64(result, n * width));
+    networks.apply("hidden", rows, n, out);
     core.release(mark);
   }
 
@@ -349,9 +347,9 @@ class TileDecoder {
     const { core, networks } = this;
     const { outputs } = networks.layers[name]!;
     const mark = core.mark();
-    const out = core.alloc(8 * n * outputs);
+    const out = core.alloc(4 * n * outputs);
     networks.apply(name, core.putFloats(x), n, out);
-    const result = new Float32Array(core.f64(out, n * outputs)); // below 2^24
+    const result = new Float32Array(core.i32(out, n * outputs)); // below 2^24
     core.release(mark);
     return result;
   }

@@ -81,7 +81,7 @@ export class Networks {
     this.kernels = new Kernels(this, this.weight("bases"));
   }
 
-  /** Run a layer on rows of float32 integers at `x`; the result, float64 [n][outputs], is at `out`. */
+  /** Run a layer on rows of float32 integers at `x`; the result, int32 [n][outputs], is at `out`. */
   apply(name: string, x: number, n: number, out: number): void {
     const { at, inputs } = this.layers[name]!;
     this.core.run.tadan_apply(this.force, at, x, 0, BigInt(n), BigInt(inputs), out);

@@ -198,6 +198,10 @@ class ExactLayer:
 
         ``bias`` (outputs,) replaces the layer's own, which bounds its magnitude in the proof.
         """
+        return self.integers(x, matmul, bias).astype(np.float64, copy=False)
+
+    def integers(self, x: Floats, matmul: MatMul = np.matmul, bias: NDArray[np.float64] | None = None) -> NDArray[Any]:
+        """The same in int32 from the core, in float64 without it."""
         if self.core is not None and matmul is np.matmul:
             return self.core.apply(x, None if bias is None else bias.astype(np.int64))
         total = self.product(x, matmul)
@@ -306,18 +310,18 @@ def depth_to_space(x: Floats, size: int) -> Floats:
 
 def pointwise(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[np.float32]:
     """A layer at every position; its outputs are below 2**24."""
-    rows = layer(x.reshape(-1, x.shape[-1]), matmul)
+    rows = layer.integers(x.reshape(-1, x.shape[-1]), matmul)
     return rows.reshape(*x.shape[:3], -1).astype(np.float32)
 
 
 def conv3(layer: ExactLayer, x: Floats, matmul: MatMul) -> NDArray[Any]:
     """A layer over windows of 3x3, inputs ordered (row, col, channel), zeros outside the plane.
 
-    float32 where its outputs are activations (low 0), float64 otherwise.
+    float32 where its outputs are activations (low 0), otherwise as :meth:`ExactLayer.integers`.
     """
     b, h, w, c = x.shape
     padded = np.zeros((b, h + 2, w + 2, c), np.float32)
     padded[:, 1:-1, 1:-1] = x
     rows = np.concatenate([padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=3)
-    out = layer(rows.reshape(b * h * w, 9 * c), matmul).reshape(b, h, w, -1)
+    out = layer.integers(rows.reshape(b * h * w, 9 * c), matmul).reshape(b, h, w, -1)
     return out if layer.low != 0 else out.astype(np.float32)

@@ -111,21 +111,22 @@ class CoreLayer:
 
     def product(self, x: Floats) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
-        return self._run(library().tadan_product, self.struct, x)
+        return self._run(library().tadan_product, self.struct, x, np.float64)
 
-    def apply(self, x: Floats, bias: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """The whole layer; ``bias`` replaces its own, which bounds it."""
+    def apply(self, x: Floats, bias: NDArray[np.int64] | None = None) -> NDArray[np.int32]:
+        """The whole layer, (n, outputs); ``bias`` replaces its own, which bounds it."""
         struct = self.struct
         if bias is not None:
             struct = Layer.from_buffer_copy(self.struct)
             kept = both_biases(bias, self.outputs)
             struct.bias, struct.bias32 = (one.ctypes.data for one in kept)
-        return self._run(library().tadan_apply, struct, x)
+        return self._run(library().tadan_apply, struct, x, np.int32)
 
-    def _run(self, function: Any, struct: Layer, x: Floats) -> NDArray[np.float64]:
+    def _run(self, function: Any, struct: Layer, x: Floats, kind: Any) -> NDArray[Any]:
         if x.strides[1] != x.itemsize or x.strides[0] % x.itemsize:
             x = np.ascontiguousarray(x)  # type: ignore[assignment]
-        out, wide, stride = np.empty((len(x), self.outputs)), int(x.dtype == np.float64), x.strides[0] // x.itemsize
+        out = np.empty((len(x), self.outputs), kind)
+        wide, stride = int(x.dtype == np.float64), x.strides[0] // x.itemsize
         strength = Strength(4 * CHUNK * (self._k + -(-self.outputs // OUTPUTS) * OUTPUTS))
         function(strength.address, ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, out.ctypes.data)
         return out

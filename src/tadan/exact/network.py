@@ -245,7 +245,7 @@ class EntropyTwin:
         """
         return group_steps(schedule, shape, self.sizes.radius, self.sizes.group_sizes)
 
-    def hyper(self, z_hat: NDArray[np.int32], quality: int, matmul: MatMul = np.matmul) -> NDArray[np.float64]:
+    def hyper(self, z_hat: NDArray[np.int32], quality: int, matmul: MatMul = np.matmul) -> NDArray[Any]:
         """h_s plus the bias of the quality.
 
         Args:
@@ -254,15 +254,16 @@ class EntropyTwin:
             matmul: backend of the products.
 
         Returns:
-            float64 (B, 4 h, 4 w, hidden), integers in pre-activation units.
+            (B, 4 h, 4 w, hidden), integers in pre-activation units: int32 where the core computes them, else float64.
         """
         x: Floats = np.clip(z_hat, -Z_LIMIT, Z_LIMIT).astype(np.float32)
         x = conv3(self._conv1, x, matmul)
         x = depth_to_space(pointwise(self._up1, x, matmul), 2)
         x = conv3(self._conv2, x, matmul)
         x = depth_to_space(pointwise(self._up2, x, matmul), 2)
-        out = self._hyper(x.reshape(-1, x.shape[-1]), matmul).reshape(*x.shape[:3], -1)
-        out += self._hidden_bias[quality - 1]
+        layer = self._hyper if self.core is None else self._hyper.integers  # whose sum with the bias fits 32 bits
+        out = layer(x.reshape(-1, x.shape[-1]), matmul).reshape(*x.shape[:3], -1)
+        out += self._hidden_bias[quality - 1].astype(out.dtype)
         return out
 
     def read(self, y_hat: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -293,12 +294,12 @@ class EntropyTwin:
         return self._late_in[group](values, matmul)
 
     def activate(
-        self, pre: NDArray[np.float64], context: Floats | None, kernel: WindowKernel, matmul: MatMul = np.matmul
+        self, pre: NDArray[Any], context: Floats | None, kernel: WindowKernel, matmul: MatMul = np.matmul
     ) -> NDArray[np.float32]:
         """Input of the hidden layer at the positions of a cell.
 
         Args:
-            pre: float64 (n, hidden), rows of :meth:`hyper`; overwritten.
+            pre: (n, hidden), rows of :meth:`hyper`.
             context: float32 (n, gathered values), or None when nothing is visible.
             kernel: what :attr:`kernel` returned for the cell's pattern.
             matmul: backend of the products.
@@ -306,10 +307,10 @@ class EntropyTwin:
         Returns:
             float32 (n, hidden), activations.
         """
+        total = pre + kernel.bias
         if kernel.product is not None and context is not None:
-            pre += requantise(kernel.product(context, matmul), self._base_shift, -PRE_LIMIT, PRE_LIMIT)
-        pre += kernel.bias
-        return requantise(pre, PRE_EXTRA, 0, ACTIVATION_LIMIT).astype(np.float32)
+            total += requantise(kernel.product(context, matmul), self._base_shift, -PRE_LIMIT, PRE_LIMIT)
+        return requantise(total, PRE_EXTRA, 0, ACTIVATION_LIMIT).astype(np.float32)
 
     def hidden(self, activations: NDArray[np.float32], matmul: MatMul = np.matmul) -> NDArray[np.float64]:
         """Hidden layer without its ReLU, which the late term of each group precedes: float64 (n, hidden)."""

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,9 +119,7 @@ class LatentCoder:
     schedule: Schedule
     matmul: MatMul = np.matmul
 
-    def plane(
-        self, z_hat: NDArray[np.int32], shape: tuple[int, int], hyper: NDArray[np.float64] | None = None
-    ) -> LatentPlane:
+    def plane(self, z_hat: NDArray[np.int32], shape: tuple[int, int], hyper: NDArray[Any] | None = None) -> LatentPlane:
         """An empty plane for :meth:`stages`; arguments as of :class:`~tadan.latents.plane.LatentPlane`."""
         return LatentPlane(self.model.twin, z_hat, shape, self.schedule.groups, self.quality, self.matmul, hyper)
 
@@ -129,7 +127,7 @@ class LatentCoder:
         """Predict step after step of a plane; whoever iterates settles each before asking for the next."""
         return plane.walk(self.schedule)
 
-    def hyper(self, z_hat: NDArray[np.int32]) -> NDArray[np.float64]:
+    def hyper(self, z_hat: NDArray[np.int32]) -> NDArray[Any]:
         """What :meth:`price` takes as ``hyper``, for z_hat (h, w, z_channels)."""
         return self.model.twin.hyper(z_hat[None], self.quality, self.matmul)
 
@@ -139,9 +137,7 @@ class LatentCoder:
         symbols = residual_symbols(z, mean)
         return symbols, symbols * UNIT + mean
 
-    def price(
-        self, y: NDArray[np.float32], z_hat: NDArray[np.int32], hyper: NDArray[np.float64] | None = None
-    ) -> Trial:
+    def price(self, y: NDArray[np.float32], z_hat: NDArray[np.int32], hyper: NDArray[Any] | None = None) -> Trial:
         """Round ``y`` step by step, each around the means that the rounded latents before it predict.
 
         Args:

@@ -35,8 +35,9 @@ class CoreSteps:
         self._biases = [twin.outlet_bias(quality, group) for group in range(twin.sizes.groups)]
         self._of_biases = [tuple(one.ctypes.data for one in pair) for pair in self._biases]
         self._of_planes = [(one.ctypes.data, one.strides[0]) for one in planes]
-        self._scratch: list[NDArray[Any]] = []
-        self._room, self._of_scratch = 0, (0, 0, 0, 0)
+        self._scratch: list[NDArray[Any]] = []  # room for a group of the largest stage so far
+        self._of_scratch: tuple[int, ...] = ()
+        self._room = 0
 
     def enter(self, hidden: NDArray[np.int32], rows: NDArray[np.int64], starts: NDArray[np.int64]) -> None:
         """Turn to a stage: its hidden layer (planes * n, hidden), positions (n,) and where they are embedded (n,)."""

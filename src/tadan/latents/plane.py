@@ -51,7 +51,7 @@ class LatentPlane:
         groups: int,
         quality: int,
         matmul: MatMul = np.matmul,
-        hyper: NDArray[np.float64] | None = None,
+        hyper: NDArray[Any] | None = None,
     ) -> None:
         sizes = twin.sizes
         check_groups(groups, sizes.groups)
@@ -204,7 +204,7 @@ class LatentPlane:
             where = self._padded[cell.positions][:, None] + kernel.taps @ np.array([self._pitch, 1])
             seen = self._embedded[:, where] if kernel.features is None else self._embedded[:, where, kernel.features]
             context = seen.reshape(self._batch * n, -1)
-        pre = np.asarray(self._hyper[:, cell.positions].reshape(self._batch * n, -1), np.float64)
+        pre = self._hyper[:, cell.positions].reshape(self._batch * n, -1)
         return self._twin.activate(pre, context, kernel, self._matmul).reshape(self._batch, n, -1)
 
     def _reveal(self, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]) -> None:
