@@ -26,11 +26,11 @@ static int ended(const tadan_stack *stack) { return stack->count == 0 && stack->
 
 int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *tables, const uint32_t *escape_starts,
                const uint32_t *escape_widths, int32_t escape_count, const uint8_t *index, int64_t n, int32_t most,
-               int64_t *order, int32_t *symbols) {
+               int32_t *order, int32_t *symbols) {
     int64_t first[257] = {0};
     for (int64_t i = 0; i < n; i++) first[index[i] + 1]++;
     for (int i = 0; i < 256; i++) first[i + 1] += first[i];
-    for (int64_t i = 0; i < n; i++) order[first[index[i]]++] = i; /* first[i] is now where group i ends */
+    for (int64_t i = 0; i < n; i++) order[first[index[i]]++] = (int32_t)i; /* first[i] is now where group i ends */
     int64_t escapes = 0, at = 0;
     for (int32_t i = 0; i < tables->count; i++) {
         const int64_t offset = tables->offsets[i];
@@ -55,7 +55,7 @@ int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *ta
     if (escapes == 0) return 0;
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++)
-        if (symbols[i] > tables->half_widths[index[i]]) order[count++] = i;
+        if (symbols[i] > tables->half_widths[index[i]]) order[count++] = (int32_t)i;
     for (int64_t e = 0; e < count; e++)
         symbols[order[e]] = pop(stack, words, escape_starts, escape_widths, 0, escape_count);
     int too_large = 0;

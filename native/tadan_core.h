@@ -195,10 +195,10 @@ typedef struct {
 } tadan_tables;
 
 /* Symbols of one stage, by their scale indices: 0, or -1 if the data ended, -2 if a magnitude exceeds `most`.
- * escape_starts, escape_widths: of the `escape_count` length classes. order: int64 [n], scratch. */
+ * escape_starts, escape_widths: of the `escape_count` length classes. order: int32 [n], scratch; n is below 2^31. */
 TADAN_API int tadan_pull(tadan_stack *stack, const uint32_t *words, const tadan_tables *tables,
                          const uint32_t *escape_starts, const uint32_t *escape_widths, int32_t escape_count,
-                         const uint8_t *index, int64_t n, int32_t most, int64_t *order, int32_t *symbols);
+                         const uint8_t *index, int64_t n, int32_t most, int32_t *order, int32_t *symbols);
 
 /* The latents of a model group at n positions, coded together. */
 typedef struct {
@@ -212,7 +212,7 @@ typedef struct {
     int32_t *y_hat;                /* plane [rows][latent], Q6 */
     int32_t *mean, *symbols;       /* scratch [n][size of the group] */
     uint8_t *index;
-    int64_t *order;
+    int32_t *order;
     int64_t n, latent, channel;    /* channel: the first one of the group */
     int32_t group, read, most;     /* read: whether a later group reads the sums. most: largest magnitude of a symbol */
 } tadan_step;

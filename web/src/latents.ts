@@ -160,7 +160,7 @@ class TileDecoder {
     const zHat = new Int32Array(count);
     const mark = core.mark();
     const index = core.alloc(count);
-    const order = core.alloc(8 * count);
+    const order = core.alloc(4 * count);
     const symbols = core.zeros(4 * count);
     const indices = core.u8(index, count);
     for (let i = 0; i < count; i += channels) indices.set(zIndex, i);
@@ -197,7 +197,7 @@ class TileDecoder {
     const mean = core.alloc(4 * count);
     const symbols = core.alloc(4 * count);
     const index = core.alloc(count);
-    const order = core.alloc(8 * count);
+    const order = core.alloc(4 * count);
     let decoded = false;
     if (!skip && !this.failed) {
       const record = core.struct([

@@ -66,7 +66,7 @@ class CoreStack:
     def pull(self, index: NDArray[np.uint8]) -> tuple[NDArray[np.int32], int]:
         """Symbols of a stage by their scale indices (checked), and 0, ENDED or TOO_LARGE."""
         index = np.ascontiguousarray(index)
-        symbols, order = np.empty(len(index), np.int32), np.empty(len(index), np.int64)
+        symbols, order = np.empty(len(index), np.int32), np.empty(len(index), np.int32)
         escapes = (*(one.ctypes.data for one in _ESCAPES), len(ESCAPE_LENGTH_FREQS))
         first = (ctypes.byref(self._stack), self._words.ctypes.data, ctypes.byref(self._tables.struct))
         rest: tuple[Any, ...] = (index.ctypes.data, len(index), MAX_MAGNITUDE, order.ctypes.data, symbols.ctypes.data)

@@ -17,7 +17,7 @@ from tadan.exact.network import EntropyTwin
 from tadan.exact.steps import Step
 from tadan.team import Strength
 
-_SCRATCH = (np.int32, np.int32, np.uint8, np.int64)  # means, symbols, indices, order
+_SCRATCH = (np.int32, np.int32, np.uint8, np.int32)  # means, symbols, indices, order
 
 
 class CoreSteps:
