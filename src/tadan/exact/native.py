@@ -87,13 +87,14 @@ class CoreLayer:
         self, weight: NDArray[np.integer[Any]], limit: int, chunk: int, rounding: Rounding | None = None
     ) -> None:
         inputs, self.outputs = weight.shape
-        self._k = inputs + inputs % 2
+        k = inputs + inputs % 2
         blocks = -(-self.outputs // OUTPUTS)
-        padded = np.zeros((self._k, blocks * OUTPUTS), np.int16)
+        padded = np.zeros((k, blocks * OUTPUTS), np.int16)
         padded[:inputs, : self.outputs] = weight
         # [block of outputs][pair of inputs][output][input of the pair]
-        packed = np.ascontiguousarray(padded.reshape(self._k // 2, 2, blocks, OUTPUTS).transpose(2, 0, 3, 1))
+        packed = np.ascontiguousarray(padded.reshape(k // 2, 2, blocks, OUTPUTS).transpose(2, 0, 3, 1))
         self.nbytes = packed.nbytes
+        self._scratch = 4 * CHUNK * (k + blocks * OUTPUTS)  # parts of the inputs, and results
         total = int(np.abs(weight.astype(np.int64)).sum(axis=0).max(initial=0)) * limit
         vectors: list[NDArray[Any]] = []
         added = 2**MAX_NARROW_SHIFT  # of a product: room for the half of whatever shift the caller uses
@@ -105,9 +106,7 @@ class CoreLayer:
         narrow = cut(limit) == 0 and total + added <= INT32_MAX
         self._kept = (packed, *vectors)  # the structure holds their addresses only
         addresses = [one.ctypes.data for one in self._kept] if vectors else [packed.ctypes.data, *5 * [0]]
-        self.struct = Layer(
-            *addresses, inputs, self._k, self.outputs, chunk, cut(limit), int(narrow), largest_whole(weight)
-        )
+        self.struct = Layer(*addresses, inputs, k, self.outputs, chunk, cut(limit), int(narrow), largest_whole(weight))
 
     def product(self, x: Floats) -> NDArray[np.float64]:
         """(n, inputs) integers in floats -> (n, outputs) integers in float64."""
@@ -127,7 +126,7 @@ class CoreLayer:
             x = np.ascontiguousarray(x)  # type: ignore[assignment]
         out = np.empty((len(x), self.outputs), kind)
         wide, stride = int(x.dtype == np.float64), x.strides[0] // x.itemsize
-        strength = Strength(4 * CHUNK * (self._k + -(-self.outputs // OUTPUTS) * OUTPUTS))
+        strength = Strength(self._scratch)
         function(strength.address, ctypes.byref(struct), x.ctypes.data, wide, len(x), stride, out.ctypes.data)
         return out
 

@@ -61,7 +61,7 @@ class LatentPlane:
         height, width = shape
         if hyper is None:
             hyper = twin.hyper(z_hat, quality, matmul)
-        self._core = core = twin.core if matmul is np.matmul else None
+        core = twin.core if matmul is np.matmul else None
         self._hyper: NDArray[Any] = hyper[:, :height, :width].reshape(self._batch, height * width, -1)
         self._pitch = width + 2 * sizes.radius
         # A margin of `radius` zeros stands for the neighbours outside the plane; where each position is, with it.
@@ -111,7 +111,7 @@ class LatentPlane:
     @property
     def in_core(self) -> bool:
         """Whether :meth:`open_in_core` can be used."""
-        return self._core is not None
+        return self._core_steps is not None
 
     def open_in_core(self, step: Step, most: int) -> Iterator[tuple[StepOf, Strength]]:
         """For each plane what the core needs to predict, code and take in a step in one call; to be done at once.
@@ -123,17 +123,14 @@ class LatentPlane:
         if self._core_steps is None:
             raise RuntimeError("these planes are not in the core")
         self._ready(step)
-        left = self._left[step.positions] - 1
-        self._left[step.positions] = left
-        return self._core_steps.open(step, bool(left.any()), most)
+        return self._core_steps.open(step, self._take_in(step.positions), most)
 
     def _ready(self, step: Step) -> None:
         key = step.stage, step.group // self._own
         if self._stage != key:
             self._stage, self._hidden = key, self._hidden_of(step.cells)
             if self._core_steps is not None:
-                rows = np.ascontiguousarray(step.positions)
-                self._core_steps.enter(self._hidden, rows, self._padded[rows] * self._twin.sizes.features)
+                self._core_steps.enter(self._hidden, *self._places(step.positions))
 
     def reveal_step(self, step: Step, y_hat: NDArray[np.int32]) -> None:
         """Take in the decoded latents of a step: int32 (batch, n), Q6."""
@@ -173,8 +170,8 @@ class LatentPlane:
 
     def _hidden_of(self, cells: Sequence[Cell]) -> NDArray[Any]:
         """Hidden layer at the positions of cells of one stage and schedule group: (batch * positions, hidden)."""
-        if self._core is not None:
-            return self._hidden_in_core(self._core, cells)
+        if self._core_steps is not None:
+            return self._hidden_in_core(self._core_steps.core, cells)
         parts = [self._activations(cell) for cell in cells]
         activations = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         return self._twin.hidden(activations.reshape(-1, activations.shape[2]), self._matmul)
@@ -191,8 +188,7 @@ class LatentPlane:
                 continue
             if id(kernel) not in self._windows:  # which keeps the kernel, and so its id
                 self._windows[id(kernel)] = core.window(kernel, self._pitch)
-            window, rows = self._windows[id(kernel)][0], np.ascontiguousarray(cell.positions)
-            starts = self._padded[rows] * self._twin.sizes.features
+            window, (rows, starts) = self._windows[id(kernel)][0], self._places(cell.positions)
             for b in range(self._batch):
                 core.hidden(window, self._hyper[b], rows, self._embedded[b], starts, out[b, first:end])
         return out.reshape(-1, out.shape[2])
@@ -210,25 +206,32 @@ class LatentPlane:
     def _reveal(self, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]) -> None:
         twin, sizes = self._twin, self._twin.sizes
         self.y_hat[:, positions, sizes.channels(group)] = y_hat
-        if self._core is not None:
-            self._reveal_in_core(self._core, positions, group, y_hat)
+        if self._core_steps is not None:
+            self._reveal_in_core(self._core_steps.core, positions, group, y_hat)
             return
         values = twin.read(y_hat.reshape(-1, y_hat.shape[2]))
         embedded = twin.embed(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
         self._embedded[:, self._padded[positions], sizes.embedded(group)] = embedded
-        self._left[positions] -= 1
-        if self._left[positions].any():  # else no group is left that could see the sums
+        if self._take_in(positions):
             self._late[:, positions] += twin.late(values, group, self._matmul).reshape(*y_hat.shape[:2], -1)
 
     def _reveal_in_core(
         self, core: CoreTwin, positions: NDArray[np.int64], group: int, y_hat: NDArray[np.int32]
     ) -> None:
-        self._left[positions] -= 1
-        needed = bool(self._left[positions].any())
-        rows, starts = np.ascontiguousarray(positions), self._padded[positions] * self._twin.sizes.features
+        needed, (rows, starts) = self._take_in(positions), self._places(positions)
         for b in range(self._batch):
             own, late = np.ascontiguousarray(y_hat[b]), self._late[b] if needed else None
             core.reveal(group, own, rows, starts, self._embedded[b], late)
+
+    def _take_in(self, positions: NDArray[np.int64]) -> bool:
+        """Count a group of these positions as decoded; whether others are left there, which see the late sums."""
+        left = self._left[positions] - 1
+        self._left[positions] = left
+        return bool(left.any())
+
+    def _places(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the planes, and where their embedded values start, as the core takes them."""
+        return np.ascontiguousarray(positions), self._padded[positions] * self._twin.sizes.features
 
 
 @dataclass(frozen=True, eq=False)
